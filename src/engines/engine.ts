@@ -1,0 +1,132 @@
+import type { KeyText } from '../databases/digests.ts';
+import type { Finding } from '../domain/finding.ts';
+import type { Direction, Position } from '../domain/position.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import type { Table, TableName } from '../domain/table.ts';
+
+/** What an engine can do, so that stages never ask which one it is. */
+export interface Capabilities {
+  /** TRUNCATE on the origin is carried. */
+  readonly truncate: boolean;
+  /** Tables without a key can be carried. */
+  readonly keyless: boolean;
+}
+
+/** How far a lane has come. All of it is durable on the other side. */
+export interface LaneProgress {
+  /** Everything committed before this position is applied. Always a commit boundary. */
+  readonly position: Position;
+  /** Apply is idempotent up to here and strict after it; null until the copy has ended, then fixed but for re-reads. */
+  readonly strictFrom: Position | null;
+  /** Sequence number of the newest marker that has arrived. */
+  readonly marker: bigint;
+}
+
+/** A piece of a table that has been copied. */
+export interface Chunk {
+  readonly table: string;
+  /** Exclusive; null is the beginning of the table. */
+  readonly after: KeyText | null;
+  /** Inclusive; null is the end of the table. */
+  readonly upTo: KeyText | null;
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+/**
+ * The lane's rows in the sidecar of the side that it writes to. Every call runs in the caller's transaction, so that
+ * progress and the rows it covers are one commit. Writes throw kind `deposed` when the epoch there is newer than ours.
+ */
+export interface LaneStore {
+  progress(sql: SqlExecutor): Promise<LaneProgress | null>;
+  record(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
+  chunks(sql: SqlExecutor): Promise<readonly Chunk[]>;
+  recordChunk(sql: SqlExecutor, chunk: Chunk): Promise<void>;
+}
+
+/** Everything a lane is made from. */
+export interface LaneSpec {
+  /** `<phase>/<direction>`: names the lane in progress, markers and messages. */
+  readonly lane: string;
+  readonly direction: Direction;
+  readonly tables: readonly Table[];
+  /** Partitioned roots whose leaves are all among `tables`; published as roots so that a new leaf is noticed. */
+  readonly roots: readonly TableName[];
+  /** Names of the publication and of the slot (or whatever the engine has in their place), chosen by the stage. */
+  readonly publication: string;
+  readonly slot: string;
+  readonly store: LaneStore;
+}
+
+/** Rows that changed on the written side, by key; `all` when they cannot be told (TRUNCATE, table without a key). */
+export interface Touched {
+  readonly table: string;
+  readonly keys: readonly KeyText[] | 'all';
+}
+
+/** What a lane tells while it copies and follows. Called after the commit that made it true. Must not throw. */
+export interface LaneObserver {
+  copied(progress: {
+    readonly table: string;
+    readonly rows: number;
+    readonly bytes: number;
+    readonly finished: boolean;
+  }): void;
+  applied(progress: {
+    readonly position: Position;
+    readonly changes: number;
+    readonly touched: readonly Touched[];
+  }): void;
+  lag(seconds: number): void;
+}
+
+/** What `follow` needs to begin. */
+export interface FollowOptions {
+  readonly signal: AbortSignal;
+  readonly observer: LaneObserver;
+}
+
+/**
+ * One directed replication path over one phase's tables.
+ *
+ * Life: `openLane` fixes the start; `copy` reads the rows (forward, first time only); `follow` applies the stream until its
+ * signal; `drainTo` waits on a running `follow`; `close` ends everything.
+ * Exactly once: progress is committed with the rows it covers, and the origin is told only what is durable (S6).
+ * Errors: kind `halted` with a finding when a person is needed (schema changed, divergence, slot lost); `unreachable` when a
+ * connection broke (call `follow` again); `deposed` when another worker took over.
+ */
+export interface Lane {
+  /**
+   * Copies what the store's chunk journal does not have, several chunks at once, then records the position read after the
+   * last chunk as `strictFrom`. Resolves at once when it has been recorded already.
+   */
+  copy(options: FollowOptions): Promise<void>;
+  /** Applies changes from the stored progress on. Resolves when the signal is aborted, after the batch in hand. */
+  follow(options: FollowOptions): Promise<void>;
+  /**
+   * Writes a marker on the origin and resolves when it and everything before `position` are durable on the other side.
+   * `follow` must be running. Throws kind `aborted` when `budgetMs` runs out, with what is still missing.
+   */
+  drainTo(position: Position, options: { readonly budgetMs: number; readonly signal: AbortSignal }): Promise<void>;
+  /** Progress as last committed by this process, or read from the store. */
+  applied(): Promise<LaneProgress>;
+  /** Ends sessions. With `drop`, also removes the slot on the origin; the publication stays until the run is finalised. */
+  close(options: { readonly drop: boolean }): Promise<void>;
+}
+
+/** How a lane is opened: a new start point is made, or an earlier one must still be there. */
+export type LaneStart =
+  /** Make the slot (an unused one of this name is replaced) and store its consistent point as progress. */
+  | { readonly kind: 'create' }
+  /** The slot must exist and be intact; otherwise kind `halted`. Never created silently (fault 22). */
+  | { readonly kind: 'resume' }
+  /** As `resume`, but progress is set to this position, which is at or past the slot's own, and apply is strict at once. */
+  | { readonly kind: 'from'; readonly position: Position };
+
+/** A way of replicating. */
+export interface Engine {
+  readonly capabilities: Capabilities;
+  /** Findings about a lane of this spec, both ends; the side it reads from need not have a publication or a slot yet. */
+  checks(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots'>): Promise<readonly Finding[]>;
+  openLane(spec: LaneSpec, start: LaneStart): Promise<Lane>;
+}

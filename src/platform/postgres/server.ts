@@ -1,0 +1,198 @@
+import pg from 'pg';
+import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { SqlExecutor, SqlResult, SqlSide, TextRow } from '../../domain/sql.ts';
+
+/**
+ * Settings pinned on every session of ours, at both ends, so that a value has one text form wherever it is printed
+ * (notes: type-opaque rule), no timeout of the server's ends our long reads, and a commit that we were told of is on disk
+ * whatever the server's default is (S6).
+ */
+export const PINNED_SETTINGS: Readonly<Record<string, string>> = {
+  DateStyle: 'ISO,MDY',
+  IntervalStyle: 'postgres',
+  TimeZone: 'UTC',
+  extra_float_digits: '3',
+  bytea_output: 'hex',
+  lc_monetary: 'C',
+  xmloption: 'content',
+  search_path: 'pg_catalog',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  synchronous_commit: 'on',
+};
+
+const startupOptions = Object.entries(PINNED_SETTINGS)
+  .map(([name, value]) => `-c ${name}=${value}`)
+  .join(' ');
+
+/** Leaves every value as the text that the server sent. */
+const rawText = { getTypeParser: () => (value: string | Buffer) => value };
+
+const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
+const SOCKET_LOST = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)/;
+
+/** The SQLSTATE or system code of anything that a driver threw. */
+export const codeOf = (error: unknown): string => {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : '';
+};
+
+/** Whether an error means that the connection, not the statement, failed. */
+export const isConnectionLost = (error: unknown): boolean => {
+  const code = codeOf(error);
+  return (
+    CONNECTION_LOST.has(code) ||
+    SOCKET_LOST.test(code) ||
+    /Connection terminated|connection timeout|Client has encountered a connection error|not queryable/i.test(
+      messageOf(error),
+    )
+  );
+};
+
+/** A URL without its password, for messages. Never throws. */
+export const redactUrl = (url: string): string => {
+  try {
+    const parsed = new URL(url);
+    if (parsed.password !== '') parsed.password = '***';
+    for (const name of ['password', 'sslpassword']) {
+      if (parsed.searchParams.has(name)) parsed.searchParams.set(name, '***');
+    }
+    return parsed.toString();
+  } catch {
+    return '(unreadable URL)';
+  }
+};
+
+const executorOf = (client: pg.ClientBase): SqlExecutor => ({
+  async query(sql, params) {
+    const result = await client.query<TextRow>(
+      params === undefined ? { text: sql } : { text: sql, values: [...params] },
+    );
+    // Several statements in one text give an array of results; the last one answers.
+    const last: pg.QueryResult<TextRow> | undefined = Array.isArray(result) ? result.at(-1) : result;
+    return { rows: last?.rows ?? [], rowCount: last?.rowCount ?? 0 };
+  },
+});
+
+/** How a session is told apart in pg_stat_activity; a deposed worker's sessions are found by it. */
+export interface ServerOptions {
+  readonly url: string;
+  /** Shown in messages: `source` or `target`. */
+  readonly label: string;
+  /** `switchback` or `switchback:<worker>`; each connection adds its purpose. */
+  readonly application: string;
+}
+
+/** A PostgreSQL server as we reach it: makes pinned sessions and runs bookkeeping statements from a small pool. */
+export class PostgresServer implements SqlSide {
+  readonly label: string;
+  readonly #options: ServerOptions;
+  readonly #pool: pg.Pool;
+
+  constructor(options: ServerOptions) {
+    this.label = options.label;
+    this.#options = options;
+    this.#pool = new pg.Pool({ ...this.config('pool'), max: 8, idleTimeoutMillis: 30_000 });
+    // An idle pooled session that breaks is replaced at the next use; without a listener it would end the process.
+    this.#pool.on('error', () => undefined);
+  }
+
+  /** Connection settings for a session of the given purpose, also for a replication client. */
+  config(purpose: string): pg.ClientConfig {
+    return {
+      connectionString: this.#options.url,
+      application_name: `${this.#options.application}:${purpose}`.slice(0, 63),
+      options: startupOptions,
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 5_000,
+      types: rawText,
+    };
+  }
+
+  /** A session of its own. The caller ends it. Throws kind `unreachable`. */
+  async connect(purpose: string): Promise<pg.Client> {
+    const client = new pg.Client(this.config(purpose));
+    client.on('error', () => undefined);
+    try {
+      await client.connect();
+    } catch (error) {
+      await client.end().catch(() => undefined);
+      throw this.wrap(error);
+    }
+    return client;
+  }
+
+  /** A statement on any pooled session. */
+  async query(sql: string, params?: Parameters<SqlExecutor['query']>[1]): Promise<SqlResult> {
+    return await this.#with((client) => executorOf(client).query(sql, params));
+  }
+
+  /** A transaction on a pooled session; see {@link SqlSide}. */
+  async transaction<T>(work: (sql: SqlExecutor) => Promise<T>): Promise<T> {
+    return await this.#with((client) => runTransaction(client, this.label, work));
+  }
+
+  /** Ends the pool. Sessions made by `connect` are their callers'. */
+  async close(): Promise<void> {
+    await this.#pool.end();
+  }
+
+  /** Turns a lost connection into kind `unreachable`; leaves every other error as it is. */
+  wrap(error: unknown): unknown {
+    if (error instanceof SwitchbackError || !isConnectionLost(error)) return error;
+    return new SwitchbackError('unreachable', `the ${this.label} cannot be reached: ${messageOf(error)}`, {
+      remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
+      cause: error,
+    });
+  }
+
+  async #with<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    let client: pg.PoolClient | undefined;
+    let broken = false;
+    const onError = () => {
+      broken = true;
+    };
+    try {
+      client = await this.#pool.connect();
+      client.on('error', onError);
+      return await work(client);
+    } catch (error) {
+      broken ||= isConnectionLost(error);
+      throw this.wrap(error);
+    } finally {
+      client?.off('error', onError);
+      client?.release(broken);
+    }
+  }
+}
+
+/**
+ * Runs `work` between BEGIN and COMMIT on a session of the caller's. A connection lost during COMMIT throws kind `parked`:
+ * the server may have committed, so the truth has to be read before anything is repeated.
+ */
+export const runTransaction = async <T>(
+  client: pg.ClientBase,
+  label: string,
+  work: (sql: SqlExecutor) => Promise<T>,
+): Promise<T> => {
+  const sql = executorOf(client);
+  await sql.query('BEGIN');
+  let result: T;
+  try {
+    result = await work(sql);
+  } catch (error) {
+    await sql.query('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+  try {
+    await sql.query('COMMIT');
+  } catch (error) {
+    if (!isConnectionLost(error)) throw error;
+    throw new SwitchbackError('parked', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
+      cause: error,
+    });
+  }
+  return result;
+};

@@ -1,0 +1,38 @@
+import type { Side } from '../domain/position.ts';
+
+/** What a router says of one phase. */
+export interface Route {
+  /** The side that clients are led to, or null when the router has never been told. */
+  readonly primary: Side | null;
+  /** Whether clients are kept waiting now. */
+  readonly held: boolean;
+  /** The router's whole value, for the record that is made before a repoint and as the condition of the next one. */
+  readonly version: string;
+}
+
+/** A repoint, conditional on what was observed before it. */
+export interface Repoint {
+  readonly phases: readonly string[];
+  readonly to: Side;
+  /** `version` as observed; when somebody changed the router in between, the repoint is refused with kind `refused`. */
+  readonly expect: string;
+  /** Rises with every switch; a router that can remember it refuses an older one. */
+  readonly epoch: bigint;
+}
+
+/**
+ * Leads the application to one side or the other.
+ *
+ * Idempotency: all methods may be repeated with the same arguments and change nothing the second time; `repoint` to where
+ * the router already points resolves whatever `expect` says. Durability: when a method resolves, a restart of the router
+ * does not undo it. Safety never rests on a router: the fenced side rejects whoever was led wrong (fault 54).
+ * Errors: kind `unreachable` when it could not be asked or its outcome is not known, `refused` when the condition failed.
+ */
+export interface Router {
+  observe(phase: string): Promise<Route>;
+  /** Keeps clients of the phases waiting, where the router can; otherwise resolves at once. */
+  hold(phases: readonly string[]): Promise<void>;
+  repoint(repoint: Repoint): Promise<void>;
+  /** Lets clients of the phases go on. */
+  release(phases: readonly string[]): Promise<void>;
+}
