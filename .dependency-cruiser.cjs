@@ -51,9 +51,9 @@ module.exports = {
     },
   ],
   options: {
-    tsPreCompilationDeps: true,
+    // TypeScript 7 has no JavaScript API, so swc parses; without either nothing would be cruised and nothing could fail.
+    parser: 'swc',
     doNotFollow: { path: 'node_modules' },
-    tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: { extensions: ['.ts', '.js'] },
   },
 };
