@@ -39,6 +39,15 @@ export interface FenceAct {
   readonly signal: AbortSignal;
 }
 
+/** Lift, for now or for good. */
+export interface LiftAct extends FenceAct {
+  /**
+   * Also removes what the fence is made of. That waits for readers too, so it is for the end of a run and never for the
+   * window; what cannot be removed within the budget is kind `aborted`, and may be tried again.
+   */
+  readonly remove?: boolean;
+}
+
 /**
  * One of the two databases, as the stages see it.
  *
@@ -56,8 +65,8 @@ export interface Database {
    * When it resolves, every transaction that wrote to them before has ended. Locks are asked for in short attempts.
    */
   fence(act: FenceAct): Promise<void>;
-  /** Allows writes again. Readers neither block it nor are blocked. */
-  lift(act: FenceAct): Promise<void>;
+  /** Allows writes again. Unless `remove` is set, readers neither block it nor are blocked. */
+  lift(act: LiftAct): Promise<void>;
   readonly sequences: {
     /** States of the named sequences, in the order given. */
     read(names: readonly TableName[]): Promise<readonly SequenceState[]>;

@@ -26,6 +26,8 @@ export interface Digests {
   ofRange(table: Table, range: KeyRange): Promise<Digest>;
   /** Digest of the rows that exist among the given keys. */
   ofKeys(table: Table, keys: readonly KeyText[]): Promise<Digest>;
+  /** Hash of each key's row, in the order of the keys; null where there is none. The caller bounds the number of keys. */
+  hashesOf(table: Table, keys: readonly KeyText[]): Promise<readonly (string | null)[]>;
   /** Key and row hash of each row in a range, to narrow a mismatch down. The caller bounds the range. */
   rowsOf(table: Table, range: KeyRange): Promise<readonly { readonly key: KeyText; readonly hash: string }[]>;
 }

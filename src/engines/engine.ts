@@ -1,4 +1,5 @@
 import type { KeyText } from '../databases/digests.ts';
+import type { Blocker } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
@@ -42,6 +43,8 @@ export interface LaneStore {
   record(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
   chunks(sql: SqlExecutor): Promise<readonly Chunk[]>;
   recordChunk(sql: SqlExecutor, chunk: Chunk): Promise<void>;
+  /** Forgets all chunks and begins again with this progress; the caller empties the tables in the same transaction. */
+  restart(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
 }
 
 /** Everything a lane is made from. */
@@ -78,6 +81,8 @@ export interface LaneObserver {
     readonly touched: readonly Touched[];
   }): void;
   lag(seconds: number): void;
+  /** Transactions on the origin that the copy has to wait for, each time they are looked at; an observer may leave it out. */
+  blocked?(blockers: readonly Blocker[]): void;
 }
 
 /** What `follow` needs to begin. */
@@ -105,7 +110,8 @@ export interface Lane {
   follow(options: FollowOptions): Promise<void>;
   /**
    * Writes a marker on the origin and resolves when it and everything before `position` are durable on the other side.
-   * `follow` must be running. Throws kind `aborted` when `budgetMs` runs out, with what is still missing.
+   * Kind `busy` while `follow` is not running; what ended `follow` when that happens meanwhile; `aborted` when `budgetMs`
+   * runs out, with what is still missing.
    */
   drainTo(position: Position, options: { readonly budgetMs: number; readonly signal: AbortSignal }): Promise<void>;
   /** Progress as last committed by this process, or read from the store. */
@@ -128,5 +134,19 @@ export interface Engine {
   readonly capabilities: Capabilities;
   /** Findings about a lane of this spec, both ends; the side it reads from need not have a publication or a slot yet. */
   checks(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots'>): Promise<readonly Finding[]>;
+  /**
+   * Makes what has to exist on the side that lanes of this direction read from, before any slot does: the publication.
+   * Does nothing when it is there with the same tables; never alters one (fault 26): a different one is kind `refused`.
+   */
+  publish(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots' | 'publication'>): Promise<void>;
+  /**
+   * Removes a slot, and a publication, on the side that lanes of this direction read from; null leaves it. Missing ones are
+   * no error. A slot in use by a session of ours is freed first.
+   */
+  retire(what: {
+    readonly direction: Direction;
+    readonly slot: string | null;
+    readonly publication: string | null;
+  }): Promise<void>;
   openLane(spec: LaneSpec, start: LaneStart): Promise<Lane>;
 }

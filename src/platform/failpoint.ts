@@ -7,8 +7,9 @@ const armed = process.env.SWITCHBACK_FAILPOINT ?? '';
 /** Passes, unless a test armed this point. */
 export const failpoint = (name: string): void => {
   if (armed === '') return;
-  const [point, action] = armed.split(':');
-  if (point !== name) return;
-  if (action === 'kill') process.kill(process.pid, 'SIGKILL');
+  // Names have colons of their own.
+  const end = armed.lastIndexOf(':');
+  if (armed.slice(0, end) !== name) return;
+  if (armed.slice(end + 1) === 'kill') process.kill(process.pid, 'SIGKILL');
   throw new Error(`failpoint ${name}`);
 };

@@ -6,7 +6,10 @@ export interface Route {
   readonly primary: Side | null;
   /** Whether clients are kept waiting now. */
   readonly held: boolean;
-  /** The router's whole value, for the record that is made before a repoint and as the condition of the next one. */
+  /**
+   * Opaque; differs after every repoint that led the phase elsewhere, and while an edit by somebody else stands. It is
+   * recorded before a repoint and is its condition. A hold or release does not change it.
+   */
   readonly version: string;
 }
 
@@ -14,8 +17,11 @@ export interface Route {
 export interface Repoint {
   readonly phases: readonly string[];
   readonly to: Side;
-  /** `version` as observed; when somebody changed the router in between, the repoint is refused with kind `refused`. */
-  readonly expect: string;
+  /**
+   * Each phase's `version` as observed; when somebody changed the router in between, the repoint is refused with kind
+   * `refused` and no phase is led elsewhere. Other phases may be in it.
+   */
+  readonly expect: Readonly<Record<string, string>>;
   /** Rises with every switch; a router that can remember it refuses an older one. */
   readonly epoch: bigint;
 }

@@ -1,0 +1,21 @@
+import { fileURLToPath } from 'node:url';
+import { planJsonSchema } from '../src/plan/issues.ts';
+import { planReference, type SchemaNode } from './reference.ts';
+
+/** A file that is made from the sources and checked in. */
+export interface GeneratedFile {
+  /** Absolute. */
+  readonly path: string;
+  readonly content: string;
+}
+
+const fileAt = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
+
+/** Every generated file as it should be now. A test compares them with what is checked in. */
+export const generatedFiles = async (): Promise<readonly GeneratedFile[]> => {
+  const schema = planJsonSchema();
+  return [
+    { path: fileAt('plan.schema.json'), content: `${JSON.stringify(schema, null, 2)}\n` },
+    { path: fileAt('docs/plan.md'), content: await planReference(schema as SchemaNode) },
+  ];
+};

@@ -1,0 +1,117 @@
+import { userInfo } from 'node:os';
+import { createInterface } from 'node:readline/promises';
+import { SwitchbackError } from '../domain/errors.ts';
+import type { RequestCommand } from '../sidecar/requests.ts';
+import { carryOut } from '../stages/command.ts';
+import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
+import { color, eventText, say, sayJson } from './render.ts';
+
+/** Commands that move writes or give something up; they want the phase's name. */
+const SEVERE: ReadonlySet<RequestCommand> = new Set(['cutover', 'failback', 'finalise', 'abort']);
+
+const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
+  finalise: {
+    unfence: {
+      type: 'boolean',
+      default: false,
+      describe: 'Also remove the fence on the source, with the last of our objects',
+    },
+    early: { type: 'boolean', default: false, describe: "Before the plan's soak is over" },
+  },
+};
+
+/** A command that the worker executes: here, or wherever the lease is held. */
+export const ask = (command: RequestCommand, describe: string): CommandModule => ({
+  usage: command === 'resume' || command === 'abort' ? `${command} <plan> [phases..]` : `${command} <plan> <phases..>`,
+  describe,
+  options: {
+    ...(SEVERE.has(command)
+      ? {
+          confirm: {
+            type: 'string',
+            describe: 'The name of the phase (several: joined by commas; none: the plan), instead of typing it',
+          },
+        }
+      : {}),
+    ...OPTIONS[command],
+  },
+  run: async (args) => {
+    const json = flag(args, 'json');
+    const stopping = interruption(() => {
+      if (!json) say('stopping: undoing what can be undone, completing what cannot …');
+    });
+    const emit = (line: string | null) => {
+      if (!json && line !== null) say(line);
+    };
+    try {
+      return await withPlan(
+        args,
+        (event) => emit(eventText(event)),
+        async (context) => {
+          const phases = list(args, 'phases');
+          if (SEVERE.has(command))
+            await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
+          const result = await carryOut(
+            context,
+            {
+              command,
+              phases,
+              options: { unfence: flag(args, 'unfence'), early: flag(args, 'early') },
+              by: `${userInfo().username}@${context.host}`,
+            },
+            {
+              signal: stopping.signal,
+              onJournal: (entry) =>
+                emit(
+                  eventText({
+                    type: 'step',
+                    scope: entry.scope,
+                    phases: entry.phases,
+                    step: entry.step,
+                    status: entry.status,
+                    ...(entry.ms === null ? {} : { ms: entry.ms }),
+                    ...(entry.detail === null ? {} : { detail: entry.detail }),
+                  }),
+                ),
+            },
+          );
+          if (json) sayJson({ ok: result.exitCode === 0, ...result });
+          else print(result, context.plan.path);
+          return result.exitCode;
+        },
+      );
+    } finally {
+      stopping.release();
+    }
+  },
+});
+
+const print = (
+  result: { readonly exitCode: number; readonly message: string; readonly remedy?: string; readonly here: boolean },
+  path: string,
+): void => {
+  if (result.exitCode !== 0) {
+    process.stderr.write(`switchback: ${result.message}\n`);
+    if (result.remedy) process.stderr.write(`  what to do: ${result.remedy}\n`);
+    return;
+  }
+  say(color.green(result.message));
+  if (result.here) say(`no worker is running, so nothing is followed now: switchback run ${path}`);
+};
+
+const confirm = async (args: Arguments, command: string, name: string): Promise<void> => {
+  const given = text(args, 'confirm');
+  if (given === name) return;
+  if (given !== undefined) {
+    throw new SwitchbackError('usage', `--confirm ${given} does not match`, { remedy: `--confirm ${name}` });
+  }
+  if (!process.stdin.isTTY || !process.stdout.isTTY) {
+    throw new SwitchbackError('usage', `${command} needs confirmation and there is no terminal to ask on`, {
+      remedy: `--confirm ${name}`,
+    });
+  }
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await lines.question(`Type ${name} to ${command}: `);
+  lines.close();
+  if (answer.trim() !== name) throw new SwitchbackError('usage', 'not confirmed; nothing was done');
+};

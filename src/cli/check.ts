@@ -1,0 +1,40 @@
+import { blocks } from '../domain/finding.ts';
+import { readPhases } from '../sidecar/phases.ts';
+import { assertPlan, readRuns } from '../stages/open.ts';
+import { scopeOf } from '../stages/scope.ts';
+import { type CommandModule, flag, withPlan } from './command.ts';
+import { countText, findingText, say, sayJson } from './render.ts';
+
+/** `check`: looks at everything, changes nothing. */
+export const check: CommandModule = {
+  usage: 'check <plan>',
+  describe: 'Look for everything that would go wrong; changes nothing',
+  options: {},
+  run: async (args) =>
+    await withPlan(
+      args,
+      () => undefined,
+      async (context) => {
+        const runs = await readRuns(context);
+        if (runs.source) assertPlan(context, runs.source);
+        const scope = scopeOf(context.plan, await context.source.database.inventory());
+        const states = runs.source ? await readPhases(context.source.sql) : [];
+        const begun = new Set(states.filter((p) => p.state.name !== 'planned').map((p) => p.name));
+        const found = await context.preflight({ scope, begun, schemaReady: runs.target?.facts.schemaReady === true });
+        const findings = [...scope.findings, ...found];
+        const tables = [...scope.phases.values()].reduce((sum, phase) => sum + phase.tables.length, 0);
+        const ok = !blocks(findings);
+        if (flag(args, 'json')) sayJson({ ok, phases: scope.phases.size, tables, findings });
+        else {
+          for (const finding of [...findings].sort((a, b) => a.severity.localeCompare(b.severity)))
+            say(findingText(finding));
+          const blocking = findings.filter((f) => f.severity === 'blocks').length;
+          say(
+            `${scope.phases.size} phases, ${countText(tables)} tables: ${blocking} findings block, ${findings.length - blocking} warn`,
+          );
+          say(ok ? `next: switchback show ${context.plan.path}` : 'mend what blocks, then check again');
+        }
+        return ok ? 0 : 3;
+      },
+    ),
+};

@@ -1,0 +1,46 @@
+import { type DemoResult, runDemo } from '../demo/demo.ts';
+import { type CommandModule, flag } from './command.ts';
+import { bytesText, color, countText, say, sayJson } from './render.ts';
+
+const number = (value: unknown, otherwise: number): number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : otherwise;
+
+/** `demo`: the whole journey on embedded servers. */
+export const demo: CommandModule = {
+  usage: 'demo',
+  describe: 'Move a shop from PostgreSQL 13 to 18 and back and forth, on servers of its own, while clients write',
+  options: {
+    rows: { type: 'number', default: 1_000_000, describe: 'Rows in the shop' },
+    clients: { type: 'number', default: 16, describe: 'Clients that write all the time' },
+    keep: { type: 'boolean', default: false, describe: 'Leave servers and files for a look around' },
+  },
+  run: async (args) => {
+    const json = flag(args, 'json');
+    const result = await runDemo({
+      rows: number(args.rows, 1_000_000),
+      clients: number(args.clients, 16),
+      keep: flag(args, 'keep'),
+      script: process.argv[1] ?? '',
+      tell: (line) => {
+        if (!json) say(line);
+      },
+    });
+    if (json) sayJson(result);
+    else print(result);
+    return result.ok ? 0 : 1;
+  },
+};
+
+const print = (result: DemoResult): void => {
+  say();
+  say(color.bold(result.ok ? color.green('Nothing was lost.') : color.red('The ledger and the database differ.')));
+  say(
+    `  PostgreSQL ${result.servers.source} → ${result.servers.target}, ${countText(result.copied_rows)} rows copied, ${result.verified_tables} tables verified, ${result.mismatches} rows differed`,
+  );
+  say(
+    `  ${countText(result.acknowledged)} acknowledged writes: ${result.lost} lost, ${result.duplicated} duplicated, ${result.reordered} reordered, ${result.phantom} that had failed and are there`,
+  );
+  say(
+    `  ${result.switches.length} switches; worker's memory at most ${bytesText(result.worker_peak_bytes)}; ${result.seconds} s in all`,
+  );
+};

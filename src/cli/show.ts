@@ -1,0 +1,80 @@
+import type { PhaseScope } from '../stages/context.ts';
+import { scopeOf } from '../stages/scope.ts';
+import { describeSteps } from '../stages/switch/steps.ts';
+import { type CommandModule, flag, list, withPlan } from './command.ts';
+import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+
+/** Rows per second that the copy of a phase is guessed at; the report has what it really was. */
+const COPY_BYTES_PER_SECOND = 40_000_000;
+
+const summary = (phase: PhaseScope) => {
+  const rows = phase.tables.reduce((sum, t) => sum + t.estimatedRows, 0);
+  const bytes = phase.tables.reduce((sum, t) => sum + t.bytes, 0);
+  return {
+    phase: phase.name,
+    tables: phase.tables.length,
+    rows,
+    bytes,
+    copyMs: (bytes / COPY_BYTES_PER_SECOND) * 1000,
+  };
+};
+
+const PREPARE_STEPS = [
+  { step: 'sidecars', does: 'schema switchback in both databases', undo: 'abort' },
+  { step: 'schema', does: "the target's tables, as the plan says", undo: 'abort drops what was created' },
+  { step: 'fence target', does: 'nobody but us writes to the tables on the target', undo: 'abort' },
+  { step: 'defer indexes', does: 'indexes and foreign keys on the target wait for the rows', undo: 'abort' },
+  { step: 'publish', does: 'a publication on each side', undo: 'abort' },
+  { step: 'slot', does: 'the change stream begins here', undo: 'abort' },
+  { step: 'copy', does: 'rows in chunks, several at once', undo: 'abort' },
+  { step: 'catch up', does: 'changes since the slot; then indexes, foreign keys, statistics', undo: 'abort' },
+  { step: 'verify', does: 'digests of every table, computed by both servers', undo: '–' },
+] as const;
+
+/** `show`: the dry run. Every step with its undo and its estimate. */
+export const show: CommandModule = {
+  usage: 'show <plan> [phases..]',
+  describe: 'Show every step with its undo and its estimate; changes nothing',
+  options: {},
+  run: async (args) =>
+    await withPlan(
+      args,
+      () => undefined,
+      async (context) => {
+        const scope = scopeOf(context.plan, await context.source.database.inventory());
+        const wanted = list(args, 'phases');
+        const phases = [...scope.phases.values()].filter((p) => wanted.length === 0 || wanted.includes(p.name));
+        const data = phases.map((phase) => ({
+          ...summary(phase),
+          prepare: PREPARE_STEPS,
+          cutover: describeSteps({ direction: 'forward', tables: phase.tables }),
+          failback: describeSteps({ direction: 'reverse', tables: phase.tables }),
+        }));
+        if (flag(args, 'json')) {
+          sayJson({ ok: true, windowMs: context.plan.switch.windowMs, phases: data });
+          return 0;
+        }
+        for (const phase of data) {
+          say(color.bold(`phase ${phase.phase}`));
+          say(
+            `${phase.tables} tables, about ${countText(phase.rows)} rows, ${bytesText(phase.bytes)}; copy about ${durationText(phase.copyMs)} at ${bytesText(COPY_BYTES_PER_SECOND)}/s (a guess)`,
+          );
+          say(table([['step', 'does', 'undone by'], ...phase.prepare.map((s) => [`  ${s.step}`, s.does, s.undo])]));
+          say(`cutover, within ${durationText(context.plan.switch.windowMs)} or undone:`);
+          say(
+            table(
+              phase.cutover.map((s) => [
+                `  ${s.step}`,
+                s.does.length > 90 ? `${s.does.slice(0, 89)}…` : s.does,
+                s.undo,
+              ]),
+            ),
+          );
+          say('failback: the same with source and target swapped');
+          say();
+        }
+        say(`next: switchback run ${context.plan.path}`);
+        return 0;
+      },
+    ),
+};

@@ -1,0 +1,99 @@
+import { SwitchbackError } from '../domain/errors.ts';
+import { primarySide } from '../domain/phase.ts';
+import { sleep } from '../platform/clock.ts';
+import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
+import { type CommandModule, flag, interruption, withPlan } from './command.ts';
+import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+
+const WATCH_MS = 1_000;
+
+/** `status`: what is true, and what can be done next. */
+export const status: CommandModule = {
+  usage: 'status <plan>',
+  describe: 'Say what is true now, and what can be done next',
+  options: { watch: { type: 'boolean', default: false, describe: 'Go on until Ctrl-C' } },
+  run: async (args) =>
+    await withPlan(
+      args,
+      () => undefined,
+      async (context) => {
+        const stopping = interruption(() => undefined);
+        try {
+          for (;;) {
+            const now = await readStatusFromEither(context);
+            if (flag(args, 'json')) sayJson({ ok: true, ...now });
+            else print(now, context.plan.path, flag(args, 'watch'));
+            if (!flag(args, 'watch') || stopping.signal.aborted) return 0;
+            await sleep(WATCH_MS, stopping.signal).catch(() => undefined);
+            if (stopping.signal.aborted) return 0;
+          }
+        } finally {
+          stopping.release();
+        }
+      },
+    ),
+};
+
+const print = (status: RunStatus, path: string, watch: boolean): void => {
+  if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J');
+  if (!status.run) {
+    say(`no run on these databases (source ${status.servers.source}, target ${status.servers.target})`);
+    say(`next: switchback check ${path}`);
+    return;
+  }
+  if (status.answeredBy === 'target') {
+    say(color.red(`the source does not answer: ${status.sourceError ?? ''}`));
+    say(`this is what the target's mirror knew at ${status.mirroredAt}`);
+  }
+  say(`run ${status.run.name} (${status.run.id}), source ${status.servers.source} → target ${status.servers.target}`);
+  const worker = status.worker;
+  say(
+    worker?.alive
+      ? `worker ${worker.holder} on ${worker.host}, epoch ${worker.epoch}`
+      : color.yellow(
+          worker ? `the worker on ${worker.host} has gone; nothing is followed now` : 'no worker is running',
+        ),
+  );
+  say();
+  say(
+    table([
+      ['phase', 'state', 'primary', 'source', 'target', 'lag', 'rows copied', 'certificate'],
+      ...status.phases.map(row),
+    ]),
+  );
+  for (const phase of status.phases) printNeeds(phase);
+  if (status.lastSwitch) {
+    say();
+    say(`last switch ${status.lastSwitch.id}: ${status.lastSwitch.outcome ?? color.red('in doubt')}`);
+  }
+  say();
+  const next = [...new Set(status.phases.flatMap((phase) => phase.next))];
+  if (next.length > 0) say(`next:\n${next.map((command) => `  ${command}`).join('\n')}`);
+};
+
+const printNeeds = (phase: PhaseStatus): void => {
+  const halt = phase.lane?.halt;
+  if (halt) say(`${color.red('halted')}  ${halt.lane}: ${halt.finding.fact}\n        remedy: ${halt.finding.remedy}`);
+};
+
+const sideText = (side: PhaseStatus['source']): string =>
+  side === null ? '–' : `${side.role}, ${side.fenced ? 'fenced' : 'writable'}`;
+
+const row = (phase: PhaseStatus): readonly string[] => [
+  phase.name,
+  phase.state.name,
+  phase.state.name === 'switching' ? 'in doubt' : primarySide(phase.state),
+  sideText(phase.source),
+  sideText(phase.target),
+  phase.lane?.lagMs == null ? '–' : `${durationText(phase.lane.lagMs)} (${durationText(phase.lane.lagAgeMs ?? 0)} ago)`,
+  `${countText(phase.copied.rows)} (${bytesText(phase.copied.bytes)})`,
+  phase.certificate
+    ? `${phase.certificate.clean ? 'clean' : 'NOT CLEAN'}, ${durationText(phase.certificate.ageMs)} old`
+    : '–',
+];
+
+/** Used by `run` when it stops. */
+export const nextCommandsOf = (status: RunStatus): readonly string[] => {
+  if (!status.run) throw new SwitchbackError('internal', 'there is no run');
+  return [...new Set(status.phases.flatMap((phase) => phase.next))];
+};

@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { postgresChecks } from './databases/postgres/checks/checks.ts';
+import { postgresDatabase } from './databases/postgres/database.ts';
+import { postgresDigests } from './databases/postgres/digests.ts';
+import { postgresSchema } from './databases/postgres/schema/schema.ts';
+import { applicationName, PostgresSessions } from './databases/postgres/sessions.ts';
+import type { Emit } from './domain/event.ts';
+import type { Side } from './domain/position.ts';
+import { streamEngine } from './engines/stream/engine.ts';
+import type { Plan, RouterPlan } from './plan/load.ts';
+import { PostgresServer } from './platform/postgres/server.ts';
+import { CommandRouter } from './routers/command.ts';
+import { FileRouter } from './routers/file.ts';
+import type { Router } from './routers/router.ts';
+import type { RunContext, SidePorts } from './stages/context.ts';
+
+/** A run's ports with what has to be closed at the end. */
+export interface Composition {
+  readonly context: RunContext;
+  close(): Promise<void>;
+}
+
+const routerFor = (plan: RouterPlan): Router => {
+  switch (plan.kind) {
+    case 'file':
+      return new FileRouter(plan);
+    case 'command':
+      return new CommandRouter({ ...plan, environment: process.env });
+  }
+};
+
+/** Makes the concrete ports of a plan. Connects to nothing yet. */
+export const compose = (plan: Plan, emit: Emit): Composition => {
+  const holder = randomBytes(4).toString('hex');
+  const serverOf = (side: Side) =>
+    new PostgresServer({ url: plan[side].url, label: side, application: applicationName(holder) });
+  const source = serverOf('source');
+  const target = serverOf('target');
+  const sessions = { source: new PostgresSessions(source), target: new PostgresSessions(target) };
+  const portsOf = (side: Side, server: PostgresServer): SidePorts => ({
+    side,
+    sql: server,
+    database: postgresDatabase(server),
+    digests: postgresDigests(server),
+    sessions: sessions[side],
+  });
+  return {
+    context: {
+      plan,
+      source: portsOf('source', source),
+      target: portsOf('target', target),
+      engine: streamEngine({ source, target }),
+      schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
+      routers: new Map([...plan.routers].map(([name, router]) => [name, routerFor(router)])),
+      preflight: (input) => postgresChecks({ source, target, ...input }),
+      emit,
+      holder,
+      host: hostname(),
+    },
+    close: async () => {
+      await Promise.allSettled([sessions.source.close(), sessions.target.close()]);
+      await Promise.allSettled([source.close(), target.close()]);
+    },
+  };
+};

@@ -1,0 +1,37 @@
+import type { SqlExecutor } from '../../../../domain/sql.ts';
+import type { TableName } from '../../../../domain/table.ts';
+import { quoteTable } from '../../../../platform/postgres/quote.ts';
+import { textOf } from '../../../../platform/postgres/row.ts';
+import { namesParameter } from '../look.ts';
+
+const EXISTING = `
+  SELECT n.nspname AS schema, c.relname AS name FROM json_to_recordset($1::json) AS w(schema text, name text)
+  JOIN pg_namespace n ON n.nspname = w.schema
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p') ORDER BY 1, 2`;
+
+/** Which of the relations exist on a side. */
+export const readExisting = async (sql: SqlExecutor, tables: readonly TableName[]): Promise<readonly TableName[]> => {
+  const { rows } = await sql.query(EXISTING, [namesParameter(tables)]);
+  return rows.map((row) => ({ schema: textOf(row, 'schema'), name: textOf(row, 'name') }));
+};
+
+/** Which of the tables hold at least one row; those that do not exist are left out. One statement for all. */
+export const readFilled = async (sql: SqlExecutor, tables: readonly TableName[]): Promise<readonly TableName[]> => {
+  const existing = await readExisting(sql, tables);
+  if (existing.length === 0) return [];
+  const asked = existing.map((table, at) => `SELECT ${at} AS at WHERE EXISTS (SELECT FROM ONLY ${quoteTable(table)})`);
+  const filled = new Set((await sql.query(asked.join(' UNION ALL '))).rows.map((row) => Number(textOf(row, 'at'))));
+  return existing.filter((_, at) => filled.has(at));
+};
+
+/** Names of extensions that are in use, and of those that could be. */
+export const readExtensions = async (
+  sql: SqlExecutor,
+): Promise<{ readonly installed: readonly string[]; readonly available: readonly string[] }> => {
+  const installed = await sql.query('SELECT extname AS name FROM pg_extension ORDER BY 1');
+  const available = await sql.query('SELECT name FROM pg_available_extensions ORDER BY 1');
+  return {
+    installed: installed.rows.map((row) => textOf(row, 'name')),
+    available: available.rows.map((row) => textOf(row, 'name')),
+  };
+};

@@ -1,0 +1,192 @@
+import type pg from 'pg';
+import { messageOf } from '../../../domain/errors.ts';
+import type { SqlExecutor, TextRow } from '../../../domain/sql.ts';
+import { quoteName } from '../../../platform/postgres/quote.ts';
+import { textOf } from '../../../platform/postgres/row.ts';
+import { codeOf, isConnectionLost, runTransaction } from '../../../platform/postgres/server.ts';
+import type { CreatedObject, RemainingObject } from '../../schema.ts';
+import { type SchemaSettings, schemaSettings, settingsChanged } from './namespaces.ts';
+
+/** Catalogues whose rows are objects that a schema script can make. */
+const CATALOGUES = [
+  'pg_namespace',
+  'pg_class',
+  'pg_type',
+  'pg_proc',
+  'pg_extension',
+  'pg_collation',
+  'pg_operator',
+  'pg_opclass',
+  'pg_opfamily',
+  'pg_cast',
+  'pg_conversion',
+  'pg_ts_config',
+  'pg_ts_dict',
+  'pg_ts_parser',
+  'pg_ts_template',
+  'pg_language',
+  'pg_foreign_data_wrapper',
+  'pg_foreign_server',
+  'pg_user_mapping',
+  'pg_trigger',
+  'pg_constraint',
+  'pg_rewrite',
+  'pg_policy',
+  'pg_event_trigger',
+  'pg_statistic_ext',
+  'pg_transform',
+  'pg_attrdef',
+  'pg_am',
+  'pg_default_acl',
+] as const;
+
+const ALL_OBJECTS = CATALOGUES.map(
+  (name) => `SELECT 'pg_catalog.${name}'::regclass::oid AS classid, oid AS objid FROM pg_catalog.${name}`,
+).join(' UNION ALL ');
+
+const IDS = `SELECT classid, objid FROM (${ALL_OBJECTS}) o WHERE objid >= 16384`;
+
+/**
+ * Puts default privileges back to what they are without an entry, which removes the entry. For a whole role that is the
+ * built-in default: everything to the role itself, functions and types to everybody.
+ */
+const RESET_DEFAULT_PRIVILEGES = `
+  SELECT format('%s REVOKE ALL ON %s FROM %s', w.head, w.word, g.names)
+         || CASE WHEN p.defaclnamespace = 0 THEN format('; %s GRANT ALL ON %s TO %s', w.head, w.word, w.defaults) ELSE '' END
+  FROM (SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s', pg_get_userbyid(p.defaclrole),
+                      (SELECT format(' IN SCHEMA %I', nspname) FROM pg_namespace WHERE oid = p.defaclnamespace)) AS head,
+               CASE p.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+                                    WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS word,
+               quote_ident(pg_get_userbyid(p.defaclrole))
+                 || CASE WHEN p.defaclobjtype IN ('f', 'T') THEN ', PUBLIC' ELSE '' END AS defaults) w,
+       (SELECT coalesce(string_agg(DISTINCT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                                   ', '), 'PUBLIC') AS names FROM aclexplode(p.defaclacl)) g`;
+
+// An object that goes with another new one (a column's default, a type's array, an index) is not listed by itself. Foreign
+// keys are, because two tables that refer to each other could not be dropped one after the other.
+const NEW_OBJECTS = `
+  WITH new AS (
+    SELECT classid, objid FROM (${IDS}) o
+    WHERE NOT EXISTS (SELECT FROM unnest($1::oid[], $2::oid[]) AS b (classid, objid)
+                      WHERE b.classid = o.classid AND b.objid = o.objid)),
+  apart AS (
+    SELECT n.classid, n.objid, f.oid IS NOT NULL AS is_foreign_key FROM new n
+    LEFT JOIN pg_constraint f ON n.classid = 'pg_constraint'::regclass AND f.oid = n.objid
+      AND f.contype = 'f' AND f.conparentid = 0
+    WHERE f.oid IS NOT NULL OR NOT EXISTS (
+      SELECT FROM pg_depend d JOIN new p ON p.classid = d.refclassid AND p.objid = d.refobjid
+      WHERE d.classid = n.classid AND d.objid = n.objid AND d.objsubid = 0
+        AND d.deptype IN ('i', 'a', 'e', 'P', 'S') AND (p.classid, p.objid) <> (n.classid, n.objid)))
+  SELECT i.type AS kind, i.identity, c.conname AS own_name, um.usename AS mapped_user, um.srvname AS mapped_server,
+         CASE WHEN p.oid IS NOT NULL THEN (${RESET_DEFAULT_PRIVILEGES}) END AS reset,
+         CASE WHEN c.conrelid <> 0 THEN c.conrelid::regclass::text WHEN c.contypid <> 0 THEN c.contypid::regtype::text
+              WHEN e.oid IS NOT NULL THEN format('%s ALTER COLUMN %I', a.attrelid::regclass, a.attname) END AS owner
+  FROM apart o
+  CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
+  LEFT JOIN pg_constraint c ON o.classid = 'pg_constraint'::regclass AND c.oid = o.objid
+  LEFT JOIN pg_attrdef e ON o.classid = 'pg_attrdef'::regclass AND e.oid = o.objid
+  LEFT JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+  LEFT JOIN pg_user_mappings um ON o.classid = 'pg_user_mapping'::regclass AND um.umid = o.objid
+  LEFT JOIN pg_default_acl p ON o.classid = 'pg_default_acl'::regclass AND p.oid = o.objid
+  WHERE i.identity IS NOT NULL
+    AND coalesce(i.schema, '') NOT LIKE 'pg\\_toast%' AND coalesce(i.schema, '') NOT LIKE 'pg\\_temp%'
+  ORDER BY o.is_foreign_key DESC, o.objid DESC`;
+
+/** What is there before a schema is made. */
+export interface Census {
+  readonly classes: readonly string[];
+  readonly objects: readonly string[];
+  readonly settings: ReadonlyMap<string, SchemaSettings>;
+}
+
+/** Counts what is there. In the transaction that then makes the schema. */
+export const takeCensus = async (sql: SqlExecutor): Promise<Census> => {
+  const { rows } = await sql.query(IDS);
+  return {
+    classes: rows.map((row) => textOf(row, 'classid')),
+    objects: rows.map((row) => textOf(row, 'objid')),
+    settings: await schemaSettings(sql),
+  };
+};
+
+/** What has come since the census, foreign keys first and then the newest first: the order in which it can be dropped. */
+export const createdSince = async (sql: SqlExecutor, before: Census): Promise<readonly CreatedObject[]> => {
+  const { rows } = await sql.query(NEW_OBJECTS, [before.classes, before.objects]);
+  const objects = rows.map((row) => ({
+    kind: textOf(row, 'kind'),
+    identity: textOf(row, 'identity'),
+    drop: dropStatement(row),
+  }));
+  return [...objects, ...settingsChanged(before.settings, await schemaSettings(sql))];
+};
+
+/** Where DROP does not take the kind and the identity as the catalogue spells them. */
+const DROP_WORDS: Readonly<Record<string, string>> = {
+  'composite type': 'TYPE',
+  'foreign-data wrapper': 'FOREIGN DATA WRAPPER',
+  'statistics object': 'STATISTICS',
+};
+
+const dropStatement = (row: TextRow): string => {
+  const kind = textOf(row, 'kind');
+  const owner = row.owner ?? '';
+  switch (kind) {
+    case 'table constraint':
+      return `ALTER TABLE ${owner} DROP CONSTRAINT ${quoteName(textOf(row, 'own_name'))}`;
+    case 'domain constraint':
+      return `ALTER DOMAIN ${owner} DROP CONSTRAINT ${quoteName(textOf(row, 'own_name'))}`;
+    case 'default value':
+      return `ALTER TABLE ${owner} DROP DEFAULT`;
+    case 'default acl':
+      return textOf(row, 'reset');
+    case 'user mapping': {
+      const user = row.mapped_user === 'public' ? 'PUBLIC' : quoteName(textOf(row, 'mapped_user'));
+      return `DROP USER MAPPING FOR ${user} SERVER ${quoteName(textOf(row, 'mapped_server'))}`;
+    }
+    default:
+      return `DROP ${DROP_WORDS[kind] ?? kind.toUpperCase()} ${textOf(row, 'identity')}`;
+  }
+};
+
+/** No such table, column, function, object, schema: it has gone already, by itself or with another. */
+const GONE = new Set(['42P01', '42703', '42883', '42704', '3F000']);
+const LOCK_TIMEOUT_MS = 5_000;
+
+/**
+ * Drops the objects in passes, each statement in a savepoint, until a pass drops nothing. What depends on what need not be
+ * known for that, and an object on which something of somebody else's depends stays.
+ */
+export const undoCreated = async (
+  client: pg.ClientBase,
+  label: string,
+  created: readonly CreatedObject[],
+): Promise<readonly RemainingObject[]> =>
+  await runTransaction(client, label, async (sql) => {
+    await sql.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    let left: readonly RemainingObject[] = created.map((object) => ({ ...object, reason: '' }));
+    for (;;) {
+      const failed: RemainingObject[] = [];
+      for (const object of left) {
+        const reason = await tryDrop(sql, object);
+        if (reason !== null) failed.push({ ...object, reason });
+      }
+      if (failed.length === 0 || failed.length === left.length) return failed;
+      left = failed;
+    }
+  });
+
+/** Null when the object is gone, else why it is not. */
+const tryDrop = async (sql: SqlExecutor, object: CreatedObject): Promise<string | null> => {
+  await sql.query('SAVEPOINT one');
+  try {
+    await sql.query(object.drop);
+    await sql.query('RELEASE SAVEPOINT one');
+    return null;
+  } catch (error) {
+    if (isConnectionLost(error)) throw error;
+    await sql.query('ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one');
+    if (GONE.has(codeOf(error))) return null;
+    const detail = error instanceof Error && 'detail' in error ? error.detail : undefined;
+    return typeof detail === 'string' ? `${messageOf(error)} (${detail})` : messageOf(error);
+  }
+};

@@ -1,0 +1,73 @@
+import type pg from 'pg';
+import type { PostgresServer } from '../../platform/postgres/server.ts';
+import type { ServerDescription, Sessions } from '../sessions.ts';
+
+/** Prefix of application_name on every session of ours; the worker's id follows, then the session's purpose. */
+export const applicationName = (holder: string): string => `switchback/${holder}`;
+
+/** Sessions of one PostgreSQL database. */
+export class PostgresSessions implements Sessions {
+  readonly #server: PostgresServer;
+  #present: Promise<{ readonly client: pg.Client; readonly token: string }> | null = null;
+
+  constructor(server: PostgresServer) {
+    this.#server = server;
+  }
+
+  /** Identity is the cluster's system identifier and the database's oid; the instance adds when its server was started. */
+  async describe(): Promise<ServerDescription> {
+    const { rows } = await this.#server.query(
+      `SELECT s.system_identifier || '/' || d.oid AS identity, pg_postmaster_start_time() AS started,
+              current_setting('server_version') AS version
+       FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()`,
+    );
+    const identity = `postgresql:${rows[0]?.identity}`;
+    return {
+      identity,
+      instance: `${identity}@${rows[0]?.started}`,
+      version: `PostgreSQL ${rows[0]?.version?.split(' ')[0]}`,
+    };
+  }
+
+  async presence(): Promise<string> {
+    this.#present ??= this.#open();
+    return (await this.#present).token;
+  }
+
+  async isPresent(token: string): Promise<boolean> {
+    const [pid, started] = token.split('@');
+    const { rowCount } = await this.#server.query(
+      'SELECT 1 FROM pg_stat_activity WHERE pid::text = $1 AND backend_start::text = $2',
+      [pid ?? '', started ?? ''],
+    );
+    return rowCount > 0;
+  }
+
+  async endWorker(holder: string): Promise<number> {
+    const { rowCount } = await this.#server.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE starts_with(application_name, $1) AND pid <> pg_backend_pid()`,
+      [`${applicationName(holder)}:`],
+    );
+    return rowCount;
+  }
+
+  /** Ends this worker's presence. */
+  async close(): Promise<void> {
+    const present = await this.#present?.catch(() => null);
+    this.#present = null;
+    await present?.client.end().catch(() => undefined);
+  }
+
+  async #open(): Promise<{ readonly client: pg.Client; readonly token: string }> {
+    const client = await this.#server.connect('presence');
+    const { rows } = await client.query<{ token: string }>(
+      "SELECT pid || '@' || backend_start::text AS token FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    );
+    // The next call opens a new one; whoever looks meanwhile rightly sees that this worker is not there.
+    client.on('end', () => {
+      this.#present = null;
+    });
+    return { client, token: rows[0]?.token ?? '' };
+  }
+}

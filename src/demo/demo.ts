@@ -1,0 +1,271 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Event } from '../domain/event.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
+import { type RunningClients, startClients } from './clients.ts';
+import { Ledger } from './ledger.ts';
+import { checkLedger, type LedgerVerdict } from './ledger-check.ts';
+import { readPrimaryRows } from './primary-rows.ts';
+import { runCommand, type Self, WorkerProcess } from './program.ts';
+import { type RunningServer, startServer } from './servers.ts';
+import { createShop } from './shop.ts';
+import { SHOP_PHASES, type ShopPhase, shopSchemaSql } from './shop-schema.ts';
+import { stallOf, switchesSeen } from './stall.ts';
+
+/** How the demo is run. */
+export interface DemoOptions {
+  readonly rows: number;
+  readonly clients: number;
+  /** Leave servers and files when it is over. */
+  readonly keep: boolean;
+  readonly script: string;
+  /** What happens, a line at a time, for somebody who sees this for the first time. */
+  readonly tell: (line: string) => void;
+}
+
+/** One switch as the clients saw it. */
+export interface DemoSwitch {
+  readonly phase: string;
+  readonly kind: 'cutover' | 'failback';
+  /** As the worker measured it, from the first hold to the last release. */
+  readonly window_ms: number;
+  readonly stall_p99_ms: number;
+  readonly stall_max_ms: number;
+  readonly client_errors: number;
+}
+
+/** The demo's verdict; its JSON line. */
+export interface DemoResult {
+  readonly ok: boolean;
+  readonly servers: { readonly source: string; readonly target: string };
+  readonly copied_rows: number;
+  readonly switches: readonly DemoSwitch[];
+  readonly acknowledged: number;
+  readonly failed: number;
+  readonly unknown: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly reordered: number;
+  readonly phantom: number;
+  readonly verified_tables: number;
+  readonly mismatches: number;
+  readonly worker_peak_bytes: number;
+  readonly seconds: number;
+}
+
+/** Operations a second of all clients together: busy, and leaves two cores to the servers and the copy. */
+const RATE_PER_SECOND = 600;
+const WRITE_ON_MS = 3_000;
+const SWITCHES: readonly { readonly kind: 'cutover' | 'failback'; readonly phase: ShopPhase }[] = [
+  { kind: 'cutover', phase: 'catalog' },
+  { kind: 'cutover', phase: 'orders' },
+  { kind: 'failback', phase: 'orders' },
+  { kind: 'cutover', phase: 'orders' },
+];
+
+const planText = (): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
+version: 1
+name: shop-13-to-18
+source: { url: "\${OLD_DATABASE_URL}" }
+target: { url: "\${NEW_DATABASE_URL}" }
+schema: { files: [shop.sql] }
+
+phases:
+  - name: catalog
+    tables: ${JSON.stringify(SHOP_PHASES.catalog)}
+    router: app
+  - name: orders
+    after: [catalog]
+    tables: ${JSON.stringify(SHOP_PHASES.orders)}
+    router: app
+
+routers:
+  app: { kind: file, path: route.json }
+
+switch: { max_lag: 2s, window: 5s, blockers: { wait: 1s, then: terminate } }
+`;
+
+interface Stage {
+  readonly directory: string;
+  readonly plan: string;
+  readonly source: RunningServer;
+  readonly target: RunningServer;
+  readonly urls: { readonly source: string; readonly target: string };
+  readonly self: Self;
+}
+
+/** Everything that the worker told and that the verdict needs. */
+class Told {
+  copiedRows = new Map<string, number>();
+  verifiedTables = new Map<string, number>();
+  mismatches = 0;
+  readonly states = new Map<string, string>();
+
+  take(event: Event): void {
+    if (event.type === 'copied') this.copiedRows.set(event.table, event.rows);
+    if (event.type === 'phase') this.states.set(event.phase, event.to);
+    if (event.type === 'verified') {
+      this.verifiedTables.set(event.phase, event.tables);
+      this.mismatches += event.mismatches;
+    }
+  }
+
+  sum(of: ReadonlyMap<string, number>): number {
+    return [...of.values()].reduce((sum, n) => sum + n, 0);
+  }
+}
+
+/**
+ * Moves a shop from PostgreSQL 13 to 18 under the writes of many clients: two cutovers, a failback, another cutover. The
+ * ledger of what clients were told is kept outside the databases and compared with them at the end, row by row.
+ */
+export const runDemo = async (options: DemoOptions): Promise<DemoResult> => {
+  const begun = monotonicMs();
+  const directory = mkdtempSync(join(tmpdir(), 'switchback-demo-'));
+  const servers: RunningServer[] = [];
+  try {
+    options.tell('Starting PostgreSQL 13 (the old database) and 18 (the new one) …');
+    const source = await startServer({ version: 13 });
+    servers.push(source);
+    const target = await startServer({ version: 18 });
+    servers.push(target);
+    const stage = setStage({ directory, source, target, script: options.script });
+    return await play(stage, { ...options, begun });
+  } finally {
+    for (const server of servers) await (options.keep ? server.leaveRunning() : server.stopAndRemove());
+    if (!options.keep) rmSync(directory, { recursive: true, force: true });
+  }
+};
+
+const setStage = (made: { directory: string; source: RunningServer; target: RunningServer; script: string }): Stage => {
+  const { directory, source, target } = made;
+  const plan = join(directory, 'plan.yaml');
+  writeFileSync(plan, planText());
+  writeFileSync(join(directory, 'shop.sql'), shopSchemaSql);
+  const route = { primary: 'source', held: false };
+  writeFileSync(join(directory, 'route.json'), `${JSON.stringify({ catalog: route, orders: route }, null, 2)}\n`);
+  const urls = { source: source.url, target: target.url };
+  const environment = { ...process.env, OLD_DATABASE_URL: urls.source, NEW_DATABASE_URL: urls.target };
+  return { directory, plan, source, target, urls, self: { script: made.script, environment } };
+};
+
+const play = async (stage: Stage, options: DemoOptions & { readonly begun: number }): Promise<DemoResult> => {
+  const { tell } = options;
+  const size = await createShop(stage.urls.source, { rows: options.rows });
+  const ledger = new Ledger();
+  const clients = startClients({
+    urls: stage.urls,
+    routeFile: join(stage.directory, 'route.json'),
+    size,
+    ledger,
+    clients: options.clients,
+    ratePerSecond: RATE_PER_SECOND,
+  });
+  const told = new Told();
+  let worker: WorkerProcess | null = null;
+  try {
+    tell(`${options.clients} clients write to the shop all the time, and keep a ledger of what they were told.`);
+    await runCommand(stage.self, ['check', stage.plan]);
+    tell('check: nothing blocks. The worker copies both phases while the clients write on …');
+    worker = new WorkerProcess(stage.self, { plan: stage.plan, onEvent: (event) => told.take(event) });
+    await until(worker, () => told.states.get('catalog') === 'ready' && told.states.get('orders') === 'ready');
+    tell(
+      `copied ${told.sum(told.copiedRows).toLocaleString('en-US')} rows, followed, and verified ${told.sum(told.verifiedTables)} tables: both phases are ready (${elapsed(options.begun)}).`,
+    );
+    const windows = await switchAll(stage, { worker, ledger, clients, tell });
+    await sleep(WRITE_ON_MS);
+    await runCommand(stage.self, ['verify', stage.plan, 'catalog', 'orders']);
+    await runCommand(stage.self, [
+      'finalise',
+      stage.plan,
+      'catalog',
+      'orders',
+      '--early',
+      '--confirm',
+      'catalog,orders',
+    ]);
+    tell('finalised: the way back is given up, the old database stays fenced.');
+    await worker.stop();
+    await clients.stop();
+    const verdict = checkLedger(
+      ledger,
+      await readPrimaryRows({ catalog: stage.urls.target, orders: stage.urls.target }),
+    );
+    return result({ stage, options, ledger, told, verdict, windows, worker });
+  } finally {
+    await clients.stop();
+    await worker?.stop();
+  }
+};
+
+const elapsed = (begun: number): string => `${((monotonicMs() - begun) / 1000).toFixed(0)} s`;
+
+const until = async (worker: WorkerProcess, reached: () => boolean): Promise<void> => {
+  const wait = async () => {
+    while (!reached()) await sleep(50);
+  };
+  await Promise.race([wait(), worker.ended()]);
+};
+
+const switchAll = async (
+  stage: Stage,
+  play: { worker: WorkerProcess; ledger: Ledger; clients: RunningClients; tell: DemoOptions['tell'] },
+): Promise<readonly DemoSwitch[]> => {
+  const done: DemoSwitch[] = [];
+  for (const { kind, phase } of SWITCHES) {
+    await sleep(1_000);
+    const { json } = await runCommand(stage.self, [kind, stage.plan, phase, '--confirm', phase]);
+    // Operations that were held have to end before their stall is known.
+    await sleep(WRITE_ON_MS);
+    const seen = switchesSeen(play.ledger)
+      .filter((s) => s.phases.includes(phase))
+      .at(-1);
+    const stall = seen ? stallOf(play.ledger, seen) : { p99Ms: 0, maxMs: 0, errors: 0, operations: 0 };
+    const windowMs = (json.data as { readonly windowMs: number }).windowMs;
+    done.push({
+      phase,
+      kind,
+      window_ms: Math.round(windowMs),
+      stall_p99_ms: Math.round(stall.p99Ms),
+      stall_max_ms: Math.round(stall.maxMs),
+      client_errors: stall.errors,
+    });
+    play.tell(
+      `${kind} of ${phase}: ${Math.round(windowMs)} ms; ${stall.operations} operations waited, ` +
+        `99% of them less than ${Math.round(stall.p99Ms)} ms, the longest ${Math.round(stall.maxMs)} ms; ${stall.errors} errors seen by clients.`,
+    );
+  }
+  return done;
+};
+
+const result = (made: {
+  stage: Stage;
+  options: DemoOptions & { readonly begun: number };
+  ledger: Ledger;
+  told: Told;
+  verdict: LedgerVerdict;
+  windows: readonly DemoSwitch[];
+  worker: WorkerProcess;
+}): DemoResult => {
+  const { verdict, told, ledger } = made;
+  const counts = ledger.counts();
+  const bad = verdict.lost + verdict.duplicated + verdict.reordered + verdict.phantom + told.mismatches;
+  return {
+    ok: bad === 0 && made.windows.length === SWITCHES.length,
+    servers: { source: made.stage.source.version, target: made.stage.target.version },
+    copied_rows: told.sum(told.copiedRows),
+    switches: made.windows,
+    acknowledged: verdict.acknowledged,
+    failed: counts.failed,
+    unknown: counts.unknown,
+    lost: verdict.lost,
+    duplicated: verdict.duplicated,
+    reordered: verdict.reordered,
+    phantom: verdict.phantom,
+    verified_tables: told.sum(told.verifiedTables),
+    mismatches: told.mismatches,
+    worker_peak_bytes: made.worker.peakBytes,
+    seconds: Math.round((monotonicMs() - made.options.begun) / 100) / 10,
+  };
+};

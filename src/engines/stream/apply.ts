@@ -1,0 +1,167 @@
+import type pg from 'pg';
+import type { Position } from '../../domain/position.ts';
+import { becomeApplier } from '../../platform/postgres/applier.ts';
+import { Lsn } from '../../platform/postgres/lsn.ts';
+import { quoteTable } from '../../platform/postgres/quote.ts';
+import { codeOf } from '../../platform/postgres/server.ts';
+import type { Change, RowChange, Truncation } from '../../rows/change.ts';
+import { fold, type TableRun } from '../../rows/fold.ts';
+import type { LaneContext } from './context.ts';
+import type { LaneTable } from './lane-table.ts';
+import { type MergeStatement, type Mode, mergeStatements } from './merge-sql.ts';
+import { isMove, moveRow } from './move.ts';
+import { isRefusal, replayInOrder } from './replay.ts';
+import { Stages, stageRow } from './stage.ts';
+import type { TouchedKeys } from './touched.ts';
+
+/**
+ * The merge joins a stage, which has no statistics, to a table by its key. Left to itself the planner reads the whole table
+ * (measured: 2.5 times slower); only a loop over the key's index is wanted, whatever the estimates. JIT would add its own
+ * time to each of these short statements.
+ */
+const PLANNER = ['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'enable_bitmapscan', 'jit'];
+
+/** Writes changes to the other side. All of it runs in transactions of the caller on {@link Applier.client}. */
+export class Applier {
+  /** The session, with the rights of an applier. */
+  readonly client: pg.Client;
+  readonly #context: LaneContext;
+  readonly #stages: Stages;
+
+  /** Opens the session. The caller closes it. Throws kind `unreachable` or `refused`. */
+  static async open(context: LaneContext): Promise<Applier> {
+    const client = await context.to.connect('apply');
+    try {
+      await becomeApplier(client);
+      await client.query(PLANNER.map((name) => `SET ${name} = off`).join('; '));
+      return new Applier(context, client, await Stages.create(client, context.spec.tables));
+    } catch (error) {
+      await client.end().catch(() => undefined);
+      throw context.to.wrap(error);
+    }
+  }
+
+  private constructor(context: LaneContext, client: pg.Client, stages: Stages) {
+    this.#context = context;
+    this.client = client;
+    this.#stages = stages;
+  }
+
+  /** Must be called when a transaction has begun. */
+  begin(): void {
+    this.#stages.begin();
+  }
+
+  /** Applies changes in order. Resolves with a later `strictFrom` when a row had to be read from the origin again. */
+  async apply(changes: readonly Change<LaneTable>[], mode: Mode, touched: TouchedKeys): Promise<Position | null> {
+    let strictFrom: Position | null = null;
+    for (const segment of fold(changes)) {
+      if (segment.kind === 'truncate') {
+        await this.#truncate(segment.truncation);
+        touched.addAll(segment.truncation.tables);
+      } else if (segment.kind === 'ordered') {
+        strictFrom = latest(strictFrom, await this.#replayMoves(segment.changes, mode));
+        touched.addChanges(segment.changes);
+      } else {
+        strictFrom = latest(strictFrom, await this.#merge(segment.runs, mode));
+        for (const run of segment.runs) touched.addRun(run);
+      }
+    }
+    return strictFrom;
+  }
+
+  /** Ends the session. */
+  async close(): Promise<void> {
+    await this.client.end().catch(() => undefined);
+  }
+
+  /** Merges each table's rows; a table whose merge fails is replayed in order, which passes or names the row. */
+  async #merge(runs: readonly TableRun<LaneTable>[], mode: Mode): Promise<Position | null> {
+    let strictFrom: Position | null = null;
+    const size = this.#stages.names.length;
+    for (let i = 0; i < runs.length; i += size) {
+      const failed = await this.#mergeTogether(runs.slice(i, i + size), mode);
+      for (const run of failed) strictFrom = latest(strictFrom, await this.#replay(run.table, run.changes, mode));
+    }
+    return strictFrom;
+  }
+
+  /** Resolves with the runs that have to be replayed. */
+  async #mergeTogether(runs: readonly TableRun<LaneTable>[], mode: Mode): Promise<readonly TableRun<LaneTable>[]> {
+    await this.#stages.empty();
+    const merges: Merge[] = [];
+    for (const [i, run] of runs.entries()) {
+      const stage = this.#stages.names[i] ?? '';
+      if (run.rows !== null) merges.push({ run, statements: await this.#stage(stage, run, mode) });
+    }
+    const unmerged = [...runs.filter((run) => run.rows === null)];
+    if (merges.length === 0 || (await this.#attempt(merges.flatMap((m) => m.statements)))) return unmerged;
+    for (const { run, statements } of merges) if (!(await this.#attempt(statements))) unmerged.push(run);
+    return unmerged;
+  }
+
+  async #stage(stage: string, run: TableRun<LaneTable>, laneMode: Mode): Promise<readonly MergeStatement[]> {
+    const mode = modeOf(run.table, laneMode);
+    const rows = (run.rows ?? []).map((row) => stageRow(row, mode));
+    return mergeStatements(run.table, stage, { ...(await this.#stages.fillFolded(stage, run.table, rows)), mode });
+  }
+
+  /** Runs statements that must find what they expect; undoes them and resolves with false when one does not. */
+  async #attempt(statements: readonly MergeStatement[]): Promise<boolean> {
+    try {
+      const text = ['SAVEPOINT merge', ...statements.map((s) => s.sql)].join(';\n');
+      // Several statements in one text give an array of results.
+      const results = (await this.client.query(text)) as unknown as readonly pg.QueryResult[];
+      if (statements.every(({ expect }, i) => expect === null || results[i + 1]?.rowCount === expect)) return true;
+    } catch (error) {
+      if (!isRefusal(codeOf(error))) throw error;
+    }
+    await this.client.query('ROLLBACK TO SAVEPOINT merge');
+    return false;
+  }
+
+  async #replayMoves(changes: readonly RowChange<LaneTable>[], mode: Mode): Promise<Position | null> {
+    let strictFrom: Position | null = null;
+    for (const [table, own] of Map.groupBy(changes, (change) => change.table)) {
+      strictFrom = latest(strictFrom, await this.#replay(table, own, mode));
+    }
+    return strictFrom;
+  }
+
+  async #replay(table: LaneTable, changes: readonly RowChange<LaneTable>[], laneMode: Mode): Promise<Position | null> {
+    const mode = modeOf(table, laneMode);
+    const [stage = ''] = this.#stages.names;
+    const replay = { client: this.client, stages: this.#stages, stage, mode, side: this.#context.to.label };
+    let strictFrom: Position | null = null;
+    let together: RowChange<LaneTable>[] = [];
+    for (const change of changes) {
+      if (mode === 'strict' || !isMove(change)) {
+        together.push(change);
+        continue;
+      }
+      await replayInOrder(replay, table, together);
+      together = [];
+      const move = { context: this.#context, client: this.client, stages: this.#stages, stage };
+      strictFrom = latest(strictFrom, await moveRow(move, change));
+    }
+    await replayInOrder(replay, table, together);
+    return strictFrom;
+  }
+
+  async #truncate(truncation: Truncation<LaneTable>): Promise<void> {
+    const tables = truncation.tables.map((t) => quoteTable(t.table)).join(', ONLY ');
+    await this.client.query(`TRUNCATE ONLY ${tables} ${truncation.restartIdentity ? 'RESTART IDENTITY' : ''}`);
+  }
+}
+
+/** A table's rows, staged. */
+interface Merge {
+  readonly run: TableRun<LaneTable>;
+  readonly statements: readonly MergeStatement[];
+}
+
+/** A table without a key was copied as it was at the lane's start, and is strict from there. */
+const modeOf = (table: LaneTable, mode: Mode): Mode => (table.keyAt === null ? 'strict' : mode);
+
+const latest = (a: Position | null, b: Position | null): Position | null =>
+  a === null || b === null ? (a ?? b) : Lsn.max(a, b);

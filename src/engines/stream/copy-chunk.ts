@@ -1,0 +1,143 @@
+import { pipeline } from 'node:stream/promises';
+import type pg from 'pg';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import type { KeyRange } from '../../databases/digests.ts';
+import { displayName, type Table } from '../../domain/table.ts';
+import { sleep } from '../../platform/clock.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { becomeApplier } from '../../platform/postgres/applier.ts';
+import type { KeyColumn } from '../../platform/postgres/key.ts';
+import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
+import { runTransaction } from '../../platform/postgres/server.ts';
+import type { Chunk } from '../engine.ts';
+import { rangeCondition } from './chunks.ts';
+import type { LaneContext } from './context.ts';
+
+/** One range of one table, to be copied in one transaction. */
+export interface Piece {
+  readonly table: Table;
+  /** The key that ranges are of. Empty when the table is copied whole. */
+  readonly columns: readonly KeyColumn[];
+  readonly range: KeyRange;
+}
+
+/** The two sessions of one copying worker. */
+export interface CopySessions {
+  readonly reader: pg.Client;
+  readonly writer: pg.Client;
+}
+
+/**
+ * Taken shared by each chunk's transaction and exclusively when the journal is read: a transaction of an earlier process
+ * may still be committing after that process has died, and its chunk must not be taken for missing.
+ */
+export const copyLockSql = (lane: string): string => `hashtextextended(${quoteText(`switchback copy ${lane}`)}, 0)`;
+
+/** Opens a worker's sessions. The caller ends both. */
+export const openCopySessions = async (context: LaneContext): Promise<CopySessions> => {
+  const reader = await context.from.connect('copy');
+  try {
+    // A policy of row security must be an error, never a filter.
+    await reader.query('SET row_security = off');
+    const writer = await context.to.connect('copy');
+    try {
+      await becomeApplier(writer);
+    } catch (error) {
+      await writer.end();
+      throw error;
+    }
+    return { reader, writer };
+  } catch (error) {
+    await reader.end();
+    throw error;
+  }
+};
+
+const END_WITHIN_MS = 2_000;
+
+/** Ends both sessions; one in the middle of a COPY is cut, and its server rolls back. Resolves also when a server is mute. */
+export const endCopySessions = async (sessions: CopySessions): Promise<void> => {
+  const ended = new AbortController();
+  const all = Promise.allSettled([sessions.reader.end(), sessions.writer.end()]).then(() => ended.abort());
+  await Promise.race([all, sleep(END_WITHIN_MS, ended.signal).catch(() => undefined)]);
+};
+
+/** What copies a piece. */
+export interface ChunkCopy {
+  readonly context: LaneContext;
+  readonly sessions: CopySessions;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Copies a piece and journals it, in one transaction on the written side. A table without a key is read under the slot's
+ * snapshot, since its changes cannot be applied twice. After an error the sessions are in an unknown state: end them.
+ */
+export const copyChunk = async (copy: ChunkCopy, piece: Piece): Promise<Chunk> => {
+  const { context, sessions } = copy;
+  const chunk = await runTransaction(sessions.writer, context.to.label, async (sql) => {
+    await sql.query(`SELECT pg_advisory_xact_lock_shared(${copyLockSql(context.spec.lane)})`);
+    const copied = await underSnapshot(copy, piece, () => pipe(copy, piece));
+    const done: Chunk = { table: displayName(piece.table), ...piece.range, ...copied };
+    await context.spec.store.recordChunk(sql, done);
+    failpoint('copy:chunk');
+    return done;
+  });
+  failpoint('copy:chunk-done');
+  return chunk;
+};
+
+/** Runs the read in the exported snapshot for a table without a key, else in a transaction of its own. */
+const underSnapshot = async <T>(copy: ChunkCopy, piece: Piece, work: () => Promise<T>): Promise<T> => {
+  const { reader } = copy.sessions;
+  const { snapshot } = copy.context;
+  if (piece.table.key !== null || snapshot === undefined) return await work();
+  await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  await reader.query(`SET TRANSACTION SNAPSHOT ${quoteText(snapshot.name)}`);
+  const result = await work();
+  await reader.query('COMMIT');
+  return result;
+};
+
+const pipe = (copy: ChunkCopy, piece: Piece): Promise<Transferred> => {
+  const { table, columns, range } = piece;
+  return transfer(copy, { table, rows: `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}` });
+};
+
+/** Which rows are carried over: what stands after FROM, with the table under the name `t`. */
+export interface TransferRequest {
+  readonly table: Table;
+  readonly rows: string;
+}
+
+/** What was carried over. */
+export interface Transferred {
+  readonly rows: number;
+  /** Of the text format. */
+  readonly bytes: number;
+}
+
+/**
+ * Pipes rows from one server's COPY into the other's, as the text that the one writes and the other reads: no value passes
+ * through our hands. Generated columns are left to the receiving side. Memory is the streams' buffers.
+ */
+export const transfer = async (
+  { sessions, signal }: Pick<ChunkCopy, 'sessions' | 'signal'>,
+  { table, rows }: TransferRequest,
+): Promise<Transferred> => {
+  const columns = table.columns.filter((c) => !c.generated).map((c) => quoteName(c.name));
+  const wanted = columns.map((column) => `t.${column}`).join(', ');
+  const source = sessions.reader.query(copyTo(`COPY (SELECT ${wanted} FROM ${rows}) TO STDOUT`));
+  // A table may have no column to carry; COPY then takes no empty list, and leaves generated columns out by itself.
+  const list = columns.length === 0 ? '' : ` (${columns.join(', ')})`;
+  const sink = sessions.writer.query(copyFrom(`COPY ${quoteTable(table)}${list} FROM STDIN`));
+  let bytes = 0;
+  source.on('data', (data: Buffer) => {
+    bytes += data.length;
+  });
+  // The streams report the end of their session again after the pipeline has, and nobody would be listening.
+  source.on('error', () => undefined);
+  sink.on('error', () => undefined);
+  await pipeline(source, sink, { signal });
+  return { rows: sink.rowCount, bytes };
+};

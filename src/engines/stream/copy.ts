@@ -1,0 +1,193 @@
+import { availableParallelism } from 'node:os';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { Blocker } from '../../domain/event.ts';
+import { displayName, type Table } from '../../domain/table.ts';
+import { monotonicMs } from '../../platform/clock.ts';
+import { isConnectionLost } from '../../platform/postgres/server.ts';
+import type { Chunk, FollowOptions } from '../engine.ts';
+import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
+import type { LaneContext } from './context.ts';
+import { type CopySessions, copyChunk, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
+import { isFinished, planCopy, type TableWork } from './copy-work.ts';
+import { originHead } from './origin.ts';
+import { waitUntilVisible } from './visibility.ts';
+
+/**
+ * Chunks copied at once. Each keeps a core busy on either server and a part of one here; more than four gained nothing on
+ * the machines we measured, and take sessions from the application.
+ */
+const CONNECTIONS = availableParallelism() <= 2 ? 2 : 4;
+/** How long an aborted chunk may take to roll back before its sessions are cut. */
+const ROLLBACK_WITHIN_MS = 3_000;
+
+/**
+ * Copies the rows of a lane's tables (DESIGN 4.2), then stores the origin's position as `strictFrom`; resolves at once when
+ * that is stored already.
+ *
+ * Every chunk is read in a short transaction of its own, at a time of its own. The stream, which began before the first,
+ * brings what changed since; so the tables are consistent only once the stream has passed `strictFrom`. Rows and their
+ * entry in the journal are one commit: whatever ends this process, `copyTables` goes on with the chunks that are missing.
+ * Memory is bounded by the streams' buffers. Rejects with the signal's reason when aborted; kind `halted` when a server
+ * refuses a row or a statement, `unreachable` when a session breaks, `busy` and `refused` as {@link planCopy}.
+ */
+export const copyTables = async (context: LaneContext, options: FollowOptions): Promise<void> => {
+  const progress = await context.spec.store.progress(context.to);
+  if (progress === null) throw new SwitchbackError('internal', `lane ${context.spec.lane} has not been opened`);
+  if (progress.strictFrom !== null) return;
+  const { works, isBegun } = await planCopy(context);
+  requireSnapshot(context, works);
+  const onBlocked = (blockers: readonly Blocker[]): void => options.observer.blocked?.(blockers);
+  if (!isBegun) await waitUntilVisible({ sql: context.from, signal: options.signal, onBlocked });
+  await new CopyRun(context, options, works).run();
+  await storeStrictFrom(context);
+};
+
+const requireSnapshot = (context: LaneContext, works: readonly TableWork[]): void => {
+  const keyless = works.filter((work) => work.table.key === null && !isFinished(work));
+  const [first] = keyless;
+  if (first === undefined || context.snapshot !== undefined) return;
+  const subject = displayName(first.table);
+  const fact = 'has no key and was not copied while the snapshot of the slot was held';
+  const remedy = `give it a key, or abort phase ${context.spec.lane.split('/')[0]} and run it again`;
+  throw new SwitchbackError('halted', `${subject} ${fact}`, {
+    remedy,
+    findings: [{ id: 'copy/snapshot-lost', severity: 'blocks', subject, fact, remedy }],
+  });
+};
+
+/** Read after the last chunk: what any chunk has seen was written to the log before here. */
+const storeStrictFrom = async (context: LaneContext): Promise<void> => {
+  const head = await originHead(context.from);
+  await context.to.transaction(async (sql) => {
+    const progress = await context.spec.store.progress(sql);
+    if (progress === null) throw new SwitchbackError('internal', `lane ${context.spec.lane} has lost its progress`);
+    await context.spec.store.record(sql, { ...progress, strictFrom: head });
+  });
+};
+
+/** A piece with the work that it is a part of. */
+interface Task extends Piece {
+  readonly work: TableWork;
+  readonly askedRows: number;
+}
+
+/** One run of the workers over what is left. */
+class CopyRun {
+  readonly #context: LaneContext;
+  readonly #options: FollowOptions;
+  readonly #works: readonly TableWork[];
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
+  #keylessLeft: number;
+  /** The cut after the last one handed out, made while that one is copied. */
+  #ahead: Promise<Task | null> | undefined;
+
+  constructor(context: LaneContext, options: FollowOptions, works: readonly TableWork[]) {
+    this.#context = context;
+    this.#options = options;
+    this.#works = works;
+    this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
+    this.#keylessLeft = works.filter((work) => work.table.key === null && !isFinished(work)).length;
+  }
+
+  async run(): Promise<void> {
+    if (this.#keylessLeft === 0) await this.#context.snapshot?.release();
+    for (const work of this.#works) if (isFinished(work)) this.#tell(work);
+    const workers = Array.from({ length: CONNECTIONS }, () => this.#copyTasks());
+    await Promise.allSettled(workers);
+    await this.#ahead?.catch(() => undefined);
+    this.#options.signal.throwIfAborted();
+    // The first worker to fail aborted the others; what those threw is its consequence.
+    this.#failed.signal.throwIfAborted();
+  }
+
+  /** One worker: copies until nothing is left. */
+  async #copyTasks(): Promise<void> {
+    let sessions: CopySessions | undefined;
+    try {
+      for (let task = await this.#next(); task !== null; task = await this.#next()) {
+        sessions ??= await openCopySessions(this.#context);
+        await this.#copy(task, sessions);
+      }
+    } catch (error) {
+      this.#failed.abort(error);
+    } finally {
+      if (sessions !== undefined) await endCopySessions(sessions);
+    }
+  }
+
+  async #next(): Promise<Task | null> {
+    this.#signal.throwIfAborted();
+    const task = this.#ahead ?? this.#cut();
+    this.#ahead = task.then((cut) => (cut === null ? null : this.#cut()));
+    // Whoever takes it sees its failure; at the end nobody may.
+    this.#ahead.catch(() => undefined);
+    return await task;
+  }
+
+  async #cut(): Promise<Task | null> {
+    const work = this.#works.find((w) => w.gaps.length > 0);
+    const within = work?.gaps[0];
+    if (work === undefined || within === undefined) return null;
+    const { table, columns, chunkRows } = work;
+    const request = { table, columns, within, rows: chunkRows };
+    const range = columns.length === 0 ? within : await cutChunk(this.#context.from, request);
+    const rest = sameKey(range.upTo, within.upTo) ? [] : [{ after: range.upTo, upTo: within.upTo }];
+    work.gaps = [...rest, ...work.gaps.slice(1)];
+    work.inFlight += 1;
+    return { table, columns, range, work, askedRows: chunkRows };
+  }
+
+  async #copy(task: Task, sessions: CopySessions): Promise<void> {
+    const startedMs = monotonicMs();
+    const chunk = await this.#guarded(task, sessions);
+    const { work } = task;
+    work.inFlight -= 1;
+    work.rows += chunk.rows;
+    work.bytes += chunk.bytes;
+    const seconds = (monotonicMs() - startedMs) / 1_000;
+    work.chunkRows = nextChunkRows({ asked: task.askedRows, rows: chunk.rows, bytes: chunk.bytes, seconds });
+    this.#tell(work);
+    if (task.table.key !== null || !isFinished(work)) return;
+    this.#keylessLeft -= 1;
+    if (this.#keylessLeft === 0) await this.#context.snapshot?.release();
+  }
+
+  async #guarded(task: Task, sessions: CopySessions): Promise<Chunk> {
+    // A chunk that is aborted rolls back by itself, unless its server no longer answers.
+    let late: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      late = setTimeout(() => void endCopySessions(sessions), ROLLBACK_WITHIN_MS);
+    };
+    this.#signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await copyChunk({ context: this.#context, sessions, signal: this.#signal }, task);
+    } catch (error) {
+      throw this.#signal.aborted ? error : this.#explain(error, task.table);
+    } finally {
+      clearTimeout(late);
+      this.#signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #explain(error: unknown, table: Table): unknown {
+    const subject = displayName(table);
+    // An unknown outcome of COMMIT is no harm: the next run reads the journal after that transaction has ended.
+    if (isKind(error, 'parked') || isConnectionLost(error)) {
+      const message = `a session that copies ${subject} broke: ${messageOf(error)}`;
+      return new SwitchbackError('unreachable', message, { cause: error });
+    }
+    if (error instanceof SwitchbackError) return error;
+    const remedy = `mend ${subject} on the ${this.#context.to.label} and resume; chunks that are done stay`;
+    return new SwitchbackError('halted', `${subject} cannot be copied: ${messageOf(error)}`, {
+      remedy,
+      findings: [{ id: 'copy/refused', severity: 'blocks', subject, fact: messageOf(error), remedy }],
+      cause: error,
+    });
+  }
+
+  #tell(work: TableWork): void {
+    const { table, rows, bytes } = work;
+    this.#options.observer.copied({ table: displayName(table), rows, bytes, finished: isFinished(work) });
+  }
+}

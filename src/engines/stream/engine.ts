@@ -1,0 +1,68 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Side } from '../../domain/position.ts';
+import { sidesOf } from '../../domain/position.ts';
+import type { PostgresServer } from '../../platform/postgres/server.ts';
+import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
+import type { LaneContext } from './context.ts';
+import { StreamLane } from './lane.ts';
+import { dropPublication, ensurePublication } from './publication.ts';
+import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
+
+/** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
+export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): Engine => ({
+  capabilities: { truncate: true, keyless: true },
+
+  async checks() {
+    return [];
+  },
+
+  async publish(spec) {
+    const server = servers[sidesOf(spec.direction).from];
+    await ensurePublication(server, { name: spec.publication, tables: spec.tables, roots: spec.roots });
+  },
+
+  async retire({ direction, slot, publication }) {
+    const server = servers[sidesOf(direction).from];
+    if (slot !== null) {
+      await evictReader(server, slot);
+      await dropSlot(server, slot);
+    }
+    if (publication !== null) await dropPublication(server, publication);
+  },
+
+  async openLane(spec, start) {
+    const { from, to } = sidesOf(spec.direction);
+    return await openLane({ spec, from: servers[from], to: servers[to] }, start);
+  },
+});
+
+const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> => {
+  const { spec, from } = context;
+  switch (start.kind) {
+    case 'create': {
+      const position = await createSlot(from, spec.slot);
+      await store(context, { position, strictFrom: null, marker: 0n });
+      break;
+    }
+    case 'from': {
+      await inspectSlot(from, spec.slot, start.position);
+      const earlier = await spec.store.progress(context.to);
+      await store(context, {
+        position: start.position,
+        strictFrom: start.position,
+        marker: earlier?.marker ?? 0n,
+      });
+      break;
+    }
+    case 'resume': {
+      const progress = await spec.store.progress(context.to);
+      if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
+      await inspectSlot(from, spec.slot, progress.position);
+    }
+  }
+  return new StreamLane(context);
+};
+
+const store = async (context: LaneContext, progress: LaneProgress): Promise<void> => {
+  await context.to.transaction((sql) => context.spec.store.record(sql, progress));
+};

@@ -1,0 +1,222 @@
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { Position } from '../../domain/position.ts';
+import { displayName } from '../../domain/table.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { Lsn } from '../../platform/postgres/lsn.ts';
+import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
+import type { FollowOptions, LaneProgress } from '../engine.ts';
+import { Applier } from './apply.ts';
+import type { LaneContext } from './context.ts';
+import { MarkerWriter } from './marker.ts';
+import type { Batch, Ending } from './queue.ts';
+import { SlotReader } from './reader.ts';
+import { evictReader, inspectSlot } from './slot.ts';
+import { TouchedKeys } from './touched.ts';
+import { readWrittenTables } from './written-tables.ts';
+
+/** A session of ours that broke may still stream from the slot; after this long it is ended, after the second we give up. */
+const EVICT_AFTER_MS = 3_000;
+const READABLE_WITHIN_MS = 30_000;
+const RETRY_MS = 200;
+
+/** Deadlock, a full disk, no memory, a lock that was not to be had, a cancelled statement: they may pass by themselves. */
+const PASSING = /^(40|53|55P03|57014|58)/;
+
+const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
+
+/** What {@link Follower} tells its lane. */
+export interface FollowerOptions extends FollowOptions {
+  /** At the beginning and after each commit, with the newest marker that has arrived in this run. */
+  readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
+}
+
+/**
+ * One run of the change path: reads the slot from the stored progress on and applies it, one batch per transaction on the
+ * other side, with the progress that it makes (S5). While a batch is applied the next one comes in.
+ */
+export class Follower {
+  readonly #context: LaneContext;
+  readonly #options: FollowerOptions;
+  /** Aborted by the caller, or by a part of us that failed. */
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  #progress: LaneProgress = NOWHERE;
+  #applier: Applier | undefined;
+  #reader: SlotReader | undefined;
+  readonly #markers = Promise.withResolvers<MarkerWriter>();
+  #arrived = 0n;
+
+  constructor(context: LaneContext, options: FollowerOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
+  }
+
+  /** Follows until the signal is aborted. Rejects with kind `halted`, `unreachable`, `busy` or `deposed`. */
+  async run(): Promise<void> {
+    // Whoever waits for it hears why; at the end nobody may.
+    this.#markers.promise.catch(() => undefined);
+    try {
+      await this.#open();
+      for (;;) await this.#applyNext();
+    } catch (error) {
+      this.#markers.reject(error);
+      if (this.#options.signal.aborted && !isKind(error, 'halted')) return;
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+      throw this.#explain(error);
+    } finally {
+      const closing = this.#markers.promise.then((markers) => markers.close()).catch(() => undefined);
+      await Promise.all([this.#reader?.stop(), closing, this.#applier?.close()]);
+    }
+  }
+
+  /** Writes a marker on the origin, as soon as that is reached; its number. */
+  async mark(): Promise<bigint> {
+    try {
+      const markers = await this.#markers.promise;
+      return await markers.write();
+    } catch (error) {
+      if (!this.#options.signal.aborted) throw this.#context.from.wrap(error);
+      throw new SwitchbackError('aborted', `lane ${this.#context.spec.lane} has stopped following`);
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { spec, from, to } = this.#context;
+    this.#progress = await this.#stored();
+    this.#options.onProgress(this.#progress, this.#arrived);
+    const written = await readWrittenTables(to, spec.tables);
+    this.#applier = await Applier.open(this.#context);
+    // Proves that the lane is ours before anybody else's reader is ended.
+    await runTransaction(this.#applier.client, to.label, (sql) => spec.store.record(sql, this.#progress));
+    const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, side: to.label };
+    const startMs = monotonicMs();
+    for (;;) {
+      await inspectSlot(from, spec.slot, this.#progress.position);
+      const { lane, publication, slot } = spec;
+      const reader = new SlotReader({ server: from, lane, publication, slot, from: this.#progress.position, tables });
+      this.#reader = reader;
+      try {
+        await reader.start();
+        break;
+      } catch (error) {
+        await reader.stop();
+        if (!isKind(error, 'busy') || monotonicMs() - startMs > READABLE_WITHIN_MS) throw error;
+      }
+      if (monotonicMs() - startMs > EVICT_AFTER_MS) await evictReader(from, spec.slot);
+      await sleep(RETRY_MS, this.#signal);
+    }
+    const markers = await MarkerWriter.open({
+      server: from,
+      lane: spec.lane,
+      onLag: (seconds) => this.#options.observer.lag(seconds),
+      onFailure: (error) => this.#stop.abort(error),
+    });
+    this.#markers.resolve(markers);
+  }
+
+  async #stored(): Promise<LaneProgress> {
+    const { spec, to } = this.#context;
+    const progress = await spec.store.progress(to);
+    if (progress === null || progress.strictFrom === null) {
+      throw new SwitchbackError('refused', `lane ${spec.lane} cannot follow before its copy has ended`);
+    }
+    return progress;
+  }
+
+  /** One transaction on the other side: one batch, or all the parts of a transaction that is too large for one. */
+  async #applyNext(): Promise<void> {
+    const { applier, reader } = this.#parts();
+    const { store } = this.#context.spec;
+    let batch = await reader.take(this.#signal);
+    const touched = new TouchedKeys();
+    let changes = 0;
+    const progress = await runTransaction(applier.client, this.#context.to.label, async (sql) => {
+      applier.begin();
+      // The guard comes first: a newer worker's epoch refuses everything that follows (S7).
+      const expected = advance(this.#progress, batch.endings);
+      await store.record(sql, expected);
+      let next = await this.#applyBatch(batch, this.#progress, touched);
+      for (changes = batch.changes.length; batch.open !== null; changes += batch.changes.length) {
+        batch = await reader.take(this.#signal);
+        next = await this.#applyBatch(batch, next, touched);
+      }
+      if (!isSame(expected, next)) await store.record(sql, next);
+      failpoint('apply:commit');
+      return next;
+    });
+    failpoint('apply:committed');
+    this.#committed(progress);
+    this.#options.observer.applied({ position: progress.position, changes, touched: touched.list() });
+  }
+
+  /** Applies a batch in one or two stretches: what is before `strictFrom` idempotently, the rest strictly. */
+  async #applyBatch(batch: Batch, progress: LaneProgress, touched: TouchedKeys): Promise<LaneProgress> {
+    const { applier } = this.#parts();
+    let next = progress;
+    let done = 0;
+    // The open transaction at the end of a batch has no ending yet.
+    const stretches = [
+      ...batch.endings.map((e) => ({ commitLsn: e.commitLsn, until: e.until })),
+      ...(batch.open === null ? [] : [{ commitLsn: batch.open, until: batch.changes.length }]),
+    ];
+    for (let i = 0; i < stretches.length; ) {
+      const isStrict = (at: number): boolean => isPast(stretches[at]?.commitLsn ?? 0n, next.strictFrom);
+      const strict = isStrict(i);
+      let last = i;
+      while (last + 1 < stretches.length && isStrict(last + 1) === strict) last += 1;
+      const until = stretches[last]?.until ?? done;
+      const changes = done === 0 && until === batch.changes.length ? batch.changes : batch.changes.slice(done, until);
+      const strictFrom = await applier.apply(changes, strict ? 'strict' : 'idempotent', touched);
+      if (strictFrom !== null && next.strictFrom !== null) {
+        next = { ...next, strictFrom: Lsn.max(next.strictFrom, strictFrom) };
+      }
+      done = until;
+      i = last + 1;
+    }
+    return advance(next, batch.endings);
+  }
+
+  #committed(progress: LaneProgress): void {
+    const isMarked = progress.marker !== this.#progress.marker;
+    this.#progress = progress;
+    if (isMarked) {
+      this.#arrived = progress.marker;
+      void this.#markers.promise.then(
+        (markers) => markers.arrived(progress.marker),
+        () => undefined,
+      );
+    }
+    this.#reader?.confirm(progress.position);
+    this.#options.onProgress(progress, this.#arrived);
+  }
+
+  #parts(): { readonly applier: Applier; readonly reader: SlotReader } {
+    if (this.#applier === undefined || this.#reader === undefined) throw new SwitchbackError('internal', 'not open');
+    return { applier: this.#applier, reader: this.#reader };
+  }
+
+  #explain(error: unknown): unknown {
+    const { to } = this.#context;
+    // An unknown outcome of COMMIT needs no care here: the next run begins with the progress that is stored.
+    if (isKind(error, 'parked')) return new SwitchbackError('unreachable', error.message, { cause: error });
+    if (error instanceof SwitchbackError || !PASSING.test(codeOf(error))) return to.wrap(error);
+    const text = `the ${to.label} could not apply changes now: ${messageOf(error)}`;
+    return new SwitchbackError('busy', text, { cause: error });
+  }
+}
+
+/** Progress once these endings are durable. */
+const advance = (progress: LaneProgress, endings: readonly Ending[]): LaneProgress => {
+  const last = endings.at(-1);
+  if (last === undefined) return progress;
+  const markers = endings.flatMap((ending) => (ending.marker === null ? [] : [ending.marker]));
+  return { ...progress, position: Lsn.format(last.endLsn), marker: markers.at(-1) ?? progress.marker };
+};
+
+const isSame = (a: LaneProgress, b: LaneProgress): boolean =>
+  a.position === b.position && a.strictFrom === b.strictFrom && a.marker === b.marker;
+
+const isPast = (commitLsn: bigint, strictFrom: Position | null): boolean =>
+  strictFrom !== null && commitLsn >= Lsn.parse(strictFrom);

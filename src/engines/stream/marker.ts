@@ -1,0 +1,87 @@
+import type pg from 'pg';
+import { SwitchbackError } from '../../domain/errors.ts';
+import { monotonicMs } from '../../platform/clock.ts';
+import type { PostgresServer } from '../../platform/postgres/server.ts';
+
+const EVERY_MS = 1_000;
+/** Nothing of ours holds a lock on the marker's row, so an answer that takes longer will not come. */
+const STUCK_MS = 30_000;
+
+const WRITE = `INSERT INTO switchback.marker AS m (lane, seq, at) VALUES ($1, 1, clock_timestamp())
+  ON CONFLICT (lane) DO UPDATE SET seq = m.seq + 1, at = clock_timestamp() RETURNING seq`;
+
+/** What marker writing needs and tells. */
+export interface MarkerOptions {
+  readonly server: PostgresServer;
+  readonly lane: string;
+  /** Age in seconds of the newest marker that has arrived, at its arrival, or of the oldest that has not, every second. */
+  readonly onLag: (seconds: number) => void;
+  /** A marker could not be written. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** Writes a marker on the origin every second, on a session of its own, and measures how long each takes to arrive. */
+export class MarkerWriter {
+  readonly #options: MarkerOptions;
+  readonly #client: pg.Client;
+  /** When each marker that has not arrived was written; in the order of their numbers. */
+  readonly #sentMs = new Map<bigint, number>();
+  readonly #timer: NodeJS.Timeout;
+  #newest = 0n;
+  #writingSinceMs: number | null = null;
+
+  /** Opens the session and begins to write. Throws kind `unreachable`. */
+  static async open(options: MarkerOptions): Promise<MarkerWriter> {
+    return new MarkerWriter(options, await options.server.connect('marker'));
+  }
+
+  private constructor(options: MarkerOptions, client: pg.Client) {
+    this.#options = options;
+    this.#client = client;
+    this.#timer = setInterval(() => this.#tick(), EVERY_MS);
+    this.#tick();
+  }
+
+  /** Writes a marker now; its sequence number, once it is committed on the origin. */
+  async write(): Promise<bigint> {
+    const sentMs = monotonicMs();
+    const { rows } = await this.#client.query<{ seq: string }>(WRITE, [this.#options.lane]);
+    const [row] = rows;
+    if (row === undefined) throw new SwitchbackError('internal', 'the marker was not written');
+    const seq = BigInt(row.seq);
+    // It may have arrived before this answer did.
+    if (seq > this.#newest) this.#sentMs.set(seq, sentMs);
+    else this.#options.onLag((monotonicMs() - sentMs) / 1_000);
+    return seq;
+  }
+
+  /** A marker has become durable on the other side, and with it all earlier ones. */
+  arrived(newest: bigint): void {
+    this.#newest = newest;
+    const sentMs = this.#sentMs.get(newest);
+    for (const seq of this.#sentMs.keys()) if (seq <= newest) this.#sentMs.delete(seq);
+    if (sentMs !== undefined) this.#options.onLag((monotonicMs() - sentMs) / 1_000);
+  }
+
+  /** Ends the session. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#client.end().catch(() => undefined);
+  }
+
+  #tick(): void {
+    const [oldestMs] = this.#sentMs.values();
+    if (oldestMs !== undefined) this.#options.onLag((monotonicMs() - oldestMs) / 1_000);
+    const { server, onFailure } = this.#options;
+    if (this.#writingSinceMs !== null) {
+      if (monotonicMs() - this.#writingSinceMs < STUCK_MS) return;
+      onFailure(new SwitchbackError('unreachable', `the ${server.label} does not answer`));
+    }
+    this.#writingSinceMs = monotonicMs();
+    this.write()
+      .catch((error: unknown) => onFailure(server.wrap(error)))
+      .finally(() => {
+        this.#writingSinceMs = null;
+      });
+  }
+}

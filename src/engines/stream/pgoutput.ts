@@ -1,0 +1,167 @@
+import { Tuple } from '../../rows/tuple.ts';
+
+/** A column of a relation, as the origin describes it. */
+export interface RelationColumn {
+  readonly name: string;
+  /** Part of the replica identity. */
+  readonly isIdentity: boolean;
+  readonly typeId: number;
+  readonly typeModifier: number;
+}
+
+/** A table as the origin describes it before its first change, and again after anything may have changed in it. */
+export interface Relation {
+  readonly id: number;
+  /** Empty for pg_catalog. */
+  readonly schema: string;
+  readonly name: string;
+  /** `d`efault, `i`ndex, `f`ull or `n`othing. */
+  readonly identity: string;
+  readonly columns: readonly RelationColumn[];
+}
+
+/** One message of pgoutput, protocol version 1. LSNs are the origin's. */
+export type Message =
+  /** `commitLsn` is where the commit record begins. */
+  | { readonly type: 'begin'; readonly commitLsn: bigint }
+  /** `endLsn` is where the commit record ends: everything before it is complete. */
+  | { readonly type: 'commit'; readonly endLsn: bigint }
+  | { readonly type: 'relation'; readonly relation: Relation }
+  /** Name of a user-defined type; of the base type when it is a domain. An empty schema is pg_catalog. */
+  | { readonly type: 'type'; readonly id: number; readonly schema: string; readonly name: string }
+  | { readonly type: 'insert'; readonly relationId: number; readonly after: Tuple }
+  | {
+      readonly type: 'update';
+      readonly relationId: number;
+      readonly before: Tuple | null;
+      /** Whether `before` has all columns, not only the key's. */
+      readonly isWhole: boolean;
+      readonly after: Tuple;
+    }
+  | { readonly type: 'delete'; readonly relationId: number; readonly before: Tuple }
+  | { readonly type: 'truncate'; readonly relationIds: readonly number[]; readonly restartIdentity: boolean }
+  /** Origin and logical messages: nothing to apply. */
+  | { readonly type: 'ignored' };
+
+const NEW_TUPLE = 0x4e;
+const OLD_KEY = 0x4b;
+const OLD_ROW = 0x4f;
+const RESTART_IDENTITY = 2;
+const IDENTITY_FLAG = 1;
+
+/**
+ * Decodes one message (documentation: "Logical Replication Message Formats"). Tuples refer to the buffer, which must not be
+ * written to afterwards. Throws RangeError on anything that version 1 does not have.
+ */
+export const decode = (bytes: Buffer): Message => {
+  switch (bytes[0]) {
+    case 0x49: // I
+      return { type: 'insert', relationId: bytes.readUInt32BE(1), after: tupleAt(bytes, 5, NEW_TUPLE) };
+    case 0x55: // U
+      return decodeUpdate(bytes);
+    case 0x44: // D
+      oldKind(bytes, 5);
+      return { type: 'delete', relationId: bytes.readUInt32BE(1), before: new Tuple(bytes, 6) };
+    case 0x42: // B
+      return { type: 'begin', commitLsn: bytes.readBigUInt64BE(1) };
+    case 0x43: // C: flags, the commit record's beginning, its end
+      return { type: 'commit', endLsn: bytes.readBigUInt64BE(10) };
+    case 0x52: // R
+      return { type: 'relation', relation: decodeRelation(new Fields(bytes)) };
+    case 0x59: // Y
+      return decodeType(new Fields(bytes));
+    case 0x54: // T
+      return decodeTruncate(new Fields(bytes));
+    case 0x4f: // O
+    case 0x4d: // M
+      return { type: 'ignored' };
+    default:
+      throw new RangeError(`unknown message of pgoutput: ${bytes[0]}`);
+  }
+};
+
+const tupleAt = (bytes: Buffer, at: number, kind: number): Tuple => {
+  if (bytes[at] !== kind) throw new RangeError(`expected a tuple of kind ${kind}, not ${bytes[at]}`);
+  return new Tuple(bytes, at + 1);
+};
+
+const oldKind = (bytes: Buffer, at: number): number => {
+  const kind = bytes[at];
+  if (kind !== OLD_KEY && kind !== OLD_ROW) throw new RangeError(`expected an old tuple, not ${kind}`);
+  return kind;
+};
+
+const decodeUpdate = (bytes: Buffer): Message => {
+  const relationId = bytes.readUInt32BE(1);
+  if (bytes[5] === NEW_TUPLE) {
+    return { type: 'update', relationId, before: null, isWhole: false, after: new Tuple(bytes, 6) };
+  }
+  const isWhole = oldKind(bytes, 5) === OLD_ROW;
+  const before = new Tuple(bytes, 6);
+  return { type: 'update', relationId, before, isWhole, after: tupleAt(bytes, before.end, NEW_TUPLE) };
+};
+
+const decodeRelation = (fields: Fields): Relation => {
+  const id = fields.uint32();
+  const schema = fields.text();
+  const name = fields.text();
+  const identity = String.fromCharCode(fields.uint8());
+  const columns = Array.from({ length: fields.uint16() }, () => ({
+    isIdentity: (fields.uint8() & IDENTITY_FLAG) !== 0,
+    name: fields.text(),
+    typeId: fields.uint32(),
+    typeModifier: fields.int32(),
+  }));
+  return { id, schema, name, identity, columns };
+};
+
+const decodeType = (fields: Fields): Message => ({
+  type: 'type',
+  id: fields.uint32(),
+  schema: fields.text(),
+  name: fields.text(),
+});
+
+const decodeTruncate = (fields: Fields): Message => {
+  const count = fields.uint32();
+  const restartIdentity = (fields.uint8() & RESTART_IDENTITY) !== 0;
+  return { type: 'truncate', relationIds: Array.from({ length: count }, () => fields.uint32()), restartIdentity };
+};
+
+/** Reads fields one after another, from behind the message's type. */
+class Fields {
+  readonly #bytes: Buffer;
+  #at = 1;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  uint8(): number {
+    this.#at += 1;
+    return this.#bytes.readUInt8(this.#at - 1);
+  }
+
+  uint16(): number {
+    this.#at += 2;
+    return this.#bytes.readUInt16BE(this.#at - 2);
+  }
+
+  uint32(): number {
+    this.#at += 4;
+    return this.#bytes.readUInt32BE(this.#at - 4);
+  }
+
+  int32(): number {
+    this.#at += 4;
+    return this.#bytes.readInt32BE(this.#at - 4);
+  }
+
+  text(): string {
+    const end = this.#bytes.indexOf(0, this.#at);
+    if (end < 0) throw new RangeError('a name without an end');
+    const text = this.#bytes.toString('utf8', this.#at, end);
+    this.#at = end + 1;
+    return text;
+  }
+}

@@ -1,0 +1,183 @@
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import type { Change } from '../../rows/change.ts';
+import type { LaneTable } from './lane-table.ts';
+
+/** A transaction of the origin, or an idle stretch of its log, that ends within a batch. */
+export interface Ending {
+  /** Where its commit record begins. */
+  readonly commitLsn: bigint;
+  /** Everything before this is complete once it is applied. */
+  readonly endLsn: bigint;
+  /** Number of the batch's changes up to its end. */
+  readonly until: number;
+  /** Sequence number of this lane's marker that it carried, if any. */
+  readonly marker: bigint | null;
+}
+
+/** Changes to be applied together. */
+export interface Batch {
+  readonly changes: readonly Change<LaneTable>[];
+  readonly endings: readonly Ending[];
+  /** When the changes after the last ending are the first or a middle part of a transaction: where its commit record is. */
+  readonly open: bigint | null;
+}
+
+/** A batch is closed at this many changes or bytes; a transaction that is larger is applied in parts of this size. */
+const BATCH_CHANGES = 30_000;
+const BATCH_BYTES = 16 * 2 ** 20;
+/** The socket is paused above, and resumed below half of it. */
+const QUEUED_CHANGES = 60_000;
+const QUEUED_BYTES = 32 * 2 ** 20;
+/** While more keeps coming a batch may wait this long to grow: a large one folds better and costs one commit. */
+const LINGER_MS = 200;
+/** Nothing has come for this long: the stream is idle. */
+const IDLE_MS = 3;
+
+/** Cuts the stream into batches of whole transactions, and says when the socket must pause. */
+export class ChangeQueue {
+  readonly #onRoom: () => void;
+  readonly #ready: { readonly batch: Batch; readonly bytes: number }[] = [];
+  #changes: Change<LaneTable>[] = [];
+  #endings: Ending[] = [];
+  /** Bytes and changes of what is being filled, in all and up to its last ending. */
+  #bytes = 0;
+  #endedBytes = 0;
+  #queuedBytes = 0;
+  #queuedChanges = 0;
+  #commitLsn: bigint | null = null;
+  #marker: bigint | null = null;
+  #firstEndMs = 0;
+  #received = 0;
+  #isDone = false;
+  #failure: unknown;
+  #wake: () => void = () => undefined;
+
+  /** `onRoom` is called when the socket may be resumed. */
+  constructor(onRoom: () => void) {
+    this.#onRoom = onRoom;
+  }
+
+  /** Whether the socket has to wait. */
+  get isFull(): boolean {
+    return this.#queuedBytes > QUEUED_BYTES || this.#queuedChanges > QUEUED_CHANGES;
+  }
+
+  /** Whether a transaction has begun and not ended. */
+  get isInTransaction(): boolean {
+    return this.#commitLsn !== null;
+  }
+
+  begin(commitLsn: bigint): void {
+    this.#received += 1;
+    this.#commitLsn = commitLsn;
+    this.#marker = null;
+  }
+
+  add(change: Change<LaneTable>, bytes: number): void {
+    this.#received += 1;
+    this.#changes.push(change);
+    this.#bytes += bytes;
+    this.#queuedBytes += bytes;
+    this.#queuedChanges += 1;
+    if (this.#isLarge()) this.#seal();
+  }
+
+  /** This lane's marker, in the transaction at hand. */
+  mark(seq: bigint): void {
+    this.#marker = seq;
+  }
+
+  commit(endLsn: bigint): void {
+    this.#end({ commitLsn: this.#commitLsn ?? endLsn, endLsn });
+    this.#commitLsn = null;
+  }
+
+  /** The origin says that it has sent everything before this point. Only outside a transaction. */
+  idle(lsn: bigint): void {
+    this.#marker = null;
+    this.#end({ commitLsn: lsn, endLsn: lsn });
+  }
+
+  /** No more will come: what has ended is still handed out, then `take` throws the failure or answers null. */
+  end(failure?: unknown): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#failure = failure;
+    this.#wake();
+  }
+
+  /** The next batch, as soon as there is one; null after `end` without a failure. Rejects when the signal is aborted. */
+  async take(signal: AbortSignal): Promise<Batch | null> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#ready.length === 0 && this.#endings.length > 0) {
+        const isRipe = await this.#isRipe(signal);
+        // While we waited a full batch may have been closed.
+        if (isRipe && this.#ready.length === 0 && this.#endings.length > 0) this.#seal();
+      }
+      const next = this.#ready.shift();
+      if (next !== undefined) return this.#release(next);
+      if (this.#endings.length > 0) continue;
+      if (this.#isDone) {
+        if (this.#failure !== undefined) throw this.#failure;
+        return null;
+      }
+      await this.#something(signal);
+    }
+  }
+
+  #end(at: { readonly commitLsn: bigint; readonly endLsn: bigint }): void {
+    this.#received += 1;
+    if (this.#endings.length === 0) this.#firstEndMs = monotonicMs();
+    this.#endings.push({ ...at, until: this.#changes.length, marker: this.#marker });
+    this.#endedBytes = this.#bytes;
+    if (this.#isLarge()) this.#seal();
+    this.#wake();
+  }
+
+  #isLarge(): boolean {
+    return this.#changes.length >= BATCH_CHANGES || this.#bytes >= BATCH_BYTES;
+  }
+
+  /** Whether the batch that is being filled should go: it has waited long enough, or nothing more is coming. */
+  async #isRipe(signal: AbortSignal): Promise<boolean> {
+    const received = this.#received;
+    if (this.#isDone || monotonicMs() - this.#firstEndMs >= LINGER_MS) return true;
+    await sleep(IDLE_MS, signal);
+    return received === this.#received;
+  }
+
+  /** Hands over what has ended; without any ending, a part of the transaction at hand. */
+  #seal(): void {
+    const until = this.#endings.at(-1)?.until;
+    const isPart = until === undefined;
+    const bytes = isPart ? this.#bytes : this.#endedBytes;
+    const changes = isPart ? this.#changes : this.#changes.slice(0, until);
+    this.#ready.push({ batch: { changes, endings: this.#endings, open: isPart ? this.#commitLsn : null }, bytes });
+    this.#changes = isPart ? [] : this.#changes.slice(until);
+    this.#endings = [];
+    this.#bytes -= bytes;
+    this.#endedBytes = 0;
+    this.#wake();
+  }
+
+  #release(next: { readonly batch: Batch; readonly bytes: number }): Batch {
+    this.#queuedBytes -= next.bytes;
+    this.#queuedChanges -= next.batch.changes.length;
+    if (this.#queuedBytes < QUEUED_BYTES / 2 && this.#queuedChanges < QUEUED_CHANGES / 2) this.#onRoom();
+    return next.batch;
+  }
+
+  async #something(signal: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = (): void => reject(signal.reason);
+    this.#wake = resolve;
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      this.#wake = () => undefined;
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Position } from '../../domain/position.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { Lsn } from '../../platform/postgres/lsn.ts';
+import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
+import { halted } from './halt.ts';
+
+/** A slot waits for every transaction that is writing anywhere in the cluster; after this long we say which and give up. */
+export const CREATE_BUDGET_MS = 60_000;
+/** A session of ours that broke may hold the slot until its server notices. */
+const INACTIVE_WITHIN_MS = 10_000;
+const POLL_MS = 100;
+const QUERY_CANCELED = '57014';
+const UNDEFINED_OBJECT = '42704';
+
+const WRITERS = `
+  SELECT a.pid::text AS pid, coalesce(a.usename, '') AS usename, coalesce(a.application_name, '') AS application_name,
+         left(coalesce(a.query, ''), 200) AS query,
+         round(extract(epoch FROM clock_timestamp() - a.xact_start))::text AS seconds
+    FROM pg_stat_activity a
+   WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+  UNION ALL
+  SELECT '0', owner, '', 'prepared transaction ' || gid, round(extract(epoch FROM clock_timestamp() - prepared))::text
+    FROM pg_prepared_xacts
+   ORDER BY 5 DESC LIMIT 5`;
+
+/**
+ * Makes a logical slot for pgoutput and resolves with its consistent point: it streams every transaction that commits there
+ * or later. An unused one of the same name is replaced. Throws kind `busy`, naming the transactions that it has to wait for,
+ * when it takes longer than a minute; `refused` when the slot is in use.
+ */
+export const createSlot = async (server: PostgresServer, slot: string): Promise<Position> => {
+  await dropSlot(server, slot);
+  const session = await server.connect('slot');
+  try {
+    await session.query(`SET statement_timeout = ${CREATE_BUDGET_MS}`);
+    const { rows } = await session.query<{ lsn: string }>(
+      `SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')`,
+      [slot],
+    );
+    return (rows[0]?.lsn ?? '') as Position;
+  } catch (error) {
+    if (codeOf(error) !== QUERY_CANCELED) throw server.wrap(error);
+    await dropSlot(server, slot).catch(() => undefined);
+    throw await waitedTooLong(server, slot);
+  } finally {
+    await session.end().catch(() => undefined);
+  }
+};
+
+/** Kind `busy`, with the transactions that a new slot has to wait for. */
+export const waitedTooLong = async (server: PostgresServer, slot: string): Promise<SwitchbackError> => {
+  const { rows } = await server.query(WRITERS);
+  const writers = rows.map(
+    (row) =>
+      `pid ${row.pid} (${row.usename}, ${row.application_name || 'no application name'}), ${row.seconds} s: ${row.query}`,
+  );
+  const text = writers.length === 0 ? 'they have ended by now' : writers.join('; ');
+  return new SwitchbackError(
+    'busy',
+    `slot ${slot} on the ${server.label} waits for transactions that are still writing: ${text}`,
+    { remedy: 'let them end, or end them, and repeat the command' },
+  );
+};
+
+/** Drops a slot, if there is one, and waits for a session of ours that still holds it. Throws kind `refused` if it goes on. */
+export const dropSlot = async (server: PostgresServer, slot: string): Promise<void> => {
+  const deadlineMs = monotonicMs() + INACTIVE_WITHIN_MS;
+  for (;;) {
+    const { rows } = await server.query(
+      'SELECT active_pid::text AS pid FROM pg_replication_slots WHERE slot_name = $1',
+      [slot],
+    );
+    const [found] = rows;
+    if (found === undefined) return;
+    if (found.pid === null) {
+      if (await tryDrop(server, slot)) return;
+    } else if (monotonicMs() > deadlineMs) {
+      throw new SwitchbackError('refused', `slot ${slot} on the ${server.label} is in use by pid ${found.pid}`, {
+        remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid});`,
+      });
+    }
+    await sleep(POLL_MS);
+  }
+};
+
+/** False when somebody has begun to read it in the meantime. */
+const tryDrop = async (server: PostgresServer, slot: string): Promise<boolean> => {
+  try {
+    await server.query('SELECT pg_drop_replication_slot($1)', [slot]);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === UNDEFINED_OBJECT) return true;
+    if (codeOf(error) === '55006') return false;
+    throw error;
+  }
+};
+
+/**
+ * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
+ * it is gone, invalidated, or has been read beyond that position.
+ */
+export const inspectSlot = async (server: PostgresServer, slot: string, from: Position): Promise<void> => {
+  // Columns differ by version; as JSON a missing one is just absent.
+  const { rows } = await server.query(
+    `SELECT plugin, s.database = current_database() AS here, confirmed_flush_lsn::text AS confirmed,
+            restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
+            to_jsonb(s) ->> 'invalidation_reason' AS reason, to_jsonb(s) ->> 'conflicting' AS conflicting
+       FROM pg_replication_slots s WHERE slot_name = $1`,
+    [slot],
+  );
+  const [row] = rows;
+  const lost = (fact: string): SwitchbackError =>
+    halted({
+      id: 'lane/slot-lost',
+      subject: `slot ${slot}`,
+      fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
+      remedy: 'nothing more is applied from it: abort the phase and run it again',
+    });
+  if (row === undefined) throw lost('does not exist');
+  if (row.plugin !== 'pgoutput' || row.here !== 't') throw lost('is not ours (another plugin or database)');
+  if (row.reason) throw lost(`was invalidated (${row.reason})`);
+  if (row.discarded === 't' || row.wal_status === 'lost' || row.conflicting === 'true') throw lost('was invalidated');
+  if (row.confirmed && !Lsn.reached(from, row.confirmed as Position)) {
+    throw lost(`has been read up to ${row.confirmed}, beyond what was applied,`);
+  }
+};
+
+/** Ends whoever streams from a slot. Only for a worker that has just proved that the lane is its own. */
+export const evictReader = async (server: PostgresServer, slot: string): Promise<void> => {
+  await server.query(
+    'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL',
+    [slot],
+  );
+};

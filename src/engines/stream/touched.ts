@@ -1,0 +1,49 @@
+import type { KeyText } from '../../databases/digests.ts';
+import type { RowChange } from '../../rows/change.ts';
+import type { TableRun } from '../../rows/fold.ts';
+import type { Tuple } from '../../rows/tuple.ts';
+import type { Touched } from '../engine.ts';
+import type { LaneTable } from './lane-table.ts';
+
+/** Beyond this many keys of a table in one commit they are not told one by one: a transaction has no bound, memory has. */
+const MAX_KEYS = 100_000;
+
+/** Collects the keys that one transaction on the written side has changed. */
+export class TouchedKeys {
+  readonly #tables = new Map<string, KeyText[] | 'all'>();
+
+  /** Tables whose keys cannot be told. */
+  addAll(tables: readonly LaneTable[]): void {
+    for (const table of tables) this.#tables.set(table.name, 'all');
+  }
+
+  /** The keys of one table's run. */
+  addRun(run: TableRun<LaneTable>): void {
+    for (const row of run.rows ?? []) this.#add(run.table, row.key);
+    if (run.table.keyAt === null) this.addAll([run.table]);
+  }
+
+  /** Old and new keys of changes. */
+  addChanges(changes: readonly RowChange<LaneTable>[]): void {
+    for (const change of changes) {
+      if (change.kind !== 'insert' && change.before !== null) this.#add(change.table, change.before);
+      if (change.kind !== 'delete') this.#add(change.table, change.after);
+    }
+  }
+
+  /** All that was collected. */
+  list(): readonly Touched[] {
+    return [...this.#tables].map(([table, keys]) => ({ table, keys }));
+  }
+
+  #add(table: LaneTable, tuple: Tuple): void {
+    const keys = this.#tables.get(table.name) ?? [];
+    if (keys === 'all') return;
+    if (table.keyAt === null || keys.length >= MAX_KEYS) {
+      this.#tables.set(table.name, 'all');
+      return;
+    }
+    keys.push(tuple.texts(table.keyAt).map((text) => text ?? ''));
+    this.#tables.set(table.name, keys);
+  }
+}

@@ -1,0 +1,197 @@
+import { createReadStream } from 'node:fs';
+import { dirname, extname, resolve } from 'node:path';
+import { messageOf, SwitchbackError } from '../domain/errors.ts';
+import { documentProblems, sameUrl } from './checks.ts';
+import { canonicalOf, hashOf } from './diff.ts';
+import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './document.ts';
+import { type Environment, hasReference, interpolate } from './interpolate.ts';
+import { issueProblems } from './issues.ts';
+import { type Path, type Problem, pathText, problemsError } from './problem.ts';
+import { type PlanDocument, planSchema } from './schema.ts';
+
+/** Where the target's tables come from. Files are absolute paths, run in this order. */
+export type SchemaSource =
+  | { readonly from: 'pg_dump' }
+  | { readonly from: 'existing' }
+  | { readonly from: 'files'; readonly files: readonly string[] };
+
+/** One phase of a plan. Which tables it takes is decided by `assignTables`, once the database has been read. */
+export interface PlanPhase {
+  readonly name: string;
+  /** Phases that must be cut over before it. They exist, and there is no cycle. */
+  readonly after: readonly string[];
+  /** Patterns, well-formed. */
+  readonly tables: readonly string[];
+  /** A key of the plan's `routers`. */
+  readonly router: string;
+}
+
+/** A small file that names the primary of each phase. */
+export interface FileRouterPlan {
+  readonly kind: 'file';
+  /** Absolute. */
+  readonly path: string;
+  readonly format: 'json' | 'env';
+}
+
+/** Programs as argument lists with placeholders, run in the plan's directory. */
+export interface CommandRouterPlan {
+  readonly kind: 'command';
+  readonly repoint: readonly string[];
+  readonly observe?: readonly string[];
+  readonly hold?: readonly string[];
+  readonly release?: readonly string[];
+  readonly timeoutMs: number;
+  /** Absolute: where the programs run, so that their relative paths start at the plan. */
+  readonly directory: string;
+}
+
+/** How one router is set up. */
+export type RouterPlan = FileRouterPlan | CommandRouterPlan;
+
+/** A loaded plan: validated, defaults filled in, references to the environment resolved, paths absolute. */
+export interface Plan {
+  readonly version: 1;
+  readonly name: string;
+  /** URLs hold secrets: print `redactUrl` of them, never themselves. */
+  readonly source: { readonly url: string };
+  readonly target: { readonly url: string };
+  readonly engine: 'stream';
+  readonly schema: SchemaSource;
+  readonly phases: readonly PlanPhase[];
+  readonly ignore: readonly string[];
+  readonly routers: ReadonlyMap<string, RouterPlan>;
+  readonly switch: {
+    readonly maxLagMs: number;
+    readonly windowMs: number;
+    readonly blockers: { readonly waitMs: number; readonly then: 'terminate' | 'abort' };
+  };
+  readonly verify: { readonly freshForMs: number };
+  readonly soak: { readonly forMs: number };
+  /** SHA-256 of `canonical`, in hex: pinned when a run starts. */
+  readonly hash: string;
+  /** The document as written with its keys sorted, before the environment: no secrets, made for `diffPlans`. */
+  readonly canonical: Json;
+  /** As given to `loadPlan`, for messages and for commands to print. */
+  readonly path: string;
+  /** Absolute; relative paths of the plan start here. */
+  readonly directory: string;
+}
+
+/**
+ * What a run moves may not depend on the machine that reads the plan: these are pinned by the hash, which is taken before
+ * the environment is filled in.
+ */
+const PINNED = new Set(['version', 'name', 'engine', 'phases', 'ignore']);
+
+/** Fills in every text of a document. Problems carry the place of the text. */
+const fill = (document: LocatedDocument, env: Environment): { value: Json; problems: readonly Problem[] } => {
+  const problems: Problem[] = [];
+  const text = (value: string, path: Path): string => {
+    const report = (what: string, remedy: string): void => {
+      problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value, remedy });
+    };
+    if (PINNED.has(String(path[0])) && hasReference(value)) {
+      report('refers to the environment', 'write it out: what is moved must not depend on who reads the plan');
+      return value;
+    }
+    const filled = interpolate(value, env);
+    if ('text' in filled) return filled.text;
+    for (const { what, remedy } of filled.problems) report(what, remedy);
+    return '';
+  };
+  const walk = (value: Json, path: Path): Json => {
+    if (typeof value === 'string') return text(value, path);
+    if (Array.isArray(value)) return value.map((item, index) => walk(item, [...path, index]));
+    if (typeof value !== 'object' || value === null) return value;
+    const entries = Object.entries(value as { readonly [key: string]: Json });
+    return Object.fromEntries(entries.map(([key, item]) => [key, walk(item, [...path, key])]));
+  };
+  return { value: walk(document.value, []), problems };
+};
+
+const schemaOf = (schema: PlanDocument['schema'], directory: string): SchemaSource =>
+  schema.files === undefined
+    ? { from: schema.from ?? 'pg_dump' }
+    : { from: 'files', files: schema.files.map((file) => resolve(directory, file)) };
+
+const routerOf = (router: PlanDocument['routers'][string], directory: string): RouterPlan => {
+  if (router.kind === 'file') {
+    const format = router.format ?? (extname(router.path) === '.json' ? 'json' : 'env');
+    return { kind: 'file', path: resolve(directory, router.path), format };
+  }
+  const { timeout, observe, hold, release, ...rest } = router;
+  return {
+    ...rest,
+    ...(observe === undefined ? {} : { observe }),
+    ...(hold === undefined ? {} : { hold }),
+    ...(release === undefined ? {} : { release }),
+    timeoutMs: timeout,
+    directory,
+  };
+};
+
+const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => {
+  const directory = dirname(resolve(path));
+  const { max_lag, window, blockers } = document.switch;
+  return {
+    version: document.version,
+    name: document.name,
+    source: document.source,
+    target: document.target,
+    engine: document.engine,
+    schema: schemaOf(document.schema, directory),
+    phases: document.phases,
+    ignore: document.ignore,
+    routers: new Map(Object.entries(document.routers).map(([name, router]) => [name, routerOf(router, directory)])),
+    // biome-ignore lint/suspicious/noThenProperty: as the plan spells it; its value is never a function
+    switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, then: blockers.then } },
+    verify: { freshForMs: document.verify.fresh_for },
+    soak: { forMs: document.soak.for },
+    hash: hashOf(canonical),
+    canonical,
+    path,
+    directory,
+  };
+};
+
+/**
+ * Makes a plan of the bytes of its file. Throws kind `usage` with every problem on a line of its own,
+ * `file:line:column: what: value "…"; remedy`. Values that came from the environment are never in it.
+ */
+export const parsePlan = (bytes: Uint8Array, path: string, env: Environment): Plan => {
+  const document = readDocument(bytes);
+  if (document.value === null && document.problems.length > 0) throw problemsError(path, document.problems);
+  const filled = fill(document, env);
+  // A text that could not be filled in was reported already, and zod would only complain that it is empty.
+  const unfilled = new Set(filled.problems.map((problem) => JSON.stringify(problem.spot)));
+  const parsed = planSchema.safeParse(filled.value);
+  const found = parsed.success ? [] : issueProblems(parsed.error.issues, document);
+  const problems = [
+    ...document.problems,
+    ...filled.problems,
+    ...found.filter((problem) => !unfilled.has(JSON.stringify(problem.spot))),
+    ...documentProblems(document),
+    ...(parsed.success ? sameUrl(document, { source: parsed.data.source.url, target: parsed.data.target.url }) : []),
+  ];
+  if (problems.length > 0 || !parsed.success) throw problemsError(path, problems);
+  return planOf(parsed.data, canonicalOf(document.value), path);
+};
+
+/** A file's first bytes, one more than a plan may have, so that a device or a dump given by mistake is not read whole. */
+const readBounded = async (path: string): Promise<Uint8Array> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of createReadStream(path, { end: MAX_BYTES })) chunks.push(chunk);
+  return Buffer.concat(chunks);
+};
+
+/** Reads and validates a plan. Throws kind `usage` when it cannot be read or has any problem; see {@link parsePlan}. */
+export const loadPlan = async (path: string, env: Environment): Promise<Plan> => {
+  const bytes = await readBounded(path).catch((error: unknown) => {
+    throw new SwitchbackError('usage', `the plan ${path} cannot be read: ${messageOf(error)}`, {
+      remedy: 'give the path of a plan, such as plans/postgres-13-to-18.yaml',
+      cause: error,
+    });
+  });
+  return parsePlan(bytes, path, env);
+};

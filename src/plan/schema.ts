@@ -1,0 +1,194 @@
+import { z } from 'zod';
+import { routerSchema } from './router-schema.ts';
+import { duration, MOST_ITEMS, NAME, name, pattern, text } from './values.ts';
+
+/**
+ * The plan as its author writes it (DESIGN 12). Descriptions, defaults and examples live here only: `plan.schema.json`,
+ * `docs/plan.md` and the messages of the loader are made from this. A custom issue's message is `what; remedy`.
+ */
+
+const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.parse(value)?.protocol ?? '');
+
+const side = (which: string) =>
+  z
+    .strictObject({
+      url: text()
+        .refine(isPostgresUrl, {
+          error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
+        })
+        .meta({
+          description:
+            `Connection URL of the ${which} database. ` +
+            'A password is never written here, only by reference to the environment.',
+          examples: [`\${${which === 'source' ? 'OLD' : 'NEW'}_DATABASE_URL}`],
+        }),
+    })
+    .meta({
+      description: which === 'source' ? 'The old database, which is moved.' : 'The new database, which receives it.',
+    });
+
+const schemaSource = z
+  .strictObject({
+    from: z
+      .enum(['pg_dump', 'existing'])
+      .optional()
+      .meta({
+        description:
+          '`pg_dump` dumps the source with the pg_dump on PATH and loads that. ' +
+          '`existing` uses the tables that stand on the target already.',
+        examples: ['existing'],
+      }),
+    files: z
+      .array(text())
+      .min(1, 'is an empty list; name the SQL files, or leave the key out')
+      .max(MOST_ITEMS)
+      .optional()
+      .meta({
+        description: 'SQL files run on the target, in this order. Relative paths start at the folder of the plan.',
+        examples: [['schema/tables.sql', 'schema/indexes.sql']],
+      }),
+  })
+  .refine((value) => (value.from === undefined) !== (value.files === undefined), {
+    error: 'needs exactly one of `from` and `files`; keep the one that is meant',
+  })
+  .prefault({ from: 'pg_dump' })
+  .meta({
+    description: "Where the target's tables come from.",
+    oneOf: [{ required: ['from'] }, { required: ['files'] }],
+  });
+
+const phase = z.strictObject({
+  name: name().meta({
+    description: 'Name of the phase, for commands and for the router. Unique; a-z, 0-9, _ and -, at most 30.',
+    examples: ['orders'],
+  }),
+  after: z
+    .array(name())
+    .max(MOST_ITEMS)
+    .default([])
+    .meta({ description: 'Phases that must be cut over before this one.', examples: [['catalog']] }),
+  tables: z
+    .array(pattern())
+    .min(1, 'is an empty list; name at least one table or pattern')
+    .max(MOST_ITEMS)
+    .refine((patterns) => patterns.length === 0 || patterns.some((item) => !item.startsWith('!')), {
+      error: 'only excludes; name what the phase takes as well, such as "public.*"',
+    })
+    .meta({
+      description:
+        'Patterns `schema.table` of what the phase takes, out of what no earlier phase took. `*` stands for any text, ' +
+        '`?` for one character, `!` in front excludes, and "…" around a part takes it literally. Names are spelt as ' +
+        'in the catalogue. A partition goes with its partitioned table; a sequence with the table that uses it.',
+      examples: [['public.*', '!public.audit_log']],
+    }),
+  router: name().meta({
+    description: "Name of the router, under `routers`, that leads this phase's clients.",
+    examples: ['app'],
+  }),
+});
+
+const blockers = z
+  .strictObject({
+    wait: duration({
+      atLeastMs: 0,
+      otherwise: '2s',
+
+      description: 'How long to wait for transactions that hold locks on the tables when the fence is set.',
+      examples: ['500ms'],
+    }),
+    // biome-ignore lint/suspicious/noThenProperty: the key is part of the plan's language, and its value is never a function
+    then: z
+      .enum(['abort', 'terminate'])
+      .default('abort')
+      .meta({
+        description: 'What to do when they are still there: undo the switch, or end their sessions.',
+        examples: ['terminate'],
+      }),
+  })
+  .prefault({})
+  .meta({ description: 'Transactions in the way of the fence.' });
+
+const switching = z
+  .strictObject({
+    max_lag: duration({
+      atLeastMs: 1,
+      otherwise: '2s',
+
+      description: 'A switch is refused while the lane is further behind than this.',
+      examples: ['500ms'],
+    }),
+    window: duration({
+      atLeastMs: 100,
+      otherwise: '5s',
+
+      description: 'Longest time for which nobody may write. When it runs out everything is undone.',
+      examples: ['10s'],
+    }),
+    blockers,
+  })
+  .prefault({})
+  .meta({ description: 'Bounds of a switch, in either direction.' });
+
+const verify = z
+  .strictObject({
+    fresh_for: duration({
+      atLeastMs: 1,
+      otherwise: '1h',
+
+      description: 'How long a certificate of equal tables allows a switch.',
+      examples: ['24h'],
+    }),
+  })
+  .prefault({})
+  .meta({ description: 'Comparison of the two sides.' });
+
+const soak = z
+  .strictObject({
+    for: duration({
+      atLeastMs: 0,
+      otherwise: '72h',
+
+      description: 'How long after a cutover the source is kept current, so that a failback loses nothing.',
+      examples: ['7d'],
+    }),
+  })
+  .prefault({})
+  .meta({ description: 'The time after a cutover.' });
+
+/** The whole document. Input is what the author writes; output has durations in milliseconds and defaults filled in. */
+export const planSchema = z
+  .strictObject({
+    version: z.literal(1).meta({ description: "Version of the plan's language.", examples: [1] }),
+    name: name().meta({ description: 'Name of the run; unique among the runs on one source.', examples: ['shop'] }),
+    source: side('source'),
+    target: side('target'),
+    engine: z.enum(['stream']).default('stream').meta({
+      description: 'How changes are replicated. `stream` needs nothing but a connection to each side.',
+    }),
+    schema: schemaSource,
+    phases: z
+      .array(phase)
+      .min(1, 'is an empty list; a plan needs at least one phase')
+      .max(1000)
+      .meta({ description: 'Sets of tables that switch together, in the order in which they take tables.' }),
+    ignore: z
+      .array(pattern())
+      .max(MOST_ITEMS)
+      .default([])
+      .meta({
+        description: 'Patterns of tables that stay behind. Every table is in a phase or here; a rest is a finding.',
+        examples: [['public.audit_log']],
+      }),
+    routers: z.record(z.string(), routerSchema).meta({
+      description: 'How the application is led to one side or the other, by a name of your choice.',
+      // Not a schema of the keys, because zod does not look into an entry whose key is wrong.
+      propertyNames: { pattern: NAME.source },
+    }),
+    switch: switching,
+    verify,
+    soak,
+  })
+  .meta({ title: 'Switchback plan', description: 'A plan for moving a live database to a new one, phase by phase.' });
+
+/** The document after zod: defaults filled in, durations in milliseconds, keys as the author writes them. */
+export type PlanDocument = z.output<typeof planSchema>;

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { ACTION_PLACEHOLDERS, type RouterAction } from '../domain/placeholder.ts';
+import { DURATION, DURATION_REMEDY, parseDuration } from './duration.ts';
+import { patternProblem } from './patterns.ts';
+import { placeholderProblem } from './placeholders.ts';
+
+/** A name that becomes part of slot and publication names, and of a router's keys. */
+export const NAME = /^[a-z][a-z0-9_-]{0,29}$/;
+const DURATION_MESSAGE = `must be a duration; ${DURATION_REMEDY}`;
+/** What a wrong name is told, as `what; remedy`. */
+export const NAME_MESSAGE = 'must be a name; use at most 30 of a-z, 0-9, _ and -, with a letter first';
+/** Longer than any soak that makes sense, and exact in a JavaScript number. */
+const LONGEST_MS = 365 * 86_400_000;
+/** Room for every table of a large database named one by one. */
+export const MOST_ITEMS = 10_000;
+
+/** A name of a phase, a router or a run. */
+export const name = () => z.string(NAME_MESSAGE).regex(NAME, NAME_MESSAGE);
+
+/** What the reference and the editor say of a value. */
+interface Words {
+  readonly description: string;
+  readonly examples: readonly string[];
+}
+
+/** A duration in milliseconds with its bound and default. Words go with the text, since zod drops those of a transform. */
+export const duration = ({ atLeastMs, otherwise, ...words }: Words & { atLeastMs: number; otherwise: string }) =>
+  z
+    .string(DURATION_MESSAGE)
+    .regex(DURATION, DURATION_MESSAGE)
+    // In the file it may also be a reference to the environment, which an editor shall not mark as wrong.
+    .meta({ ...words, examples: [...words.examples], pattern: `${DURATION.source}|\\$\\{` })
+    .transform((value) => parseDuration(value) ?? Number.NaN)
+    .refine((ms) => ms >= atLeastMs, { error: `is too short; write at least ${atLeastMs}ms` })
+    .refine((ms) => ms <= LONGEST_MS, { error: 'is too long; write at most 365d' })
+    .prefault(otherwise);
+
+/** Text that is not empty. */
+export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');
+
+/** A well-formed pattern of tables. */
+export const pattern = () =>
+  text().superRefine((value, context) => {
+    const problem = patternProblem(value);
+    if (problem !== null) context.addIssue({ code: 'custom', message: problem });
+  });
+
+/** A program and its arguments, with the placeholders of its action. */
+export const argv = (action: RouterAction) =>
+  z
+    .array(z.string())
+    .min(1, 'names no program; write the program and its arguments as a list')
+    .max(MOST_ITEMS)
+    .superRefine((value, context) => {
+      if (value[0] === '') context.addIssue({ code: 'custom', message: 'names no program; write its path first' });
+      value.forEach((argument, index) => {
+        const problem = placeholderProblem(argument, ACTION_PLACEHOLDERS[action]);
+        if (problem !== null) context.addIssue({ code: 'custom', message: problem, path: [index] });
+      });
+    });

@@ -1,0 +1,179 @@
+import type { ColumnDataType } from 'kysely';
+import { type CreateTableBuilder, sql as raw } from 'kysely';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, SIDECAR_SCHEMA, type SidecarTables } from './tables.ts';
+
+type Columns = Readonly<Record<string, ColumnDataType>>;
+
+interface TableDefinition {
+  readonly name: keyof SidecarTables;
+  readonly columns: Columns;
+  readonly nullable?: readonly string[];
+  readonly key: readonly string[];
+}
+
+/** Literal list, in no particular order: there are no foreign keys between them, so that each can be mirrored or mended alone. */
+const TABLES: readonly TableDefinition[] = [
+  {
+    name: 'run',
+    columns: {
+      id: 'text',
+      side: 'text',
+      plan_name: 'text',
+      plan_hash: 'text',
+      plan: 'text',
+      identity: 'text',
+      peer: 'text',
+      version: 'text',
+      created_at: 'timestamptz',
+      facts: 'text',
+    },
+    key: ['id'],
+  },
+  {
+    name: 'lease',
+    columns: {
+      run: 'text',
+      holder: 'text',
+      host: 'text',
+      session: 'text',
+      epoch: 'bigint',
+      heartbeat_at: 'timestamptz',
+    },
+    key: ['run'],
+  },
+  {
+    name: 'ownership',
+    columns: { phase: 'text', epoch: 'bigint', role: 'text', fenced: 'boolean', since: 'timestamptz', by: 'text' },
+    key: ['phase'],
+  },
+  {
+    name: 'phase',
+    columns: { name: 'text', ordinal: 'bigint', doc: 'text', updated_at: 'timestamptz' },
+    key: ['name'],
+  },
+  {
+    name: 'journal',
+    columns: {
+      id: 'bigserial',
+      at: 'timestamptz',
+      epoch: 'bigint',
+      scope: 'text',
+      phases: 'text',
+      step: 'text',
+      status: 'text',
+      detail: 'text',
+      ms: 'bigint',
+    },
+    nullable: ['detail', 'ms'],
+    key: ['id'],
+  },
+  {
+    name: 'switch',
+    columns: { id: 'text', direction: 'text', phases: 'text', epoch: 'bigint', doc: 'text', at: 'timestamptz' },
+    key: ['id'],
+  },
+  {
+    name: 'outcome',
+    columns: { switch_id: 'text', outcome: 'text', epoch: 'bigint', at: 'timestamptz' },
+    key: ['switch_id'],
+  },
+  {
+    name: 'lane',
+    columns: { name: 'text', phase: 'text', direction: 'text', slot: 'text', publication: 'text', halt: 'text' },
+    nullable: ['halt'],
+    key: ['name'],
+  },
+  {
+    name: 'progress',
+    columns: {
+      lane: 'text',
+      position: 'text',
+      strict_from: 'text',
+      marker: 'bigint',
+      epoch: 'bigint',
+      updated_at: 'timestamptz',
+    },
+    nullable: ['strict_from'],
+    key: ['lane'],
+  },
+  {
+    name: 'chunk',
+    columns: {
+      id: 'bigserial',
+      lane: 'text',
+      tbl: 'text',
+      after: 'text',
+      up_to: 'text',
+      rows: 'bigint',
+      bytes: 'bigint',
+    },
+    nullable: ['after', 'up_to'],
+    key: ['id'],
+  },
+  { name: 'marker', columns: { lane: 'text', seq: 'bigint', at: 'timestamptz' }, key: ['lane'] },
+  { name: 'certificate', columns: { id: 'text', phase: 'text', at: 'timestamptz', doc: 'text' }, key: ['id'] },
+  {
+    name: 'request',
+    columns: {
+      id: 'bigserial',
+      command: 'text',
+      args: 'text',
+      state: 'text',
+      result: 'text',
+      by: 'text',
+      at: 'timestamptz',
+    },
+    nullable: ['result'],
+    key: ['id'],
+  },
+  {
+    name: 'lag',
+    columns: { id: 'bigserial', lane: 'text', at: 'timestamptz', ms: 'bigint', changes: 'bigint' },
+    key: ['id'],
+  },
+  { name: 'mirror', columns: { key: 'text', doc: 'text', at: 'timestamptz' }, key: ['key'] },
+  {
+    name: 'deferred',
+    columns: { phase: 'text', ordinal: 'bigint', doc: 'text', built: 'boolean' },
+    key: ['phase', 'ordinal'],
+  },
+  { name: 'created', columns: { ordinal: 'bigint', doc: 'text' }, key: ['ordinal'] },
+];
+
+/** Columns that the server fills with its own clock, so that no machine's clock is ever written (fault 67). */
+const SERVER_TIME = new Set(['created_at', 'heartbeat_at', 'since', 'updated_at', 'at']);
+
+/** Makes the sidecar schema and whatever of its tables is missing. Safe to repeat. */
+export const installSidecar = async (sql: SqlExecutor): Promise<void> => {
+  // IF NOT EXISTS would ask for CREATE on the database even when a DBA has made the schema for us.
+  const exists = await sql.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [SIDECAR_SCHEMA]);
+  if (exists.rowCount === 0) await execute(sql, build.schema.createSchema(SIDECAR_SCHEMA));
+  for (const table of TABLES) await execute(sql, definition(table));
+};
+
+const definition = (table: TableDefinition) => {
+  let statement: CreateTableBuilder<string, string> = build.schema.createTable(table.name).ifNotExists();
+  for (const [name, type] of Object.entries(table.columns)) {
+    statement = statement.addColumn(name, type, (column) => {
+      const nullable = table.nullable?.includes(name) ?? false;
+      const filled = SERVER_TIME.has(name) ? column.defaultTo(raw`now()`) : column;
+      return nullable ? filled : filled.notNull();
+    });
+  }
+  return statement.addPrimaryKeyConstraint(`${table.name}_pkey`, [...table.key]);
+};
+
+/** Whether the sidecar's tables are there. */
+export const sidecarExists = async (sql: SqlExecutor): Promise<boolean> =>
+  (
+    await sql.query('SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2', [
+      SIDECAR_SCHEMA,
+      'run',
+    ])
+  ).rowCount > 0;
+
+/** Removes the sidecar with all that it knows. */
+export const dropSidecar = async (sql: SqlExecutor): Promise<void> => {
+  await execute(sql, build.schema.dropSchema(SIDECAR_SCHEMA).ifExists().cascade());
+};

@@ -1,0 +1,116 @@
+import { sql as raw } from 'kysely';
+import { SwitchbackError } from '../domain/errors.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch } from './tables.ts';
+
+/** The worker that may act on a run, as the source knows it. */
+export interface Lease {
+  readonly holder: string;
+  readonly host: string;
+  /** The holder's own session on the source, as text that only the platform can look up. */
+  readonly session: string;
+  readonly epoch: bigint;
+  /** Seconds since the last heartbeat, by the source's clock. */
+  readonly ageSeconds: number;
+}
+
+/**
+ * A lease without a heartbeat for this long may be taken even if its holder's session still seems to be there (half-open
+ * TCP). Safety does not depend on the number: a deposed holder is refused by its epoch (S7).
+ */
+export const LEASE_EXPIRES_AFTER_SECONDS = 15;
+
+/** Reads the lease, or null when nobody has ever held it. */
+export const readLease = async (sql: SqlExecutor): Promise<Lease | null> => {
+  const [row] = await fetch(
+    sql,
+    build
+      .selectFrom('lease')
+      .select(['holder', 'host', 'session', 'epoch', raw<string>`extract(epoch from now() - heartbeat_at)`.as('age')]),
+  );
+  if (!row) return null;
+  return {
+    holder: row.holder,
+    host: row.host,
+    session: row.session,
+    epoch: BigInt(row.epoch),
+    ageSeconds: Number(row.age),
+  };
+};
+
+/** Who asks for the lease. An empty holder in the stored row means that it was released. */
+export interface Claim {
+  readonly run: string;
+  readonly holder: string;
+  readonly host: string;
+  readonly session: string;
+  /** The epoch of the lease that the caller looked at and judged to be free; null when there was none. */
+  readonly over: bigint | null;
+}
+
+/**
+ * Takes the lease with the next epoch, if it is still the one that the caller judged to be free. Returns the new epoch, or
+ * null when somebody else was quicker. One statement, so it is atomic by itself.
+ */
+export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint | null> => {
+  const values = { holder: claim.holder, host: claim.host, session: claim.session };
+  const statement =
+    claim.over === null
+      ? build
+          .insertInto('lease')
+          .values({ run: claim.run, ...values, epoch: '1', heartbeat_at: raw<string>`now()` })
+          .onConflict((conflict) => conflict.doNothing())
+          .returning('epoch')
+      : build
+          .updateTable('lease')
+          .set({ ...values, epoch: raw<string>`epoch + 1`, heartbeat_at: raw<string>`now()` })
+          .where('epoch', '=', String(claim.over))
+          .returning('epoch');
+  const [row] = await fetch(sql, statement);
+  return row ? BigInt(row.epoch) : null;
+};
+
+const deposed = (epoch: bigint): SwitchbackError =>
+  new SwitchbackError('deposed', `another worker has taken over: epoch ${epoch} is no longer the newest`, {
+    remedy: 'this process has stopped; the other one goes on (see `switchback status`)',
+  });
+
+/** Says that the holder is alive. Throws kind `deposed` when the epoch is no longer ours. */
+export const heartbeat = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+  const { rowCount } = await execute(
+    sql,
+    build.updateTable('lease').set({ heartbeat_at: raw<string>`now()` }).where('epoch', '=', String(epoch)),
+  );
+  if (rowCount === 0) throw deposed(epoch);
+};
+
+/** Raises the epoch of a lease that is ours, as every switch does. Throws kind `deposed`. */
+export const raiseEpoch = async (sql: SqlExecutor, epoch: bigint): Promise<bigint> => {
+  const [row] = await fetch(
+    sql,
+    build
+      .updateTable('lease')
+      .set({ epoch: raw<string>`epoch + 1`, heartbeat_at: raw<string>`now()` })
+      .where('epoch', '=', String(epoch))
+      .returning('epoch'),
+  );
+  if (!row) throw deposed(epoch);
+  return BigInt(row.epoch);
+};
+
+/** Gives the lease back, so that the next command need not wait. Does nothing when it is no longer ours. */
+export const releaseLease = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+  await execute(sql, build.updateTable('lease').set({ holder: '', session: '' }).where('epoch', '=', String(epoch)));
+};
+
+/**
+ * Asserts within the caller's transaction that the lease is ours, and keeps it so until that transaction ends: a take-over
+ * has to wait for it. FOR SHARE, because a weaker lock would let the epoch rise between this check and the act (S7).
+ */
+export const assertLease = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+  const rows = await fetch(
+    sql,
+    build.selectFrom('lease').select('epoch').where('epoch', '=', String(epoch)).forShare(),
+  );
+  if (rows.length === 0) throw deposed(epoch);
+};

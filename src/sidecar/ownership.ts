@@ -1,0 +1,86 @@
+import { sql as raw } from 'kysely';
+import { SwitchbackError } from '../domain/errors.ts';
+import type { Guard, SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch } from './tables.ts';
+
+/** Who may write a phase's tables on one side, as that side itself says. */
+export interface Ownership {
+  readonly phase: string;
+  readonly epoch: bigint;
+  readonly role: 'primary' | 'replica';
+  readonly fenced: boolean;
+  /** Server time, ISO-like text. */
+  readonly since: string;
+  readonly by: string;
+}
+
+/** What an act makes of ownership rows. */
+export interface OwnershipChange {
+  readonly phases: readonly string[];
+  readonly epoch: bigint;
+  readonly role: 'primary' | 'replica';
+  readonly fenced: boolean;
+  readonly by: string;
+}
+
+/** Reads a side's ownership rows. */
+export const readOwnership = async (sql: SqlExecutor): Promise<readonly Ownership[]> => {
+  const rows = await fetch(
+    sql,
+    build.selectFrom('ownership').select(['phase', 'epoch', 'role', 'fenced', 'since', 'by']).orderBy('phase'),
+  );
+  return rows.map((row) => ({
+    phase: row.phase,
+    epoch: BigInt(row.epoch),
+    role: row.role === 'primary' ? 'primary' : 'replica',
+    fenced: row.fenced === 't',
+    since: row.since,
+    by: row.by,
+  }));
+};
+
+/**
+ * The guard of an act on a side: writes the phases' ownership rows there if none of them knows a newer epoch, and holds
+ * their locks until the act's transaction ends. Throws kind `deposed` otherwise (S7).
+ */
+export const ownershipGuard =
+  (change: OwnershipChange): Guard =>
+  async (sql) => {
+    for (const phase of [...change.phases].sort()) {
+      const row = {
+        epoch: String(change.epoch),
+        role: change.role,
+        fenced: String(change.fenced),
+        since: raw<string>`now()`,
+        by: change.by,
+      };
+      const { rowCount } = await execute(
+        sql,
+        build
+          .insertInto('ownership')
+          .values({ phase, ...row })
+          .onConflict((conflict) =>
+            conflict.column('phase').doUpdateSet(row).where('ownership.epoch', '<=', String(change.epoch)),
+          ),
+      );
+      if (rowCount === 0) {
+        throw new SwitchbackError('deposed', `phase ${phase} is owned under an epoch newer than ${change.epoch}`);
+      }
+    }
+  };
+
+/**
+ * Tells a side that a newer worker acts: raises the epoch of every ownership and progress row. It waits for acts and
+ * batches of the older worker that are in flight there, so that afterwards none of them can commit any more.
+ */
+export const raiseSide = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+  for (const table of ['ownership', 'progress'] as const) {
+    await execute(
+      sql,
+      build
+        .updateTable(table)
+        .set({ epoch: String(epoch) })
+        .where('epoch', '<', String(epoch)),
+    );
+  }
+};

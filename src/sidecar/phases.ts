@@ -1,0 +1,49 @@
+import { sql as raw } from 'kysely';
+import type { PhaseState } from '../domain/phase.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch } from './tables.ts';
+
+/** A phase and its durable state. */
+export interface StoredPhase {
+  readonly name: string;
+  readonly state: PhaseState;
+  readonly updatedAt: string;
+}
+
+/** All phases of the run, in the plan's order. */
+export const readPhases = async (sql: SqlExecutor): Promise<readonly StoredPhase[]> => {
+  const rows = await fetch(sql, build.selectFrom('phase').select(['name', 'doc', 'updated_at']).orderBy('ordinal'));
+  return rows.map((row) => ({ name: row.name, state: JSON.parse(row.doc) as PhaseState, updatedAt: row.updated_at }));
+};
+
+/** Makes the rows of phases that the run does not know yet, as `planned`. */
+export const seedPhases = async (sql: SqlExecutor, names: readonly string[]): Promise<void> => {
+  const planned: PhaseState = { name: 'planned' };
+  for (const [ordinal, name] of names.entries()) {
+    await execute(
+      sql,
+      build
+        .insertInto('phase')
+        .values({ name, ordinal: String(ordinal), doc: JSON.stringify(planned) })
+        .onConflict((conflict) => conflict.doNothing()),
+    );
+  }
+};
+
+/** Stores a phase's state. Only `machine.ts` calls it, in a transaction that has asserted the lease. */
+export const writePhase = async (sql: SqlExecutor, name: string, state: PhaseState): Promise<void> => {
+  await execute(
+    sql,
+    build
+      .updateTable('phase')
+      .set({ doc: JSON.stringify(state), updated_at: raw<string>`now()` })
+      .where('name', '=', name),
+  );
+};
+
+/** The server's clock as ISO 8601 UTC, for the states' `since` and `at`. */
+export const serverTime = async (sql: SqlExecutor): Promise<string> => {
+  const [row] = (await sql.query(`SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS now`))
+    .rows;
+  return row?.now ?? '';
+};

@@ -1,0 +1,134 @@
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch } from './tables.ts';
+
+/** Commands that a worker executes for somebody else. */
+export type RequestCommand = 'cutover' | 'failback' | 'finalise' | 'abort' | 'verify' | 'resume';
+
+/** How a request ended, as the asking command needs to know it. */
+export interface RequestResult {
+  readonly exitCode: number;
+  readonly message: string;
+  readonly remedy?: string;
+  readonly findings?: readonly unknown[];
+  readonly data?: unknown;
+}
+
+/** A command that waits for the worker, or that it has executed. */
+export interface Request {
+  readonly id: bigint;
+  readonly command: RequestCommand;
+  readonly phases: readonly string[];
+  readonly options: Readonly<Record<string, boolean>>;
+  readonly by: string;
+  readonly state: 'waiting' | 'taken' | 'done';
+  readonly result: RequestResult | null;
+}
+
+/** What a request asks for. */
+export type NewRequest = Pick<Request, 'command' | 'phases' | 'options' | 'by'>;
+
+/** Appends a request and returns its id. */
+export const appendRequest = async (sql: SqlExecutor, request: NewRequest): Promise<bigint> => {
+  const [row] = await fetch(
+    sql,
+    build
+      .insertInto('request')
+      .values({
+        command: request.command,
+        args: JSON.stringify({ phases: request.phases, options: request.options }),
+        state: 'waiting',
+        by: request.by,
+        result: null,
+      })
+      .returning('id'),
+  );
+  return BigInt(row?.id ?? '0');
+};
+
+const requestOf = (row: {
+  id: string;
+  command: string;
+  args: string;
+  state: string;
+  result: string | null;
+  by: string;
+}): Request => {
+  const { phases, options } = JSON.parse(row.args) as Pick<Request, 'phases' | 'options'>;
+  return {
+    id: BigInt(row.id),
+    command: row.command as RequestCommand,
+    phases,
+    options,
+    by: row.by,
+    state: row.state as Request['state'],
+    result: row.result === null ? null : (JSON.parse(row.result) as RequestResult),
+  };
+};
+
+/** Reads one request. */
+export const readRequest = async (sql: SqlExecutor, id: bigint): Promise<Request | null> => {
+  const [row] = await fetch(
+    sql,
+    build.selectFrom('request').select(['id', 'command', 'args', 'state', 'result', 'by']).where('id', '=', String(id)),
+  );
+  return row ? requestOf(row) : null;
+};
+
+/** Takes the oldest waiting request, or null. The caller's transaction has asserted the lease. */
+export const takeRequest = async (sql: SqlExecutor): Promise<Request | null> => {
+  const [row] = await fetch(
+    sql,
+    build
+      .selectFrom('request')
+      .select(['id', 'command', 'args', 'state', 'result', 'by'])
+      .where('state', '=', 'waiting')
+      .orderBy('id')
+      .limit(1)
+      .forUpdate(),
+  );
+  if (!row) return null;
+  await execute(sql, build.updateTable('request').set({ state: 'taken' }).where('id', '=', row.id));
+  return requestOf(row);
+};
+
+/** Records how a request ended. */
+export const finishRequest = async (sql: SqlExecutor, id: bigint, result: RequestResult): Promise<void> => {
+  await execute(
+    sql,
+    build
+      .updateTable('request')
+      .set({ state: 'done', result: JSON.stringify(result) })
+      .where('id', '=', String(id)),
+  );
+};
+
+/**
+ * Takes a request back, unless a worker has taken it. Returns whether it was still there to be taken back: a command that
+ * nobody waits for any more must not be executed by whichever worker comes next.
+ */
+export const withdrawRequest = async (sql: SqlExecutor, id: bigint): Promise<boolean> => {
+  const { rowCount } = await execute(
+    sql,
+    build.deleteFrom('request').where('id', '=', String(id)).where('state', '=', 'waiting'),
+  );
+  return rowCount > 0;
+};
+
+/**
+ * Ends requests that an earlier worker took and never finished, and those that it never took: whoever asked is told to
+ * look, since what became of a switch is decided by its outcome and not by asking again.
+ */
+export const closeOrphanedRequests = async (sql: SqlExecutor): Promise<void> => {
+  const result: RequestResult = {
+    exitCode: 6,
+    message: 'the worker ended before this command was done; another one has taken over',
+    remedy: 'see `switchback status` for what became of it',
+  };
+  await execute(
+    sql,
+    build
+      .updateTable('request')
+      .set({ state: 'done', result: JSON.stringify(result) })
+      .where('state', 'in', ['waiting', 'taken']),
+  );
+};

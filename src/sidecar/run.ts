@@ -1,0 +1,77 @@
+import type { Side } from '../domain/position.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch } from './tables.ts';
+
+/** Facts about the run as a whole that stages leave for each other. */
+export interface RunFacts {
+  /** The target's schema has been made (or was found) for all phases. */
+  readonly schemaReady?: boolean;
+}
+
+/** Which run a database belongs to, and as which side. */
+export interface RunRow {
+  readonly id: string;
+  readonly side: Side;
+  readonly planName: string;
+  readonly planHash: string;
+  /** Canonical plan, uninterpolated, so without secrets. */
+  readonly plan: unknown;
+  /** This database's own identity, and the other one's. */
+  readonly identity: string;
+  readonly peer: string;
+  readonly version: string;
+  readonly createdAt: string;
+  readonly facts: RunFacts;
+}
+
+/** Reads the run row, or null when this sidecar belongs to none. */
+export const readRun = async (sql: SqlExecutor): Promise<RunRow | null> => {
+  const [row] = await fetch(sql, build.selectFrom('run').selectAll());
+  if (!row) return null;
+  return {
+    id: row.id,
+    side: row.side === 'target' ? 'target' : 'source',
+    planName: row.plan_name,
+    planHash: row.plan_hash,
+    plan: JSON.parse(row.plan) as unknown,
+    identity: row.identity,
+    peer: row.peer,
+    version: row.version,
+    createdAt: row.created_at,
+    facts: JSON.parse(row.facts) as RunFacts,
+  };
+};
+
+/** Makes a database part of a run. Does nothing when it is already. */
+export const writeRun = async (sql: SqlExecutor, run: Omit<RunRow, 'createdAt' | 'facts'>): Promise<void> => {
+  await execute(
+    sql,
+    build
+      .insertInto('run')
+      .values({
+        id: run.id,
+        side: run.side,
+        plan_name: run.planName,
+        plan_hash: run.planHash,
+        plan: JSON.stringify(run.plan),
+        identity: run.identity,
+        peer: run.peer,
+        version: run.version,
+        facts: '{}',
+      })
+      .onConflict((conflict) => conflict.doNothing()),
+  );
+};
+
+/** Pins another version of the plan. */
+export const writePlan = async (
+  sql: SqlExecutor,
+  plan: { readonly hash: string; readonly canonical: unknown },
+): Promise<void> => {
+  await execute(sql, build.updateTable('run').set({ plan_hash: plan.hash, plan: JSON.stringify(plan.canonical) }));
+};
+
+/** Replaces the run's facts. */
+export const writeFacts = async (sql: SqlExecutor, facts: RunFacts): Promise<void> => {
+  await execute(sql, build.updateTable('run').set({ facts: JSON.stringify(facts) }));
+};

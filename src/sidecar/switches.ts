@@ -1,0 +1,121 @@
+import type { Selectable } from 'kysely';
+import type { PhaseState } from '../domain/phase.ts';
+import type { Direction, Position } from '../domain/position.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { build, execute, fetch, type SidecarTables } from './tables.ts';
+
+/** What a switch recorded before and while it acted; everything that undoing or completing it needs. */
+export interface SwitchDocument {
+  /** States of the phases before the switch, to go back to when it is aborted. */
+  readonly before: Readonly<Record<string, PhaseState>>;
+  /** Each router's version as observed before the hold, by phase. */
+  readonly routes: Readonly<Record<string, string>>;
+  /** P: the head of the losing side after the fence. */
+  readonly fencedAt?: Position;
+  /** R: the head of the winning side while both are fenced; the reverse lane starts there. */
+  readonly reverseFrom?: Position;
+  /** Names of the slots made for the way back, by phase. */
+  readonly reverseSlots: Readonly<Record<string, string>>;
+}
+
+/** A switch's intent. */
+export interface SwitchRecord {
+  readonly id: string;
+  readonly direction: Direction;
+  readonly phases: readonly string[];
+  readonly epoch: bigint;
+  readonly document: SwitchDocument;
+  readonly at: string;
+}
+
+/** How a switch ended, for ever. */
+export type Outcome = 'committed' | 'aborted';
+
+/** Records the intent of a switch, or what became known since. The caller has asserted the lease. */
+export const writeSwitch = async (sql: SqlExecutor, record: Omit<SwitchRecord, 'at'>): Promise<void> => {
+  const doc = JSON.stringify(record.document);
+  await execute(
+    sql,
+    build
+      .insertInto('switch')
+      .values({
+        id: record.id,
+        direction: record.direction,
+        phases: record.phases.join(','),
+        epoch: String(record.epoch),
+        doc,
+      })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet({ doc })),
+  );
+};
+
+/** Reads a switch, or null. */
+export const readSwitch = async (sql: SqlExecutor, id: string): Promise<SwitchRecord | null> => {
+  const [row] = await fetch(sql, build.selectFrom('switch').selectAll().where('id', '=', id));
+  return row ? recordOf(row) : null;
+};
+
+const recordOf = (row: Selectable<SidecarTables['switch']>): SwitchRecord => ({
+  id: row.id,
+  direction: row.direction === 'reverse' ? 'reverse' : 'forward',
+  phases: row.phases.split(','),
+  epoch: BigInt(row.epoch),
+  document: JSON.parse(row.doc) as SwitchDocument,
+  at: row.at,
+});
+
+/** The newest switches with their outcomes (null while in doubt), oldest first, at most `limit`. */
+export const readSwitches = async (
+  sql: SqlExecutor,
+  limit: number,
+): Promise<readonly (SwitchRecord & { readonly outcome: Outcome | null })[]> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('switch')
+      .leftJoin('outcome', 'outcome.switch_id', 'switch.id')
+      .selectAll('switch')
+      .select('outcome.outcome')
+      .orderBy('switch.at', 'desc')
+      .limit(limit),
+  );
+  return rows.map((row) => ({ ...recordOf(row), outcome: outcomeOf(row.outcome) })).reverse();
+};
+
+const outcomeOf = (text: string | null): Outcome | null => {
+  if (text === null) return null;
+  return text === 'committed' ? 'committed' : 'aborted';
+};
+
+/** How many switches the run has begun; the next one's number. */
+export const countSwitches = async (sql: SqlExecutor): Promise<number> => {
+  const [row] = await fetch(
+    sql,
+    build.selectFrom('switch').select((expression) => expression.fn.countAll<string>().as('n')),
+  );
+  return Number(row?.n ?? '0');
+};
+
+/** The recorded outcome of a switch, or null while it is in doubt. */
+export const readOutcome = async (sql: SqlExecutor, switchId: string): Promise<Outcome | null> => {
+  const [row] = await fetch(sql, build.selectFrom('outcome').select('outcome').where('switch_id', '=', switchId));
+  return outcomeOf(row?.outcome ?? null);
+};
+
+/**
+ * Records how a switch ended unless that is recorded already, and returns what is recorded now: exactly one of committed
+ * and aborted, ever (S11). The caller's transaction has asserted the lease.
+ */
+export const decideOutcome = async (
+  sql: SqlExecutor,
+  decision: { readonly switchId: string; readonly epoch: bigint; readonly outcome: Outcome },
+): Promise<Outcome> => {
+  await execute(
+    sql,
+    build
+      .insertInto('outcome')
+      .values({ switch_id: decision.switchId, outcome: decision.outcome, epoch: String(decision.epoch) })
+      .onConflict((conflict) => conflict.doNothing()),
+  );
+  return (await readOutcome(sql, decision.switchId)) ?? decision.outcome;
+};

@@ -1,0 +1,117 @@
+import type { Compilable, Generated } from 'kysely';
+import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely';
+import type { SqlExecutor, SqlResult } from '../domain/sql.ts';
+
+/** The schema that holds everything of ours in each database. */
+export const SIDECAR_SCHEMA = 'switchback';
+
+/** Version of the tables below; a sidecar made by a newer one is refused (fault 10). */
+export const SIDECAR_VERSION = '1';
+
+/**
+ * The sidecar's tables, the same on both sides. Every value is text for us, as everywhere (`bigint` columns too); a
+ * `doc` column holds JSON of our own making, never a user's value that could be changed by parsing.
+ */
+export interface SidecarTables {
+  /** One row: which run this database belongs to, as which side. Its commit on both sides is the start of the run. */
+  run: {
+    id: string;
+    side: string;
+    plan_name: string;
+    plan_hash: string;
+    plan: string;
+    identity: string;
+    peer: string;
+    version: string;
+    created_at: Generated<string>;
+    /** JSON: facts about the run as a whole, such as whether the target's schema has been made. */
+    facts: string;
+  };
+  /** Source only, one row: the worker that may act, and the epoch. */
+  lease: { run: string; holder: string; host: string; session: string; epoch: string; heartbeat_at: Generated<string> };
+  /** Both sides: who may write a phase's tables here. */
+  ownership: { phase: string; epoch: string; role: string; fenced: string; since: Generated<string>; by: string };
+  /** Source: the durable state of each phase. */
+  phase: { name: string; ordinal: string; doc: string; updated_at: Generated<string> };
+  /** Source: intent and outcome of every step, in order. */
+  journal: {
+    id: Generated<string>;
+    at: Generated<string>;
+    epoch: string;
+    scope: string;
+    phases: string;
+    step: string;
+    status: string;
+    detail: string | null;
+    ms: string | null;
+  };
+  /** Source: what a switch recorded before its effects (router versions, positions, slots). */
+  switch: { id: string; direction: string; phases: string; epoch: string; doc: string; at: Generated<string> };
+  /** Source: the commit record. The primary key makes two outcomes of one switch impossible (S11). */
+  outcome: { switch_id: string; outcome: string; epoch: string; at: Generated<string> };
+  /** Source: each lane's slot and publication, and why it is halted if it is. */
+  lane: { name: string; phase: string; direction: string; slot: string; publication: string; halt: string | null };
+  /** The side a lane writes to. */
+  progress: {
+    lane: string;
+    position: string;
+    strict_from: string | null;
+    marker: string;
+    epoch: string;
+    updated_at: Generated<string>;
+  };
+  chunk: {
+    id: Generated<string>;
+    lane: string;
+    tbl: string;
+    after: string | null;
+    up_to: string | null;
+    rows: string;
+    bytes: string;
+  };
+  /** The side a lane reads from; in its publication. */
+  marker: { lane: string; seq: string; at: Generated<string> };
+  /** Source: what verification found, whole. */
+  certificate: { id: string; phase: string; at: Generated<string>; doc: string };
+  /** Source: commands waiting for the worker. */
+  request: {
+    id: Generated<string>;
+    command: string;
+    args: string;
+    state: string;
+    result: string | null;
+    by: string;
+    at: Generated<string>;
+  };
+  /** Source: lag over time, for the report. */
+  lag: { id: Generated<string>; lane: string; at: Generated<string>; ms: string; changes: string };
+  /** Target: what the status was when it was last known, for when the source is down. */
+  mirror: { key: string; doc: string; at: Generated<string> };
+  /** Target: definitions of indexes and constraints that were dropped for the copy, and how far they are back. */
+  deferred: { phase: string; ordinal: string; doc: string; built: string };
+  /** Target: objects that we created, for abort. */
+  created: { ordinal: string; doc: string };
+}
+
+/** Builds the sidecar's statements. It never runs one: statements run where the caller's transaction is. */
+export const build = new Kysely<SidecarTables>({
+  dialect: {
+    createAdapter: () => new PostgresAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new PostgresIntrospector(db),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  },
+}).withSchema(SIDECAR_SCHEMA);
+
+/** Runs a built statement in the caller's session or transaction. */
+export const execute = async (sql: SqlExecutor, statement: Compilable): Promise<SqlResult> => {
+  const { sql: text, parameters } = statement.compile();
+  return await sql.query(
+    text,
+    parameters.map((p) => (p === null || p === undefined ? null : String(p))),
+  );
+};
+
+/** Runs a built query and gives its rows in the query's own type; every column that the query selects is text or null. */
+export const fetch = async <Row>(sql: SqlExecutor, statement: Compilable<Row>): Promise<readonly Row[]> =>
+  (await execute(sql, statement)).rows as readonly Row[];

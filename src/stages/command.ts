@@ -1,0 +1,96 @@
+import { isKind, SwitchbackError } from '../domain/errors.ts';
+import { sleep } from '../platform/clock.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import { type JournalEntry, lastJournalId, readJournal } from '../sidecar/journal.ts';
+import { LEASE_EXPIRES_AFTER_SECONDS, readLease } from '../sidecar/lease.ts';
+import {
+  appendRequest,
+  type NewRequest,
+  type RequestResult,
+  readRequest,
+  withdrawRequest,
+} from '../sidecar/requests.ts';
+import type { RunContext } from './context.ts';
+import { assertPlan, readRuns } from './open.ts';
+import { Worker } from './worker.ts';
+
+const POLL_MS = 150;
+
+/** How a command is carried out. */
+export interface CommandOptions {
+  readonly signal: AbortSignal;
+  /** Lines that the worker elsewhere writes to the journal meanwhile. */
+  readonly onJournal: (entry: JournalEntry) => void;
+}
+
+/**
+ * Carries out a command: hands it to the worker that holds the lease and follows what that does, or, when nobody holds it,
+ * takes the lease and does the work here (DESIGN 2). `here` in the answer says which it was.
+ */
+export const carryOut = async (
+  context: RunContext,
+  request: NewRequest,
+  options: CommandOptions,
+): Promise<RequestResult & { readonly here: boolean }> => {
+  const rows = await readRuns(context);
+  if (!rows.source) {
+    throw new SwitchbackError('refused', 'no run has been begun on these databases', {
+      remedy: `switchback run ${context.plan.path}`,
+    });
+  }
+  assertPlan(context, rows.source);
+  if (await isHeld(context)) return { ...(await askWorker(context, request, options)), here: false };
+  let worker: Worker;
+  try {
+    worker = await Worker.open(context);
+  } catch (error) {
+    if (isKind(error, 'refused') && (await isHeld(context))) {
+      return { ...(await askWorker(context, request, options)), here: false };
+    }
+    throw error;
+  }
+  const stop = () => void worker.close();
+  options.signal.addEventListener('abort', stop);
+  try {
+    return { ...(await worker.execute(request)), here: true };
+  } finally {
+    options.signal.removeEventListener('abort', stop);
+    await worker.close();
+  }
+};
+
+const isHeld = async (context: RunContext): Promise<boolean> => {
+  const lease = await readLease(context.source.sql);
+  if (!lease || lease.holder === '' || lease.ageSeconds >= LEASE_EXPIRES_AFTER_SECONDS) return false;
+  return await context.source.sessions.isPresent(lease.session);
+};
+
+const askWorker = async (context: RunContext, request: NewRequest, options: CommandOptions): Promise<RequestResult> => {
+  const { sql } = context.source;
+  let seen = await lastJournalId(sql);
+  const id = await appendRequest(sql, request);
+  for (;;) {
+    if (options.signal.aborted) {
+      if (await withdrawRequest(sql, id)) {
+        throw new SwitchbackError('refused', 'interrupted before the worker took the command; nothing was done');
+      }
+      throw new SwitchbackError('refused', 'interrupted; the worker goes on with the command', {
+        remedy: `switchback status ${context.plan.path}`,
+      });
+    }
+    // The last abort of a run removes the sidecar, and the answer with it.
+    if (!(await sidecarExists(sql))) return { exitCode: 0, message: 'done; the run and its sidecars are removed' };
+    for (const entry of await readJournal(sql, { after: seen, limit: 200 })) {
+      seen = entry.id;
+      options.onJournal(entry);
+    }
+    const answer = await readRequest(sql, id);
+    if (answer?.state === 'done' && answer.result) return answer.result;
+    if (answer?.state === 'waiting' && !(await isHeld(context)) && (await withdrawRequest(sql, id))) {
+      throw new SwitchbackError('refused', 'the worker has gone before it took the command', {
+        remedy: 'run the command again',
+      });
+    }
+    await sleep(POLL_MS, options.signal).catch(() => undefined);
+  }
+};

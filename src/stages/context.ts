@@ -1,0 +1,65 @@
+import type { Database } from '../databases/database.ts';
+import type { Digests } from '../databases/digests.ts';
+import type { SchemaTool } from '../databases/schema.ts';
+import type { Sessions } from '../databases/sessions.ts';
+import type { Emit } from '../domain/event.ts';
+import type { Finding } from '../domain/finding.ts';
+import type { Side } from '../domain/position.ts';
+import type { SqlSide } from '../domain/sql.ts';
+import type { Sequence, Table, TableName } from '../domain/table.ts';
+import type { Engine } from '../engines/engine.ts';
+import type { Plan } from '../plan/load.ts';
+import type { Router } from '../routers/router.ts';
+
+/** One of the two databases with everything that a stage can do to it. */
+export interface SidePorts {
+  readonly side: Side;
+  /** For the sidecar. */
+  readonly sql: SqlSide;
+  readonly database: Database;
+  readonly digests: Digests;
+  readonly sessions: Sessions;
+}
+
+/** Everything that one phase is made of, from the source's catalogue. */
+export interface PhaseScope {
+  readonly name: string;
+  readonly tables: readonly Table[];
+  readonly roots: readonly TableName[];
+  readonly sequences: readonly Sequence[];
+}
+
+/** What the run takes and leaves, and what the plan's patterns got wrong. */
+export interface RunScope {
+  readonly phases: ReadonlyMap<string, PhaseScope>;
+  readonly ignored: readonly TableName[];
+  readonly findings: readonly Finding[];
+}
+
+/** What preflight looks at. */
+export interface CheckInput {
+  readonly scope: RunScope;
+  /** Phases whose target tables hold rows by now, so that emptiness is no longer asked of them. */
+  readonly begun: ReadonlySet<string>;
+  /** Whether the target's tables stand as they will be; before that, drift cannot be judged. */
+  readonly schemaReady: boolean;
+}
+
+/** Ports and plan of one run, made by `compose.ts` and handed to every stage. */
+export interface RunContext {
+  readonly plan: Plan;
+  readonly source: SidePorts;
+  readonly target: SidePorts;
+  readonly engine: Engine;
+  readonly schema: SchemaTool;
+  readonly routers: ReadonlyMap<string, Router>;
+  readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;
+  readonly emit: Emit;
+  /** This process: a random id, and the machine's name for people. */
+  readonly holder: string;
+  readonly host: string;
+}
+
+/** The ports of a side by its name. */
+export const portsOf = (context: RunContext, side: Side): SidePorts =>
+  side === 'source' ? context.source : context.target;

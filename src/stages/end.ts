@@ -1,0 +1,179 @@
+import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
+import { SwitchbackError } from '../domain/errors.ts';
+import type { Direction, Side } from '../domain/position.ts';
+import { displayName } from '../domain/table.ts';
+import { dropSidecar } from '../sidecar/install.ts';
+import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';
+import { ownershipGuard } from '../sidecar/ownership.ts';
+import { serverTime } from '../sidecar/phases.ts';
+import { readCreated, readDeferred } from '../sidecar/records.ts';
+import { portsOf, type RunContext } from './context.ts';
+import type { Phase } from './machine.ts';
+import { publicationName } from './names.ts';
+import type { Tenure } from './tenure.ts';
+
+/** What ending phases works with. */
+export interface EndTools {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  readonly phases: readonly Phase[];
+  readonly all: readonly Phase[];
+  readonly signal: AbortSignal;
+}
+
+/** What is left behind, as sentences for people. */
+export type Remains = readonly string[];
+
+/** Nobody waits for these locks, so they may be asked for patiently. */
+const PATIENT_MS = 60_000;
+
+/**
+ * Undoes phases that have not been cut over, so that source and target are as they were found. Throws kind `refused` for a
+ * phase that has been, and offers the failback (fault 64).
+ */
+export const abortPhases = async (tools: EndTools): Promise<Remains> => {
+  const { context, phases, all } = tools;
+  for (const phase of phases) assertAbortable(context, phase);
+  const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
+  for (const phase of phases) {
+    if (phase.state.name !== 'planned' && phase.state.name !== 'aborted') await abortPhase(tools, phase, last);
+    if (phase.state.name !== 'aborted')
+      await phase.enter({ name: 'aborted', at: await serverTime(context.source.sql) });
+  }
+  return last ? await removeRun(tools) : [];
+};
+
+const assertAbortable = (context: RunContext, phase: Phase): void => {
+  const { name } = phase.state;
+  if (name === 'soaking') {
+    throw new SwitchbackError('refused', `phase ${phase.name} has been cut over; there is nothing left to abort`, {
+      remedy: `to go back without losing a write: switchback failback ${context.plan.path} ${phase.name}`,
+    });
+  }
+  if (name === 'finalised') {
+    throw new SwitchbackError('refused', `phase ${phase.name} is finalised; its way back was given up`);
+  }
+  if (name === 'switching') {
+    throw new SwitchbackError('refused', `phase ${phase.name} is in the middle of a switch`, {
+      remedy: `switchback resume ${context.plan.path}`,
+    });
+  }
+};
+
+const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise<void> => {
+  const { context, tenure } = tools;
+  const where = { scope: 'abort', phases: [phase.name] };
+  await tenure.step(where, 'lane', () => removeLanes(tools, phase));
+  const created = await readCreated<CreatedObject>(context.target.sql);
+  if (!last || created.length === 0) {
+    await tenure.step(where, 'rows', () => emptyTarget(tools, phase));
+  }
+  await tenure.step(where, 'fence target', () => unfence(tools, phase, 'target'));
+};
+
+/** The target's tables are as they were found: empty, with their indexes and constraints. */
+const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<void> => {
+  await context.schema.empty(phase.scope.tables);
+  const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
+  await context.schema.build(items, { parallel: 1, signal, onProgress: () => undefined });
+};
+
+const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<void> => {
+  await phase.runner?.close();
+  phase.runner = null;
+  const lanes = await readLanes(context.source.sql);
+  const publication = publicationName(context, phase.name);
+  for (const direction of ['forward', 'reverse'] as const satisfies readonly Direction[]) {
+    const name = laneName(phase.name, direction);
+    const slot = lanes.find((lane) => lane.name === name)?.slot ?? null;
+    await context.engine.retire({ direction, slot, publication });
+    await forgetLane(portsOf(context, direction === 'forward' ? 'target' : 'source').sql, name);
+  }
+};
+
+const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<void> => {
+  const { context, tenure, signal } = tools;
+  // A side that never became primary stays a replica in the record, although nothing of ours refuses writes any more.
+  const role = phase.state.name === 'soaking' && side === 'target' ? 'primary' : 'replica';
+  await portsOf(context, side).database.lift({
+    tables: phase.scope.tables,
+    reason: '',
+    remove: true,
+    guard: ownershipGuard({ phases: [phase.name], epoch: tenure.epoch, role, fenced: false, by: context.holder }),
+    blockers: { waitMs: PATIENT_MS, then: 'abort' },
+    budgetMs: PATIENT_MS,
+    onBlocked: (blockers) => context.emit({ type: 'blocked', phases: [phase.name], blockers }),
+    signal,
+  });
+};
+
+const removeRun = async ({ context }: EndTools): Promise<Remains> => {
+  const created = await readCreated<CreatedObject>(context.target.sql);
+  const remaining = await context.schema.undo(created);
+  await dropSidecar(context.target.sql);
+  await dropSidecar(context.source.sql);
+  return remaining.map((object) => `${object.kind} ${object.identity} on the target: ${object.reason}`);
+};
+
+/**
+ * Ends the soak of phases: the way back is given up and our objects go. The source stays fenced unless `unfence` is set,
+ * so that a forgotten client gets an error rather than write where nobody looks.
+ */
+export const finalisePhases = async (
+  tools: EndTools,
+  options: { readonly unfence: boolean; readonly early: boolean },
+): Promise<Remains> => {
+  const { context, tenure, phases, all } = tools;
+  for (const phase of phases) await assertFinalisable(context, phase, options.early);
+  for (const phase of phases) {
+    const where = { scope: 'finalise', phases: [phase.name] };
+    await tenure.step(where, 'lane', () => removeLanes(tools, phase));
+    await tenure.step(where, 'target', () => unfence(tools, phase, 'target'));
+    if (options.unfence) await tenure.step(where, 'unfence source', () => unfence(tools, phase, 'source'));
+    if (phase.state.name !== 'finalised') {
+      await phase.enter({ name: 'finalised', at: await serverTime(context.source.sql) });
+    }
+  }
+  return await remainsAfter(tools, all, options.unfence);
+};
+
+const assertFinalisable = async (context: RunContext, phase: Phase, early: boolean): Promise<void> => {
+  const { state } = phase;
+  if (state.name === 'finalised') return;
+  if (state.name !== 'soaking') {
+    throw new SwitchbackError(
+      'refused',
+      `phase ${phase.name} is ${state.name}; only a soaking phase can be finalised`,
+      {
+        remedy: `switchback status ${context.plan.path}`,
+      },
+    );
+  }
+  const { rows } = await context.source.sql.query('SELECT extract(epoch from now() - $1::timestamptz) * 1000 AS age', [
+    state.since,
+  ]);
+  const left = context.plan.soak.forMs - Number(rows[0]?.age ?? 0);
+  if (left > 0 && !early) {
+    throw new SwitchbackError('refused', `phase ${phase.name} soaks for another ${(left / 3_600_000).toFixed(1)} h`, {
+      remedy: 'wait, or give up the way back now with --early',
+    });
+  }
+};
+
+const remainsAfter = async (tools: EndTools, all: readonly Phase[], unfenced: boolean): Promise<Remains> => {
+  const { context } = tools;
+  const over = all.every((phase) => phase.state.name === 'finalised' || phase.state.name === 'aborted');
+  const fenced = unfenced ? [] : tools.phases.flatMap((phase) => phase.scope.tables.map(displayName));
+  const remains: string[] = [];
+  if (fenced.length > 0) {
+    remains.push(
+      `on the source: the fence of ${fenced.length} tables (${fenced.slice(0, 8).join(', ')}${fenced.length > 8 ? ', …' : ''})`,
+      'on the source: schema switchback (the fence’s function, ownership, journal)',
+      'to remove both: switchback finalise PLAN --unfence',
+    );
+  }
+  if (!over) return remains;
+  await dropSidecar(context.target.sql);
+  if (unfenced) await dropSidecar(context.source.sql);
+  return remains;
+};

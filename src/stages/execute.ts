@@ -1,0 +1,138 @@
+import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import { laneDirection } from '../domain/phase.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import { laneName, writeHalt } from '../sidecar/lanes.ts';
+import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
+import { certify } from './certify.ts';
+import type { RunContext } from './context.ts';
+import { abortPhases, finalisePhases } from './end.ts';
+import type { Phase } from './machine.ts';
+import { runSwitch } from './switch/switch.ts';
+import type { SwitchTools } from './switch/types.ts';
+import type { Tenure } from './tenure.ts';
+
+/** What executing a command needs of the worker. */
+export interface Executor {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  readonly phases: readonly Phase[];
+  readonly signal: AbortSignal;
+  /** Phases by name, all of them for an empty list. Throws kind `usage`. */
+  find(names: readonly string[]): readonly Phase[];
+  /** Runs work on phases while nothing else is done to them. */
+  exclusively<T>(phases: readonly Phase[], work: () => Promise<T>): Promise<T>;
+  switchTools(signal: AbortSignal): SwitchTools;
+  /** Opens and starts the lane of the phase's state, unless it runs or is halted. */
+  ensureLane(phase: Phase): Promise<void>;
+  /** Settles switches that were left half done; returns what became of them. */
+  settle(): Promise<readonly string[]>;
+  /** Lets a phase go on after somebody mended what stopped it. */
+  revive(phase: Phase): Promise<void>;
+  /** There is no run any more. */
+  ended(): void;
+}
+
+/**
+ * Executes a command on behalf of whoever asked, in the process that holds the lease. Failures come back as a result with
+ * their exit code; only being deposed is thrown, because then nothing more may be written.
+ */
+export const execute = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
+  try {
+    const phases = worker.find(request.phases);
+    return await worker.exclusively(phases, () => run(worker, request, phases));
+  } catch (error) {
+    if (isKind(error, 'deposed')) throw error;
+    return failure(error);
+  }
+};
+
+const failure = (error: unknown): RequestResult => ({
+  exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
+  message: messageOf(error),
+  ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
+  ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
+});
+
+const run = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
+  switch (request.command) {
+    case 'cutover':
+      return await change(worker, 'forward', phases);
+    case 'failback':
+      return await change(worker, 'reverse', phases);
+    case 'verify':
+      return await verify(worker, phases);
+    case 'resume':
+      return await resume(worker, phases);
+    case 'abort':
+    case 'finalise':
+      return await end(worker, request, phases);
+  }
+};
+
+const change = async (
+  worker: Executor,
+  direction: 'forward' | 'reverse',
+  phases: readonly Phase[],
+): Promise<RequestResult> => {
+  for (const phase of phases) await worker.ensureLane(phase);
+  const tools = worker.switchTools(worker.signal);
+  const result = await runSwitch(tools, { direction, phases, all: worker.phases });
+  const names = phases.map((phase) => phase.name).join(', ');
+  const to = direction === 'forward' ? 'target' : 'source';
+  return {
+    exitCode: 0,
+    message: `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`,
+    data: result,
+  };
+};
+
+const verify = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
+  const certificates = [];
+  for (const phase of phases) {
+    if (laneDirection(phase.state) === null || phase.state.name === 'copying') {
+      throw new SwitchbackError('refused', `phase ${phase.name} is ${phase.state.name}; there is nothing to verify`, {
+        remedy: 'wait until it follows (`switchback status`)',
+      });
+    }
+    await worker.ensureLane(phase);
+    certificates.push(await certify(worker.context, { tenure: worker.tenure, phase, signal: worker.signal }));
+  }
+  const tables = certificates.reduce((sum, c) => sum + c.tables.length, 0);
+  const rows = certificates.reduce((sum, c) => sum + c.tables.reduce((n, t) => n + t.rows, 0), 0);
+  return { exitCode: 0, message: `${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
+};
+
+const resume = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
+  const said = [...(await worker.settle())];
+  for (const phase of phases) {
+    const direction = laneDirection(phase.state);
+    if (direction !== null) {
+      await worker.tenure.act((sql) => writeHalt(sql, laneName(phase.name, direction), null));
+    }
+    await worker.revive(phase);
+    await worker.ensureLane(phase);
+    const halt = phase.runner?.halt;
+    if (halt)
+      throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
+    said.push(`phase ${phase.name} goes on (${phase.state.name})`);
+  }
+  return { exitCode: 0, message: said.join('; ') };
+};
+
+const end = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
+  const { context, tenure, signal } = worker;
+  const tools = { context, tenure, phases, all: worker.phases, signal };
+  const remains =
+    request.command === 'abort'
+      ? await abortPhases(tools)
+      : await finalisePhases(tools, {
+          unfence: request.options.unfence === true,
+          early: request.options.early === true,
+        });
+  if (!(await sidecarExists(context.source.sql))) worker.ended();
+  const names = phases.map((phase) => phase.name).join(', ');
+  const done = request.command === 'abort' ? 'aborted' : 'finalised';
+  const left =
+    remains.length > 0 ? `what remains:\n${remains.map((line) => `  ${line}`).join('\n')}` : 'nothing of ours remains';
+  return { exitCode: 0, message: `${names}: ${done}; ${left}`, data: { remains } };
+};

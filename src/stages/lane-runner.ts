@@ -1,0 +1,245 @@
+import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import type { Finding } from '../domain/finding.ts';
+import type { Direction, Position } from '../domain/position.ts';
+import { sidesOf } from '../domain/position.ts';
+import type { Lane, LaneObserver, LaneStart } from '../engines/engine.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
+import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
+import { serverTime } from '../sidecar/phases.ts';
+import { writeLag } from '../sidecar/records.ts';
+import { type PhaseScope, portsOf, type RunContext } from './context.ts';
+import type { Tenure } from './tenure.ts';
+import { TouchedKeys } from './touched.ts';
+
+/** Pauses between attempts to follow again after a lost connection. */
+const RETRY_MS = [100, 200, 500, 1_000, 2_000, 5_000] as const;
+const LAG_SAMPLE_MS = 5_000;
+
+/** What a lane runner is made from. */
+export interface LaneRunnerOptions {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  readonly scope: PhaseScope;
+  readonly direction: Direction;
+  readonly slot: string;
+  readonly publication: string;
+  /** Called when this process must stop at once: somebody else has taken over. */
+  readonly onDeposed: (error: SwitchbackError) => void;
+}
+
+/**
+ * Keeps one lane of a phase going: follows, follows again after a lost connection, halts when a person is needed. Remembers
+ * which keys have changed since the certificate.
+ */
+export class LaneRunner {
+  readonly name: string;
+  readonly direction: Direction;
+  readonly slot: string;
+  readonly touched = new TouchedKeys();
+  readonly #options: LaneRunnerOptions;
+  #lane: Lane | null = null;
+  #stop: AbortController | null = null;
+  #following: Promise<void> = Promise.resolve();
+  #halt: Finding | null = null;
+  #lagSeconds: number | null = null;
+  #changes = 0;
+  #sampledAt = 0;
+
+  constructor(options: LaneRunnerOptions) {
+    this.#options = options;
+    this.direction = options.direction;
+    this.slot = options.slot;
+    this.name = laneName(options.scope.name, options.direction);
+  }
+
+  /** The open lane. Throws kind `internal` before `open`. */
+  get lane(): Lane {
+    if (!this.#lane) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
+    return this.#lane;
+  }
+
+  /** Why it is halted, or null. */
+  get halt(): Finding | null {
+    return this.#halt;
+  }
+
+  /** Whether `follow` is running. */
+  get following(): boolean {
+    return this.#stop !== null;
+  }
+
+  /** Newest measured end-to-end lag in seconds; null before the first marker has travelled. */
+  get lagSeconds(): number | null {
+    return this.#lagSeconds;
+  }
+
+  /** Opens the lane, closing the one that was open. Kinds as {@link Lane}. */
+  async open(start: LaneStart): Promise<void> {
+    await this.close();
+    const { context, tenure, scope, direction, slot, publication } = this.#options;
+    this.#lane = await context.engine.openLane(
+      {
+        lane: this.name,
+        direction,
+        tables: scope.tables,
+        roots: scope.roots,
+        publication,
+        slot,
+        store: laneStore(this.name, () => tenure.epoch),
+      },
+      start,
+    );
+    this.#halt = null;
+  }
+
+  /** Copies the phase's rows; see {@link Lane.copy}. */
+  async copy(signal: AbortSignal): Promise<void> {
+    await this.lane.copy({ signal, observer: this.#observer() });
+  }
+
+  /** Begins to follow in the background. Does nothing when it does already, or is halted. */
+  start(): void {
+    if (this.#stop || this.#halt) return;
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#following = this.#followUntil(stop.signal).finally(() => {
+      this.#stop = null;
+    });
+  }
+
+  /** Stops following after the batch in hand. */
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#following;
+  }
+
+  /** Waits until everything before the origin's head as of now is durable on the other side. */
+  async drain(options: {
+    readonly budgetMs: number;
+    readonly signal: AbortSignal;
+    readonly to?: Position;
+  }): Promise<void> {
+    this.start();
+    const origin = portsOf(this.#options.context, sidesOf(this.direction).from);
+    const to = options.to ?? (await origin.database.head());
+    const deadline = monotonicMs() + options.budgetMs;
+    for (;;) {
+      const budgetMs = Math.max(1, deadline - monotonicMs());
+      try {
+        const drained = this.lane.drainTo(to, { budgetMs, signal: options.signal });
+        return await Promise.race([drained, this.#following.then(() => this.#ended())]);
+      } catch (error) {
+        // A connection that broke meanwhile is the follow loop's business; the position to reach stays the same.
+        const passing = error instanceof SwitchbackError && error.policy === 'retry';
+        if (this.#halt) this.#ended();
+        if (!passing || monotonicMs() > deadline) throw error;
+        await sleep(20, options.signal);
+      }
+    }
+  }
+
+  /** A lane that ends while somebody waits for it says why. */
+  #ended(): never {
+    if (this.#halt) throw haltedError(this.name, this.#halt);
+    throw new SwitchbackError('aborted', `lane ${this.name} was stopped`);
+  }
+
+  /** Stops following and ends the lane's sessions; with `drop` also removes its slot. */
+  async close(options: { readonly drop: boolean } = { drop: false }): Promise<void> {
+    await this.stop();
+    const lane = this.#lane;
+    this.#lane = null;
+    await lane?.close(options);
+  }
+
+  async #followUntil(signal: AbortSignal): Promise<void> {
+    let failures = 0;
+    while (!signal.aborted) {
+      const begun = monotonicMs();
+      try {
+        await this.lane.follow({ signal, observer: this.#observer() });
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isKind(error, 'deposed')) return this.#options.onDeposed(error);
+        const retry = error instanceof SwitchbackError && error.policy === 'retry';
+        if (!retry) return await this.haltWith(findingOf(this.name, error));
+        failures = monotonicMs() - begun > 30_000 ? 0 : failures + 1;
+        this.#lagSeconds = null;
+        this.#note(`lane ${this.name}: ${messageOf(error)}; trying again`);
+        await sleep(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 5_000, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Halts: nothing is applied until `resume`. */
+  async haltWith(finding: Finding): Promise<void> {
+    const { context, tenure, scope } = this.#options;
+    this.#halt = finding;
+    context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
+    try {
+      await tenure.act(async (sql) => {
+        await writeHalt(sql, this.name, { lane: this.name, at: await serverTime(sql), finding });
+      });
+      await tenure.mirror();
+    } catch (error) {
+      if (isKind(error, 'deposed')) this.#options.onDeposed(error);
+      else this.#note(`lane ${this.name} is halted, and that could not be recorded: ${messageOf(error)}`);
+    }
+  }
+
+  #observer(): LaneObserver {
+    const { context, scope } = this.#options;
+    const estimates = new Map(scope.tables.map((t) => [`${t.schema}.${t.name}`, t.estimatedRows]));
+    return {
+      copied: (progress) =>
+        context.emit({
+          type: 'copied',
+          phase: scope.name,
+          ...progress,
+          estimatedRows: estimates.get(progress.table) ?? 0,
+        }),
+      applied: ({ changes, touched }) => {
+        this.#changes += changes;
+        this.touched.add(touched);
+      },
+      lag: (seconds) => this.#onLag(seconds),
+    };
+  }
+
+  #onLag(seconds: number): void {
+    const { context, scope } = this.#options;
+    this.#lagSeconds = seconds;
+    context.emit({ type: 'lag', phase: scope.name, direction: this.direction, seconds, changes: this.#changes });
+    if (monotonicMs() - this.#sampledAt < LAG_SAMPLE_MS) return;
+    this.#sampledAt = monotonicMs();
+    writeLag(context.source.sql, { lane: this.name, ms: seconds * 1000, changes: this.#changes }).catch(
+      (error: unknown) => this.#note(`a lag sample was not stored: ${messageOf(error)}`),
+    );
+  }
+
+  #note(text: string): void {
+    this.#options.context.emit({ type: 'note', phase: this.#options.scope.name, text });
+  }
+}
+
+const findingOf = (lane: string, error: unknown): Finding => {
+  const [finding] = error instanceof SwitchbackError ? error.findings : [];
+  return (
+    finding ?? {
+      id: 'lane/failed',
+      severity: 'blocks',
+      subject: lane,
+      fact: messageOf(error),
+      remedy:
+        (error instanceof SwitchbackError ? error.remedy : undefined) ?? 'mend the cause, then `switchback resume`',
+    }
+  );
+};
+
+/** The error for whoever needs a lane that is halted. */
+export const haltedError = (lane: string, finding: Finding): SwitchbackError =>
+  new SwitchbackError('halted', `lane ${lane} is halted: ${finding.fact}`, {
+    remedy: finding.remedy,
+    findings: [finding],
+  });

@@ -1,0 +1,83 @@
+import { SwitchbackError } from '../domain/errors.ts';
+import { type PhaseState, TRANSITIONS } from '../domain/phase.ts';
+import type { SqlExecutor } from '../domain/sql.ts';
+import { writePhase } from '../sidecar/phases.ts';
+import type { PhaseScope, RunContext } from './context.ts';
+import type { LaneRunner } from './lane-runner.ts';
+import type { Tenure } from './tenure.ts';
+
+/** What a phase needs next, which its state alone decides. */
+export type NextStage = 'prepare' | 'copy' | 'certify' | 'follow' | 'settle' | 'none';
+
+/** Chooses the next stage of a phase. Nothing else in the project does. */
+export const nextStage = (state: PhaseState): NextStage => {
+  switch (state.name) {
+    case 'planned':
+      return 'prepare';
+    case 'prepared':
+    case 'copying':
+      return 'copy';
+    case 'following':
+      return 'certify';
+    case 'ready':
+    case 'soaking':
+      return 'follow';
+    case 'switching':
+      return 'settle';
+    case 'finalised':
+    case 'aborted':
+      return 'none';
+  }
+};
+
+/** A phase in the hands of the worker: its durable state, what it is made of, and the lane that runs. */
+export class Phase {
+  readonly scope: PhaseScope;
+  /** The lane of the state's direction, or null where none is open. */
+  runner: LaneRunner | null = null;
+  readonly #context: RunContext;
+  readonly #tenure: Tenure;
+  #state: PhaseState;
+
+  constructor(options: { context: RunContext; tenure: Tenure; scope: PhaseScope; state: PhaseState }) {
+    this.#context = options.context;
+    this.#tenure = options.tenure;
+    this.scope = options.scope;
+    this.#state = options.state;
+  }
+
+  /** The phase's name. */
+  get name(): string {
+    return this.scope.name;
+  }
+
+  /** The durable state. */
+  get state(): PhaseState {
+    return this.#state;
+  }
+
+  /** Enters a state in a transaction of its own. */
+  async enter(state: PhaseState): Promise<void> {
+    await this.#tenure.act((sql) => this.store(sql, state));
+    this.entered(state);
+  }
+
+  /** Stores a state within a transaction of the caller's that has asserted the lease. `entered` follows its commit. */
+  async store(sql: SqlExecutor, state: PhaseState): Promise<void> {
+    assertTransition(this.#state, state);
+    await writePhase(sql, this.name, state);
+  }
+
+  /** Takes note of a state whose transaction has committed, and tells of it. */
+  entered(state: PhaseState): void {
+    const from = this.#state.name;
+    this.#state = state;
+    if (from !== state.name) this.#context.emit({ type: 'phase', phase: this.name, from, to: state.name });
+  }
+}
+
+/** Throws kind `internal` for a transition that the table of the domain does not have. */
+export const assertTransition = (from: PhaseState, to: PhaseState): void => {
+  if (from.name === to.name || TRANSITIONS[from.name].includes(to.name)) return;
+  throw new SwitchbackError('internal', `a phase cannot go from ${from.name} to ${to.name}`);
+};

@@ -1,0 +1,156 @@
+import { randomBytes } from 'node:crypto';
+import { SwitchbackError } from '../domain/errors.ts';
+import type { Side } from '../domain/position.ts';
+import { diffPlans } from '../plan/diff.ts';
+import type { Json } from '../plan/document.ts';
+import { installSidecar, sidecarExists } from '../sidecar/install.ts';
+import { seedPhases } from '../sidecar/phases.ts';
+import { type RunRow, readRun, writePlan, writeRun } from '../sidecar/run.ts';
+import { SIDECAR_VERSION } from '../sidecar/tables.ts';
+import type { RunContext, SidePorts } from './context.ts';
+
+/** What each side says of the run it belongs to; null where there is no sidecar. */
+export interface RunRows {
+  readonly source: RunRow | null;
+  readonly target: RunRow | null;
+}
+
+const readSide = async (ports: SidePorts): Promise<RunRow | null> =>
+  (await sidecarExists(ports.sql)) ? await readRun(ports.sql) : null;
+
+/**
+ * Reads which run the two databases belong to and refuses what cannot be meant: the same database twice, sides swapped
+ * against an earlier run, databases of different runs, a sidecar made by a newer version (faults 10, 61). Changes nothing.
+ */
+export const readRuns = async (context: RunContext): Promise<RunRows> => {
+  const [source, target] = await Promise.all([context.source.sessions.describe(), context.target.sessions.describe()]);
+  if (source.instance === target.instance) {
+    throw new SwitchbackError('refused', `source and target are the same database (${source.identity})`, {
+      remedy: 'correct the URLs in the plan or in its environment',
+    });
+  }
+  const rows = { source: await readSide(context.source), target: await readSide(context.target) };
+  const found = { source: source.identity, target: target.identity };
+  for (const side of ['source', 'target'] as const) assertSide(side, rows[side], found[side]);
+  if (rows.source && rows.target && rows.source.id !== rows.target.id) {
+    throw new SwitchbackError(
+      'refused',
+      `the source belongs to run ${rows.source.id} (${rows.source.planName}), the target to run ${rows.target.id} (${rows.target.planName})`,
+      { remedy: 'one of the URLs leads to the wrong database; or abort or finalise the older run first' },
+    );
+  }
+  return rows;
+};
+
+const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
+  if (!row) return;
+  if (row.version !== SIDECAR_VERSION) {
+    throw new SwitchbackError(
+      'refused',
+      `the ${side}'s sidecar has version ${row.version}; this is ${SIDECAR_VERSION}`,
+      {
+        remedy: 'go on with the version of switchback that began the run',
+      },
+    );
+  }
+  if (row.side !== side) {
+    throw new SwitchbackError('refused', `the plan's ${side} is the ${row.side} of run ${row.id} (${row.planName})`, {
+      remedy: 'source and target are swapped; they keep their names for the whole run, also after a cutover',
+    });
+  }
+  if (row.identity !== identity) {
+    // A copy of the database's files or a dump of our schema would say that it is part of the run; its slots are not.
+    throw new SwitchbackError('refused', `run ${row.id} began on ${row.identity}; the ${side} is now ${identity}`, {
+      remedy: `lead the ${side}'s URL to the database that the run began on; a restored copy cannot take its place`,
+    });
+  }
+};
+
+/**
+ * Refuses a plan that differs from the one the run was begun with, and says how; the plan's hash is pinned (fault 62).
+ */
+export const assertPlan = (context: RunContext, row: RunRow): void => {
+  if (row.planHash === context.plan.hash) return;
+  const changes = diffPlans(row.plan as Json, context.plan.canonical);
+  throw new SwitchbackError(
+    'refused',
+    ['the plan has changed since the run began:', ...changes.map((c) => `  ${c.path}: ${c.before} → ${c.after}`)].join(
+      '\n',
+    ),
+    {
+      remedy:
+        `if that is meant, and a reviewer agrees: switchback run ${context.plan.path} --accept-plan ${context.plan.hash.slice(0, 12)}` +
+        ' (tables, phases, engine, schema and name cannot change while a run is under way)',
+    },
+  );
+};
+
+/** Parts of a plan that have taken effect once the run has begun. */
+const FIXED = /^(name|engine|schema|ignore|phases)(\.|\[|$)/;
+
+/** Pins a changed plan, when the change is one that may be made under way and the caller names the new plan's hash. */
+export const acceptPlan = async (context: RunContext, row: RunRow, hash: string): Promise<void> => {
+  const { plan } = context;
+  if (row.planHash === plan.hash) return;
+  if (hash.length < 12 || !plan.hash.startsWith(hash)) {
+    throw new SwitchbackError(
+      'usage',
+      `--accept-plan ${hash} is not the hash of ${plan.path}, which begins ${plan.hash.slice(0, 12)}`,
+    );
+  }
+  const fixed = diffPlans(row.plan as Json, plan.canonical).filter((change) => FIXED.test(change.path));
+  // A phase's router and order may change: nothing in the databases depends on them.
+  const refused = fixed.filter((change) => !/^phases\.[^.]+\.(router|after)(\.|\[|$)/.test(change.path));
+  if (refused.length > 0) {
+    throw new SwitchbackError(
+      'refused',
+      `these cannot change while a run is under way: ${refused.map((c) => c.path).join(', ')}`,
+      {
+        remedy: 'finish or abort the run, then begin another with the new plan',
+      },
+    );
+  }
+  await context.target.sql.transaction((sql) => writePlan(sql, { hash: plan.hash, canonical: plan.canonical }));
+  await context.source.sql.transaction((sql) => writePlan(sql, { hash: plan.hash, canonical: plan.canonical }));
+};
+
+/**
+ * Makes the two databases a run: sidecars, run rows, phases. Safe to repeat; a run that was begun on one side only is
+ * completed. Returns the run's id.
+ */
+export const openRun = async (context: RunContext, acceptedPlan?: string): Promise<string> => {
+  const rows = await readRuns(context);
+  const known = rows.source ?? rows.target;
+  if (known && acceptedPlan !== undefined) await acceptPlan(context, known, acceptedPlan);
+  else if (known) assertPlan(context, known);
+  if (rows.source && rows.target) return rows.source.id;
+  const id = known?.id ?? randomBytes(4).toString('hex');
+  await makeSide(context, 'source', id);
+  await makeSide(context, 'target', id);
+  return id;
+};
+
+const makeSide = async (context: RunContext, side: Side, id: string): Promise<void> => {
+  const ports = side === 'source' ? context.source : context.target;
+  const other = side === 'source' ? context.target : context.source;
+  const [own, peer] = await Promise.all([ports.sessions.describe(), other.sessions.describe()]);
+  const { plan } = context;
+  await ports.sql.transaction(async (sql) => {
+    await installSidecar(sql);
+    await writeRun(sql, {
+      id,
+      side,
+      planName: plan.name,
+      planHash: plan.hash,
+      plan: plan.canonical,
+      identity: own.identity,
+      peer: peer.identity,
+      version: SIDECAR_VERSION,
+    });
+    if (side === 'source')
+      await seedPhases(
+        sql,
+        plan.phases.map((phase) => phase.name),
+      );
+  });
+};

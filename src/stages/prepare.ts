@@ -1,0 +1,122 @@
+import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
+import { SwitchbackError } from '../domain/errors.ts';
+import { blocks } from '../domain/finding.ts';
+import { laneName, readLanes, writeLane } from '../sidecar/lanes.ts';
+import { ownershipGuard } from '../sidecar/ownership.ts';
+import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts';
+import { readRun, writeFacts } from '../sidecar/run.ts';
+import type { RunContext } from './context.ts';
+import type { LaneRunner } from './lane-runner.ts';
+import type { Phase } from './machine.ts';
+import { publicationName, slotName } from './names.ts';
+import type { Tenure } from './tenure.ts';
+
+/** What a stage of one phase works with. */
+export interface StageTools {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  readonly phase: Phase;
+  readonly signal: AbortSignal;
+  /** A runner for the phase's forward lane with this slot; not opened. */
+  readonly runnerFor: (slot: string) => LaneRunner;
+}
+
+/** The fence on the target has all the time that its table locks need: no application writes there. */
+const FENCE_BUDGET_MS = 60_000;
+
+/**
+ * Makes everything stand that a copy needs, and fixes where the change stream starts before the first row is read
+ * (DESIGN 4.1). Each step may be repeated, so a crash anywhere in here costs nothing but the repetition.
+ */
+export const prepare = async (tools: StageTools): Promise<void> => {
+  const { context, tenure, phase } = tools;
+  const where = { scope: 'prepare', phases: [phase.name] };
+  await tenure.step(where, 'schema', () => makeSchema(context));
+  await tenure.step(where, 'checks', () => checkTarget(tools));
+  await tenure.step(where, 'fence target', () => fenceTarget(tools));
+  await tenure.step(where, 'defer indexes', () => deferIndexes(tools));
+  await tenure.step(where, 'publish', () => publish(tools));
+  await tenure.step(where, 'slot', () => makeSlot(tools));
+  await phase.enter({ name: 'prepared' });
+};
+
+/** The target's schema is one for the whole run. The record of it is in the target, in the same transaction. */
+const makeSchema = async (context: RunContext): Promise<string> => {
+  const { target, schema, plan } = context;
+  if ((await readRun(target.sql))?.facts.schemaReady === true) return 'stands already';
+  await schema.create({
+    origin: plan.schema,
+    record: async (sql, created: readonly CreatedObject[]) => {
+      await writeCreated(sql, created);
+      await writeFacts(sql, { schemaReady: true });
+    },
+  });
+  return `from ${plan.schema.from}`;
+};
+
+const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
+  const findings = await context.preflight({
+    scope: { phases: new Map([[phase.name, phase.scope]]), ignored: [], findings: [] },
+    begun: new Set(),
+    schemaReady: true,
+  });
+  for (const finding of findings) context.emit({ type: 'finding', phase: phase.name, finding });
+  if (!blocks(findings)) return;
+  const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
+  throw new SwitchbackError('findings', [`phase ${phase.name} cannot be prepared:`, ...list].join('\n'), {
+    findings,
+    remedy: `mend what is named, then: switchback run ${context.plan.path}`,
+  });
+};
+
+/** From now on nobody but our appliers writes to the target's tables (fault 65). */
+const fenceTarget = async ({ context, tenure, phase, signal }: StageTools): Promise<void> => {
+  const owned = { phases: [phase.name], epoch: tenure.epoch, by: context.holder };
+  await context.source.sql.transaction(ownershipGuard({ ...owned, role: 'primary', fenced: false }));
+  await context.target.database.fence({
+    tables: phase.scope.tables,
+    reason: `phase ${phase.name} is still on the source database`,
+    guard: ownershipGuard({ ...owned, role: 'replica', fenced: true }),
+    blockers: { waitMs: FENCE_BUDGET_MS, then: 'abort' },
+    budgetMs: FENCE_BUDGET_MS,
+    onBlocked: (blockers) => context.emit({ type: 'blocked', phases: [phase.name], blockers }),
+    signal,
+  });
+};
+
+/** The definitions are stored before anything is dropped, so that no crash can lose one. */
+const deferIndexes = async ({ context, phase }: StageTools): Promise<string> => {
+  const { target, schema } = context;
+  let items = await readDeferred<DeferredItem>(target.sql, phase.name);
+  if (items.length === 0) {
+    items = await schema.capture(phase.scope.tables);
+    const captured = items;
+    await target.sql.transaction((sql) => writeDeferred(sql, phase.name, captured));
+  }
+  await schema.drop(items);
+  return `${items.length} indexes and constraints`;
+};
+
+/** Both ways at once: a publication that is made later could miss what writers have open (fault 26). */
+const publish = async ({ context, phase }: StageTools): Promise<void> => {
+  const { tables, roots } = phase.scope;
+  const publication = publicationName(context, phase.name);
+  await context.engine.publish({ direction: 'forward', tables, roots, publication });
+  await context.engine.publish({ direction: 'reverse', tables, roots, publication });
+};
+
+const makeSlot = async (tools: StageTools): Promise<string> => {
+  const { context, tenure, phase } = tools;
+  const name = laneName(phase.name, 'forward');
+  const known = (await readLanes(context.source.sql)).find((lane) => lane.name === name);
+  const slot = known?.slot ?? slotName(context, phase.name, { direction: 'forward', generation: 'prepare' });
+  const publication = publicationName(context, phase.name);
+  await tenure.act((sql) =>
+    writeLane(sql, { name, phase: phase.name, direction: 'forward', slot, publication, halt: null }),
+  );
+  await phase.runner?.close();
+  phase.runner = tools.runnerFor(slot);
+  // No row has been read yet in this state, so a slot that an earlier attempt left may be replaced.
+  await phase.runner.open({ kind: 'create' });
+  return slot;
+};

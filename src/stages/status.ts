@@ -1,0 +1,262 @@
+import { messageOf } from '../domain/errors.ts';
+import type { Halt, PhaseState } from '../domain/phase.ts';
+import { laneDirection } from '../domain/phase.ts';
+import type { Direction, Position, Side } from '../domain/position.ts';
+import { sidesOf } from '../domain/position.ts';
+import type { LaneProgress } from '../engines/engine.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import type { JournalEntry } from '../sidecar/journal.ts';
+import { lastJournalId, readJournal } from '../sidecar/journal.ts';
+import { copiedByTable, laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
+import type { Lease } from '../sidecar/lease.ts';
+import { LEASE_EXPIRES_AFTER_SECONDS, readLease } from '../sidecar/lease.ts';
+import { readOwnership } from '../sidecar/ownership.ts';
+import { readPhases } from '../sidecar/phases.ts';
+import { readCertificate, readLatestLag, readMirror } from '../sidecar/records.ts';
+import { readRun } from '../sidecar/run.ts';
+import { readOutcome, readSwitch } from '../sidecar/switches.ts';
+import type { Certificate } from './certificate.ts';
+import type { RunContext } from './context.ts';
+
+/** A lane as `status` shows it. */
+export interface LaneStatus {
+  readonly name: string;
+  readonly direction: Direction;
+  readonly slot: string;
+  readonly position: Position | null;
+  /** Apply is strict from here on; null until the copy has ended. */
+  readonly strictFrom: Position | null;
+  /** Newest measured end-to-end lag, and how long ago that was. Null before the first marker has travelled. */
+  readonly lagMs: number | null;
+  readonly lagAgeMs: number | null;
+  readonly halt: Halt | null;
+}
+
+/** A phase as `status` shows it. */
+export interface PhaseStatus {
+  readonly name: string;
+  readonly state: PhaseState;
+  /** What each side's own ownership row says; null where there is none yet. */
+  readonly source: { readonly role: string; readonly fenced: boolean } | null;
+  readonly target: { readonly role: string; readonly fenced: boolean } | null;
+  readonly lane: LaneStatus | null;
+  readonly copied: { readonly rows: number; readonly bytes: number };
+  readonly certificate: {
+    readonly id: string;
+    readonly at: string;
+    readonly ageMs: number;
+    readonly tables: number;
+    readonly rows: number;
+    readonly clean: boolean;
+  } | null;
+  /** Commands that make sense now, best first. */
+  readonly next: readonly string[];
+}
+
+/** Everything about a run, as data: `status --json`, the mirror and the report are made of it. */
+export interface RunStatus {
+  /** Which side answered; `target` means that the source did not, and that the rest is from the mirror. */
+  readonly answeredBy: Side;
+  readonly sourceError: string | null;
+  readonly mirroredAt: string | null;
+  readonly run: {
+    readonly id: string;
+    readonly name: string;
+    readonly planHash: string;
+    readonly createdAt: string;
+  } | null;
+  readonly servers: { readonly source: string; readonly target: string };
+  readonly worker: {
+    readonly holder: string;
+    readonly host: string;
+    readonly epoch: string;
+    readonly alive: boolean;
+  } | null;
+  readonly phases: readonly PhaseStatus[];
+  readonly lastSwitch: {
+    readonly id: string;
+    readonly outcome: string | null;
+    readonly steps: readonly JournalLine[];
+  } | null;
+}
+
+/** A journal entry without bigints, for JSON. */
+export type JournalLine = Omit<JournalEntry, 'id' | 'epoch'> & { readonly id: string; readonly epoch: string };
+
+/** Makes a journal entry printable as JSON. */
+export const journalLine = (entry: JournalEntry): JournalLine => ({
+  ...entry,
+  id: String(entry.id),
+  epoch: String(entry.epoch),
+});
+
+const NO_RUN: Omit<RunStatus, 'servers'> = {
+  answeredBy: 'source',
+  sourceError: null,
+  mirroredAt: null,
+  run: null,
+  worker: null,
+  phases: [],
+  lastSwitch: null,
+};
+
+/** Reads the run's status from the source. Throws kind `unreachable` when the source does not answer. */
+export const readStatus = async (context: RunContext): Promise<RunStatus> => {
+  const { sql } = context.source;
+  const [source, target] = await Promise.all([
+    context.source.sessions.describe(),
+    context.target.sessions.describe().catch((error: unknown) => ({ version: `not reachable: ${messageOf(error)}` })),
+  ]);
+  const servers = { source: source.version, target: target.version };
+  if (!(await sidecarExists(sql))) return { ...NO_RUN, servers };
+  const run = await readRun(sql);
+  if (!run) return { ...NO_RUN, servers };
+  const lease = await readLease(sql);
+  return {
+    ...NO_RUN,
+    servers,
+    run: { id: run.id, name: run.planName, planHash: run.planHash, createdAt: run.createdAt },
+    worker: await workerStatus(context, lease),
+    phases: await phaseStatuses(context, lease !== null && lease.holder !== ''),
+    lastSwitch: await lastSwitch(context),
+  };
+};
+
+/** As {@link readStatus}, or the target's mirror when the source does not answer. */
+export const readStatusFromEither = async (context: RunContext): Promise<RunStatus> => {
+  try {
+    return await readStatus(context);
+  } catch (error) {
+    const mirror = await readMirror<RunStatus>(context.target.sql, 'status').catch(() => null);
+    if (!mirror) throw error;
+    return { ...mirror.document, answeredBy: 'target', sourceError: messageOf(error), mirroredAt: mirror.at };
+  }
+};
+
+const workerStatus = async (context: RunContext, lease: Lease | null): Promise<RunStatus['worker']> => {
+  if (!lease || lease.holder === '') return null;
+  const alive =
+    lease.ageSeconds < LEASE_EXPIRES_AFTER_SECONDS && (await context.source.sessions.isPresent(lease.session));
+  return { holder: lease.holder, host: lease.host, epoch: String(lease.epoch), alive };
+};
+
+const phaseStatuses = async (context: RunContext, worker: boolean): Promise<readonly PhaseStatus[]> => {
+  const { source, target } = context;
+  const onTarget = await sidecarExists(target.sql).catch(() => false);
+  const [phases, lanes, lag, ownSource, ownTarget, toTarget, toSource] = await Promise.all([
+    readPhases(source.sql),
+    readLanes(source.sql),
+    readLatestLag(source.sql),
+    readOwnership(source.sql),
+    onTarget ? readOwnership(target.sql).catch(() => []) : [],
+    onTarget ? readProgress(target.sql).catch(() => new Map<string, never>()) : new Map<string, never>(),
+    readProgress(source.sql),
+  ]);
+  return await Promise.all(
+    phases.map(async ({ name, state }) => {
+      const direction = laneDirection(state) ?? 'forward';
+      const lane = lanes.find((l) => l.name === laneName(name, direction));
+      const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(laneName(name, direction));
+      const sample = lag.get(laneName(name, direction));
+      const [rows, certificate] = await Promise.all([
+        onTarget ? copied(context, name) : { rows: 0, bytes: 0 },
+        certificateOf(context, name),
+      ]);
+      return {
+        name,
+        state,
+        source: roleOf(ownSource.find((o) => o.phase === name)),
+        target: roleOf(ownTarget.find((o) => o.phase === name)),
+        lane: lane ? laneStatus(lane, { direction, progress, sample }) : null,
+        copied: rows,
+        certificate,
+        next: nextCommands({ name, state, halted: lane?.halt != null, worker, path: context.plan.path }),
+      };
+    }),
+  );
+};
+
+const laneStatus = (
+  lane: StoredLane,
+  about: {
+    readonly direction: Direction;
+    readonly progress: LaneProgress | undefined;
+    readonly sample: { readonly ms: number; readonly ageMs: number } | undefined;
+  },
+): LaneStatus => ({
+  name: lane.name,
+  direction: about.direction,
+  slot: lane.slot,
+  position: about.progress?.position ?? null,
+  strictFrom: about.progress?.strictFrom ?? null,
+  lagMs: about.sample?.ms ?? null,
+  lagAgeMs: about.sample?.ageMs ?? null,
+  halt: lane.halt,
+});
+
+const roleOf = (ownership: { role: string; fenced: boolean } | undefined) =>
+  ownership ? { role: ownership.role, fenced: ownership.fenced } : null;
+
+const copied = async (context: RunContext, phase: string) => {
+  const tables = await copiedByTable(context.target.sql, laneName(phase, 'forward')).catch(() => []);
+  return {
+    rows: tables.reduce((sum, t) => sum + t.rows, 0),
+    bytes: tables.reduce((sum, t) => sum + t.bytes, 0),
+  };
+};
+
+const certificateOf = async (context: RunContext, phase: string): Promise<PhaseStatus['certificate']> => {
+  const stored = await readCertificate<Certificate>(context.source.sql, phase);
+  if (!stored) return null;
+  const { id, tables, clean } = stored.document;
+  const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+  return { id, at: stored.at, ageMs: stored.ageMs, tables: tables.length, rows, clean };
+};
+
+const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']> => {
+  const { sql } = context.source;
+  const last = await lastJournalId(sql);
+  const lines = await readJournal(sql, { after: last > 500n ? last - 500n : 0n, limit: 500 });
+  const id = lines.findLast((line) => line.scope.startsWith('cutover-') || line.scope.startsWith('failback-'))?.scope;
+  if (id === undefined || !(await readSwitch(sql, id))) return null;
+  return {
+    id,
+    outcome: await readOutcome(sql, id),
+    steps: lines.filter((line) => line.scope === id).map(journalLine),
+  };
+};
+
+/** What somebody would do next in a state. */
+export const nextCommands = (about: {
+  readonly name: string;
+  readonly state: PhaseState;
+  readonly halted: boolean;
+  readonly worker: boolean;
+  readonly path: string;
+}): readonly string[] => {
+  const { name, state, halted, worker, path } = about;
+  const run = worker ? [] : [`switchback run ${path}`];
+  if (halted) return [`switchback resume ${path} ${name}`];
+  switch (state.name) {
+    case 'planned':
+      return [`switchback check ${path}`, `switchback run ${path}`];
+    case 'prepared':
+    case 'copying':
+      return run;
+    case 'following':
+      return [...run, `switchback verify ${path} ${name}`];
+    case 'ready':
+      return [`switchback cutover ${path} ${name} --confirm ${name}`, ...run];
+    case 'switching':
+      return [`switchback resume ${path}`];
+    case 'soaking':
+      return [
+        ...run,
+        `switchback failback ${path} ${name} --confirm ${name}`,
+        `switchback finalise ${path} ${name} --confirm ${name}`,
+      ];
+    case 'finalised':
+    case 'aborted':
+      return [];
+  }
+};

@@ -1,0 +1,152 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import { blocks } from '../../domain/finding.ts';
+import { opposite, sidesOf } from '../../domain/position.ts';
+import { monotonicMs } from '../../platform/clock.ts';
+import { laneName, writeLane } from '../../sidecar/lanes.ts';
+import { readCertificate } from '../../sidecar/records.ts';
+import type { Certificate } from '../certificate.ts';
+import { haltedError } from '../lane-runner.ts';
+import type { Phase } from '../machine.ts';
+import { publicationName, slotName } from '../names.ts';
+import { routerOf } from '../routes.ts';
+import { runnerOf, type Switch, type SwitchTools, sideA, sideB } from './types.ts';
+
+const refused = (message: string, remedy: string): SwitchbackError =>
+  new SwitchbackError('refused', message, { remedy });
+
+/** The command that a direction is asked for with. */
+export const commandOf = (direction: Switch['direction']): 'cutover' | 'failback' =>
+  direction === 'forward' ? 'cutover' : 'failback';
+
+/** Refuses phases that are not in a state from which they can switch, or whose turn it is not (`after:`). */
+export const assertStates = (
+  phases: readonly Phase[],
+  options: { direction: Switch['direction']; all: readonly Phase[]; tools: SwitchTools },
+): void => {
+  const { plan } = options.tools.context;
+  for (const phase of phases) {
+    const state = phase.state.name;
+    const wanted = options.direction === 'forward' ? ['ready', 'following'] : ['soaking'];
+    if (!wanted.includes(state)) throw wrongState(phase, options.direction);
+    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'see `switchback status`');
+    if (phase.runner.halt) throw haltedError(phase.runner.name, phase.runner.halt);
+    if (options.direction === 'reverse') continue;
+    const after = plan.phases.find(({ name }) => name === phase.name)?.after ?? [];
+    for (const name of after) {
+      const other = options.all.find((p) => p.name === name);
+      const gone =
+        other?.state.name === 'soaking' || other?.state.name === 'finalised' || phases.includes(other as Phase);
+      if (!gone) {
+        throw refused(
+          `phase ${phase.name} comes after ${name}, which is ${other?.state.name ?? 'unknown'}`,
+          `cut over ${name} first, or both together: switchback cutover ${plan.path} ${name} ${phase.name}`,
+        );
+      }
+    }
+  }
+};
+
+const wrongState = (phase: Phase, direction: Switch['direction']): SwitchbackError => {
+  const { name } = phase.state;
+  const command = commandOf(direction);
+  if (direction === 'reverse' && name === 'finalised') {
+    return refused(
+      `phase ${phase.name} is finalised: its way back was given up`,
+      'restore from a snapshot, or migrate anew',
+    );
+  }
+  if (direction === 'reverse') {
+    return refused(
+      `phase ${phase.name} is ${name}; only a soaking phase can fail back`,
+      'the source is its primary already',
+    );
+  }
+  return refused(
+    `phase ${phase.name} is ${name}; a ${command} needs it to be ready`,
+    name === 'soaking' ? 'it is cut over already' : 'see `switchback status` for what it waits for',
+  );
+};
+
+/** Everything that is looked at before the window, in order of what it costs. Any of it refuses. */
+export const checkBeforeWindow = async (s: Switch): Promise<void> => {
+  await assertPreflight(s);
+  for (const phase of s.phases)
+    await s.tools.context.routers.get(routerOf(s.tools.context, phase.name).name)?.observe(phase.name);
+  for (const phase of s.phases) await assertCertificate(s, phase);
+  await Promise.all(s.phases.map((phase) => assertLag(s, phase)));
+  for (const phase of s.phases) {
+    await sideA(s).database.sequences.read(phase.scope.sequences);
+    await sideB(s).database.sequences.read(phase.scope.sequences);
+  }
+  await Promise.all(s.phases.map((phase) => proveWayBack(s, phase)));
+};
+
+const assertPreflight = async (s: Switch): Promise<void> => {
+  const { context } = s.tools;
+  const scope = { phases: new Map(s.phases.map((p) => [p.name, p.scope])), ignored: [], findings: [] };
+  const findings = await context.preflight({
+    scope,
+    begun: new Set(s.phases.map((phase) => phase.name)),
+    schemaReady: true,
+  });
+  for (const finding of findings) context.emit({ type: 'finding', phase: null, finding });
+  if (!blocks(findings)) return;
+  const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
+  throw new SwitchbackError('findings', ['findings block the switch:', ...list].join('\n'), { findings });
+};
+
+/** A cutover wants a certificate younger than the plan says; both directions want every change since it to be known. */
+const assertCertificate = async (s: Switch, phase: Phase): Promise<void> => {
+  const { context, signal } = s.tools;
+  const stored = await readCertificate<Certificate>(context.source.sql, phase.name);
+  const known = runnerOf(phase).touched.complete;
+  const fresh =
+    s.direction === 'reverse' || (stored?.document.clean === true && stored.ageMs <= context.plan.verify.freshForMs);
+  if (known && fresh && stored?.document.clean === true) return;
+  const why = known ? 'its certificate is not fresh' : 'this worker has not seen every change since its certificate';
+  context.emit({ type: 'note', phase: phase.name, text: `verifying before the switch: ${why}` });
+  await s.tools.certify(phase, signal);
+};
+
+/** Measures what a drain takes now, rather than trust an old figure. */
+const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
+  const { plan } = s.tools.context;
+  const begun = monotonicMs();
+  try {
+    await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal: s.tools.signal });
+  } catch (error) {
+    if (!(error instanceof SwitchbackError) || error.kind !== 'aborted') throw error;
+    throw refused(
+      `lane ${runnerOf(phase).name} is more than ${plan.switch.maxLagMs} ms behind: ${error.message}`,
+      'wait until the lag falls (`switchback status --watch`), or raise switch.max_lag',
+    );
+  }
+  const ms = monotonicMs() - begun;
+  if (ms > plan.switch.windowMs) {
+    throw refused(`a drain takes ${Math.round(ms)} ms, longer than the window`, 'wait until the lag falls');
+  }
+};
+
+/** Makes the slot of the lane B→A now: that it can be had is the strongest proof that it can be had in the window. */
+const proveWayBack = async (s: Switch, phase: Phase): Promise<void> => {
+  const { tenure, context } = s.tools;
+  const direction = opposite(s.direction);
+  const slot = s.document.reverseSlots[phase.name] ?? slotName(context, phase.name, { direction, generation: s.id });
+  const name = laneName(phase.name, direction);
+  await tenure.act((sql) =>
+    writeLane(sql, {
+      name,
+      phase: phase.name,
+      direction,
+      slot,
+      publication: publicationName(context, phase.name),
+      halt: null,
+    }),
+  );
+  const runner = s.tools.runnerFor(phase.scope, direction, slot);
+  s.wayBack.set(phase.name, runner);
+  await runner.open({ kind: 'create' });
+};
+
+/** The side of the primary before a switch in this direction. */
+export const losingSide = (direction: Switch['direction']) => sidesOf(direction).from;

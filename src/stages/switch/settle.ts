@@ -1,0 +1,135 @@
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { PhaseState } from '../../domain/phase.ts';
+import { opposite, sidesOf } from '../../domain/position.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { laneName, readLanes } from '../../sidecar/lanes.ts';
+import { ownershipGuard } from '../../sidecar/ownership.ts';
+import { serverTime } from '../../sidecar/phases.ts';
+import { decideOutcome, readOutcome, type SwitchRecord } from '../../sidecar/switches.ts';
+import { portsOf } from '../context.ts';
+import type { Phase } from '../machine.ts';
+import { routersOf } from '../routes.ts';
+import { type SwitchTools, scopeOfSwitch } from './types.ts';
+
+/** How long completing or undoing is tried before it is left to a person, in milliseconds. */
+const SETTLE_BUDGET_MS = 60_000;
+
+/** A recorded switch and the phases it names. Everything here can be done by a process that has not seen it before. */
+export interface Settlement {
+  readonly record: SwitchRecord;
+  readonly phases: readonly Phase[];
+  readonly tools: SwitchTools;
+}
+
+const scopeOf = (s: Settlement) => scopeOfSwitch({ id: s.record.id, phases: s.phases });
+const namesOf = (s: Settlement) => s.phases.map((phase) => phase.name);
+const tablesOf = (s: Settlement) => s.phases.flatMap((phase) => phase.scope.tables);
+
+/**
+ * Completes a switch that has committed, or undoes one that has not: the commit record alone decides, and when there is
+ * none an abort record takes its place, so that no sleeping worker can commit afterwards (S11). Every act may be repeated.
+ */
+export const settleSwitch = async (s: Settlement): Promise<'committed' | 'aborted'> => {
+  const outcome = await s.tools.tenure.act(async (sql) => {
+    const decided = await readOutcome(sql, s.record.id);
+    return (
+      decided ?? (await decideOutcome(sql, { switchId: s.record.id, epoch: s.tools.tenure.epoch, outcome: 'aborted' }))
+    );
+  });
+  await (outcome === 'committed' ? completeSwitch(s) : undoSwitch(s));
+  return outcome;
+};
+
+/** Steps 10 to 12: repoint, lift B, release; then the states. Tried again until the budget is spent, then parked. */
+export const completeSwitch = async (s: Settlement): Promise<void> => {
+  const { to } = sidesOf(s.record.direction);
+  await repeatedly(s, 'repoint', async () => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
+      const expect = s.record.document.routes;
+      await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
+    }
+  });
+  await repeatedly(s, 'lift', () => lift(s, to));
+  await repeatedly(s, 'release', async () => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
+  });
+  await repeatedly(s, 'retire', () => retireOldLane(s));
+  const since = await serverTime(s.tools.context.source.sql);
+  for (const phase of s.phases) await phase.enter(stateAfter(s.record, since));
+};
+
+/** Takes back every effect of the window: lift A, release, drop the slots made for the way back; then the states. */
+export const undoSwitch = async (s: Settlement): Promise<void> => {
+  const { from } = sidesOf(s.record.direction);
+  await repeatedly(s, 'undo fence', () => lift(s, from));
+  await repeatedly(s, 'undo hold', async () => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
+  });
+  await repeatedly(s, 'undo way back', () => dropWayBack(s));
+  const since = await serverTime(s.tools.context.source.sql);
+  for (const phase of s.phases) await phase.enter(s.record.document.before[phase.name] ?? { name: 'following', since });
+};
+
+const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
+  record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
+
+const lift = async (s: Settlement, side: 'source' | 'target'): Promise<void> => {
+  const { context, tenure, signal } = s.tools;
+  await portsOf(context, side).database.lift({
+    tables: tablesOf(s),
+    reason: '',
+    remove: false,
+    guard: ownershipGuard({
+      phases: namesOf(s),
+      epoch: tenure.epoch,
+      role: 'primary',
+      fenced: false,
+      by: context.holder,
+    }),
+    blockers: context.plan.switch.blockers,
+    budgetMs: SETTLE_BUDGET_MS,
+    onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
+    signal,
+  });
+};
+
+/** The loser says that it is one, and the lane that led away from it gives up its slot, which would hold back its log. */
+const retireOldLane = async (s: Settlement): Promise<void> => {
+  const { context, tenure } = s.tools;
+  const { from } = sidesOf(s.record.direction);
+  await portsOf(context, from).sql.transaction(
+    ownershipGuard({ phases: namesOf(s), epoch: tenure.epoch, role: 'replica', fenced: true, by: context.holder }),
+  );
+  for (const phase of s.phases) await dropSlotOf(s, phase, s.record.direction);
+};
+
+const dropWayBack = async (s: Settlement): Promise<void> => {
+  for (const phase of s.phases) await dropSlotOf(s, phase, opposite(s.record.direction));
+};
+
+const dropSlotOf = async (s: Settlement, phase: Phase, direction: 'forward' | 'reverse'): Promise<void> => {
+  const lanes = await readLanes(s.tools.context.source.sql);
+  const lane = lanes.find((l) => l.name === laneName(phase.name, direction));
+  if (lane) await s.tools.context.engine.retire({ direction, slot: lane.slot, publication: null });
+};
+
+const repeatedly = async (s: Settlement, step: string, act: () => Promise<void>): Promise<void> => {
+  const begun = monotonicMs();
+  const { context, tenure } = s.tools;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await tenure.step(scopeOf(s), step, act);
+    } catch (error) {
+      if (isKind(error, 'deposed')) throw error;
+      if (monotonicMs() - begun > SETTLE_BUDGET_MS || isKind(error, 'refused')) throw parked(s, step, error);
+      context.emit({ type: 'note', phase: null, text: `${step}: ${messageOf(error)}; trying again` });
+      await sleep(Math.min(100 * 2 ** attempt, 3_000));
+    }
+  }
+};
+
+const parked = (s: Settlement, step: string, cause: unknown): SwitchbackError =>
+  new SwitchbackError('parked', `${s.record.id} stands at "${step}": ${messageOf(cause)}`, {
+    remedy: `mend the cause, then: switchback resume ${s.tools.context.plan.path}`,
+    cause,
+  });

@@ -1,0 +1,179 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import { otherSide, sidesOf } from '../../domain/position.ts';
+import { displayName } from '../../domain/table.ts';
+import { ownershipGuard } from '../../sidecar/ownership.ts';
+import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
+import { proveTouched } from '../certify.ts';
+import { routersOf } from '../routes.ts';
+import { recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
+
+/** One step of the window. All of it is undone by `undoSwitch`, so a step names only what it does. */
+export interface WindowStep {
+  readonly name: string;
+  /** Returns what the journal should say of it, if anything. */
+  act(s: Switch): Promise<string | undefined>;
+}
+
+/** Records what became known, so that another machine can undo or complete the switch. */
+const note = async (s: Switch, known: Partial<SwitchDocument>): Promise<void> => {
+  const document = { ...s.document, ...known };
+  const { tenure } = s.tools;
+  await tenure.act((sql) =>
+    writeSwitch(sql, {
+      id: s.id,
+      direction: s.direction,
+      phases: s.phases.map((phase) => phase.name),
+      epoch: tenure.epoch,
+      document,
+    }),
+  );
+  s.document = document;
+};
+
+const namesOf = (s: Switch): readonly string[] => s.phases.map((phase) => phase.name);
+const tablesOf = (s: Switch) => s.phases.flatMap((phase) => phase.scope.tables);
+
+const hold: WindowStep = {
+  name: 'hold',
+  act: async (s) => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases);
+    return undefined;
+  },
+};
+
+const fence: WindowStep = {
+  name: 'fence',
+  act: async (s) => {
+    const { context, tenure, signal } = s.tools;
+    const { from, to } = sidesOf(s.direction);
+    await sideA(s).database.fence({
+      tables: tablesOf(s),
+      reason: `phase ${namesOf(s).join(', ')} is moving to the ${to} database`,
+      guard: ownershipGuard({
+        phases: namesOf(s),
+        epoch: tenure.epoch,
+        role: 'primary',
+        fenced: true,
+        by: context.holder,
+      }),
+      blockers: context.plan.switch.blockers,
+      budgetMs: s.left(),
+      onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
+      signal,
+    });
+    return `${tablesOf(s).length} tables on the ${from}`;
+  },
+};
+
+/** P is read after the fence has committed: nothing of the phase can be in the log past it (S2). */
+const position: WindowStep = {
+  name: 'position',
+  act: async (s) => {
+    const fencedAt = await sideA(s).database.head();
+    await note(s, { fencedAt });
+    return fencedAt;
+  },
+};
+
+const drain: WindowStep = {
+  name: 'drain',
+  act: async (s) => {
+    const to = recorded(s.document.fencedAt, 'position');
+    await Promise.all(
+      s.phases.map((phase) => runnerOf(phase).drain({ to, budgetMs: s.left(), signal: s.tools.signal })),
+    );
+    return undefined;
+  },
+};
+
+/** Both sides stand still now, so one comparison of what has changed since the certificate decides (S10). */
+const prove: WindowStep = {
+  name: 'prove',
+  act: async (s) => {
+    let keys = 0;
+    for (const phase of s.phases) {
+      keys += await proveTouched(s.tools.context, phase, s.tools.signal);
+      await runnerOf(phase).stop();
+    }
+    s.left();
+    return `${keys} changed keys equal on both sides`;
+  },
+};
+
+const sequences: WindowStep = {
+  name: 'sequences',
+  act: async (s) => {
+    const { context, tenure } = s.tools;
+    let moved = 0;
+    for (const phase of s.phases) {
+      const states = await sideA(s).database.sequences.read(phase.scope.sequences);
+      await sideB(s).database.sequences.advance(
+        states,
+        ownershipGuard({
+          phases: [phase.name],
+          epoch: tenure.epoch,
+          role: 'replica',
+          fenced: true,
+          by: context.holder,
+        }),
+      );
+      moved += states.length;
+    }
+    return `${moved} sequences`;
+  },
+};
+
+/** R is read while B is still fenced, so no commit of the application on B can be before it (S8). */
+const wayBack: WindowStep = {
+  name: 'way back',
+  act: async (s) => {
+    const reverseFrom = await sideB(s).database.head();
+    const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
+    await note(s, { reverseFrom, reverseSlots });
+    await Promise.all(
+      s.phases.map(async (phase) => {
+        const runner = s.wayBack.get(phase.name);
+        if (!runner) throw new SwitchbackError('internal', `no way back was made for phase ${phase.name}`);
+        await runner.open({ kind: 'from', position: reverseFrom });
+        runner.touched.restart();
+        runner.start();
+        await runner.drain({ to: reverseFrom, budgetMs: s.left(), signal: s.tools.signal });
+      }),
+    );
+    s.left();
+    return `from ${reverseFrom} on the ${otherSide(sidesOf(s.direction).from)}; a marker has travelled back`;
+  },
+};
+
+/** Steps 2 to 8 of DESIGN 6, in order. */
+export const WINDOW_STEPS: readonly WindowStep[] = [hold, fence, position, drain, prove, sequences, wayBack];
+
+/** Steps 10 to 12 with their undo column, for `show`. */
+export const describeSteps = (s: {
+  direction: Switch['direction'];
+  tables: readonly { schema: string; name: string }[];
+}) => {
+  const { from, to } = sidesOf(s.direction);
+  return [
+    { step: 'intent', does: 'record the intent and raise the epoch', undo: '–' },
+    { step: 'hold', does: 'routers keep clients waiting', undo: 'release' },
+    {
+      step: 'fence',
+      does: `the ${from} refuses writes to ${s.tables.map(displayName).join(', ')}`,
+      undo: `lift the ${from}`,
+    },
+    { step: 'position', does: `read the head of the ${from} after the fence`, undo: '–' },
+    { step: 'drain', does: `wait until all of it is durable on the ${to}`, undo: '–' },
+    { step: 'prove', does: 'compare what changed since the certificate; stop the lane', undo: 'the lane goes on' },
+    { step: 'sequences', does: `move the ${to}'s sequences past the ${from}'s`, undo: '–' },
+    { step: 'way back', does: `start the lane ${to}→${from} and see a marker travel it`, undo: 'drop its slot' },
+    {
+      step: 'commit',
+      does: 'write the commit record on the source',
+      undo: 'none: from here only forward, or a failback',
+    },
+    { step: 'repoint', does: `routers lead to the ${to}`, undo: 'failback' },
+    { step: 'lift', does: `the ${to} accepts writes`, undo: 'failback' },
+    { step: 'release', does: 'routers let clients go on', undo: 'failback' },
+  ];
+};

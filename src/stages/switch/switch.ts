@@ -1,0 +1,231 @@
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { PhaseState } from '../../domain/phase.ts';
+import { sidesOf } from '../../domain/position.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { ownershipGuard } from '../../sidecar/ownership.ts';
+import {
+  countSwitches,
+  decideOutcome,
+  readOutcome,
+  readSwitch,
+  type SwitchRecord,
+  writeSwitch,
+} from '../../sidecar/switches.ts';
+import type { Phase } from '../machine.ts';
+import { routerOf } from '../routes.ts';
+import { assertStates, checkBeforeWindow, commandOf } from './guards.ts';
+import { completeSwitch, settleSwitch } from './settle.ts';
+import { WINDOW_STEPS } from './steps.ts';
+import { runnerOf, type Switch, type SwitchTools, scopeOfSwitch } from './types.ts';
+
+/** What a finished switch tells. */
+export interface SwitchResult {
+  readonly switchId: string;
+  /** From the first hold to the last release, on a monotonic clock. */
+  readonly windowMs: number;
+}
+
+/** How long the outcome of a lost COMMIT is asked for before the switch is parked. */
+const OUTCOME_BUDGET_MS = 10_000;
+
+/**
+ * Moves the application's writes of the phases from one side to the other (DESIGN 6). Forward it is a cutover, in reverse
+ * a failback: the same steps with the direction swapped. Before the commit record any failure undoes everything and throws
+ * kind `aborted`; after it the switch is completed, now or by `resume`. Several phases switch together: one fence, one
+ * window, one commit record.
+ *
+ * The order is Vitess' switchWrites with the way back proven before the point of no return; `test/model` will check it.
+ */
+export const runSwitch = async (
+  tools: SwitchTools,
+  options: {
+    readonly direction: Switch['direction'];
+    readonly phases: readonly Phase[];
+    readonly all: readonly Phase[];
+  },
+): Promise<SwitchResult> => {
+  assertStates(options.phases, { ...options, tools });
+  const s = await newSwitch(tools, options);
+  let intended = false;
+  let windowBegan = 0;
+  try {
+    await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
+    await intend(s);
+    intended = true;
+    windowBegan = monotonicMs();
+    await runWindow(s);
+    await commit(s);
+  } catch (error) {
+    return await giveUp(s, { error, intended, windowBegan });
+  }
+  return await complete(s, windowBegan);
+};
+
+const newSwitch = async (
+  tools: SwitchTools,
+  options: { readonly direction: Switch['direction']; readonly phases: readonly Phase[] },
+): Promise<Switch> => {
+  const number = (await countSwitches(tools.context.source.sql)) + 1;
+  const state: { deadline: number } = { deadline: Number.POSITIVE_INFINITY };
+  return {
+    id: `${commandOf(options.direction)}-${number}`,
+    direction: options.direction,
+    phases: options.phases,
+    tools,
+    document: { before: {}, routes: {}, reverseSlots: {} },
+    wayBack: new Map(),
+    left: () => timeLeft(tools, state.deadline),
+    startWindow: () => {
+      state.deadline = monotonicMs() + tools.context.plan.switch.windowMs;
+    },
+  };
+};
+
+const timeLeft = (tools: SwitchTools, deadline: number): number => {
+  if (tools.signal.aborted) throw new SwitchbackError('aborted', 'interrupted');
+  const left = deadline - monotonicMs();
+  if (left <= 0) {
+    throw new SwitchbackError('aborted', `the window of ${tools.context.plan.switch.windowMs} ms has run out`, {
+      remedy: 'find out what took long in the journal (`switchback status --json`), or raise switch.window',
+    });
+  }
+  return left;
+};
+
+/** Step 1: the epoch rises; what undoing needs is durable, and the phases are `switching`, before any effect. */
+const intend = async (s: Switch): Promise<void> => {
+  const { context, tenure } = s.tools;
+  const before: Record<string, PhaseState> = {};
+  const routes: Record<string, string> = {};
+  for (const phase of s.phases) {
+    before[phase.name] = phase.state;
+    routes[phase.name] = (await routerOf(context, phase.name).router.observe(phase.name)).version;
+  }
+  const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
+  s.document = { before, routes, reverseSlots };
+  await tenure.raise();
+  const state = { name: 'switching', switchId: s.id, direction: s.direction } as const;
+  await tenure.act(async (sql) => {
+    await writeSwitch(sql, { ...recordOf(s), document: s.document });
+    for (const phase of s.phases) await phase.store(sql, state);
+  });
+  for (const phase of s.phases) phase.entered(state);
+};
+
+const recordOf = (s: Switch): Omit<SwitchRecord, 'at'> => ({
+  id: s.id,
+  direction: s.direction,
+  phases: s.phases.map((phase) => phase.name),
+  epoch: s.tools.tenure.epoch,
+  document: s.document,
+});
+
+const runWindow = async (s: Switch): Promise<void> => {
+  s.startWindow();
+  for (const step of WINDOW_STEPS) {
+    failpoint(`switch:before ${step.name}`);
+    await s.tools.tenure.step(scopeOfSwitch(s), step.name, () => step.act(s));
+    failpoint(`switch:after ${step.name}`);
+    s.left();
+  }
+};
+
+/** Step 9. The outcome and the source's ownership are one transaction on the source; the states follow when all is done. */
+const commit = async (s: Switch): Promise<void> => {
+  const { context, tenure } = s.tools;
+  const act = () =>
+    tenure.act(async (sql) => {
+      const outcome = await decideOutcome(sql, { switchId: s.id, epoch: tenure.epoch, outcome: 'committed' });
+      if (outcome !== 'committed') throw new SwitchbackError('aborted', 'another worker has recorded an abort');
+      const role = sidesOf(s.direction).to === 'source' ? 'primary' : 'replica';
+      const phases = s.phases.map((phase) => phase.name);
+      await ownershipGuard({ phases, epoch: tenure.epoch, role, fenced: true, by: context.holder })(sql);
+    });
+  failpoint('switch:before commit');
+  await tenure.step(scopeOfSwitch(s), 'commit', act);
+  failpoint('switch:after commit');
+};
+
+const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
+  await adoptWayBack(s);
+  await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
+  const windowMs = monotonicMs() - windowBegan;
+  s.tools.context.emit({
+    type: 'switched',
+    switchId: s.id,
+    phases: s.phases.map((phase) => phase.name),
+    direction: s.direction,
+    windowMs,
+  });
+  return { switchId: s.id, windowMs };
+};
+
+/** The lanes B→A are the phases' lanes from now on. */
+const adoptWayBack = async (s: Switch): Promise<void> => {
+  for (const phase of s.phases) {
+    const old = phase.runner;
+    phase.runner = s.wayBack.get(phase.name) ?? null;
+    await old?.close();
+  }
+};
+
+/** After a failure: the commit record decides whether everything is undone or the switch is completed after all. */
+const giveUp = async (
+  s: Switch,
+  failure: { readonly error: unknown; readonly intended: boolean; readonly windowBegan: number },
+): Promise<SwitchResult> => {
+  const { error, intended, windowBegan } = failure;
+  if (isKind(error, 'deposed')) throw error;
+  if (!intended) {
+    for (const runner of s.wayBack.values()) await runner.close({ drop: true });
+    throw error;
+  }
+  const outcome = await outcomeOf(s);
+  if (outcome === 'committed') return await complete(s, windowBegan);
+  for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
+  await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
+  for (const phase of s.phases) runnerOf(phase).start();
+  throw new SwitchbackError('aborted', `${s.id} was undone: ${messageOf(error)}`, {
+    remedy:
+      error instanceof SwitchbackError && error.remedy
+        ? error.remedy
+        : 'the application goes on where it was; try again',
+    cause: error,
+    ...(error instanceof SwitchbackError ? { findings: error.findings } : {}),
+  });
+};
+
+/** What is recorded; asked again for a while when the source does not answer, because guessing could break S11. */
+const outcomeOf = async (s: Switch): Promise<'committed' | 'aborted' | null> => {
+  const begun = monotonicMs();
+  for (;;) {
+    try {
+      return await s.tools.tenure.act((sql) => readOutcome(sql, s.id));
+    } catch (error) {
+      if (isKind(error, 'deposed')) throw error;
+      if (monotonicMs() - begun > OUTCOME_BUDGET_MS) {
+        throw new SwitchbackError('parked', `it is not known whether ${s.id} was committed: ${messageOf(error)}`, {
+          remedy: `when the source answers again: switchback resume ${s.tools.context.plan.path}`,
+          cause: error,
+        });
+      }
+      await sleep(500);
+    }
+  }
+};
+
+/** Completes or undoes a switch that an earlier process left. */
+export const resumeSwitch = async (tools: SwitchTools, phases: readonly Phase[], switchId: string): Promise<string> => {
+  const record = await readSwitch(tools.context.source.sql, switchId);
+  if (!record)
+    throw new SwitchbackError('parked', `the journal has no switch ${switchId}`, {
+      remedy: 'ask for help; nothing was changed',
+    });
+  const outcome = await settleSwitch({
+    record,
+    phases: phases.filter((phase) => record.phases.includes(phase.name)),
+    tools,
+  });
+  return `${switchId} was ${outcome === 'committed' ? 'completed' : 'undone'}`;
+};

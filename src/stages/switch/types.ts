@@ -1,0 +1,58 @@
+import type { Direction, Position } from '../../domain/position.ts';
+import { sidesOf } from '../../domain/position.ts';
+import type { SwitchDocument } from '../../sidecar/switches.ts';
+import type { PhaseScope, RunContext, SidePorts } from '../context.ts';
+import { portsOf } from '../context.ts';
+import type { LaneRunner } from '../lane-runner.ts';
+import type { Phase } from '../machine.ts';
+import type { StepScope, Tenure } from '../tenure.ts';
+
+/** What the worker lends to a switch. */
+export interface SwitchTools {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  /** A runner for a lane of a phase in a direction; not opened. Its slot is recorded before it is used. */
+  runnerFor(phase: PhaseScope, direction: Direction, slot: string): LaneRunner;
+  /** Verifies the phase's tables while the lane follows, so that every later change is known by key. */
+  certify(phase: Phase, signal: AbortSignal): Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/** A switch under way. A is the side that loses the writes, B the one that gets them. */
+export interface Switch {
+  readonly id: string;
+  readonly direction: Direction;
+  readonly phases: readonly Phase[];
+  readonly tools: SwitchTools;
+  document: SwitchDocument;
+  /** Lanes B→A by phase, opened before the window. */
+  readonly wayBack: Map<string, LaneRunner>;
+  /** Begins to count the window. */
+  readonly startWindow: () => void;
+  /** Milliseconds that are left of the window; throws kind `aborted` when there are none. */
+  readonly left: () => number;
+}
+
+/** The losing side. */
+export const sideA = (s: Switch): SidePorts => portsOf(s.tools.context, sidesOf(s.direction).from);
+
+/** The winning side. */
+export const sideB = (s: Switch): SidePorts => portsOf(s.tools.context, sidesOf(s.direction).to);
+
+/** Where the steps of a switch stand in the journal. */
+export const scopeOfSwitch = (s: { id: string; phases: readonly { readonly name: string }[] }): StepScope => ({
+  scope: s.id,
+  phases: s.phases.map((phase) => phase.name),
+});
+
+/** The runner of the lane A→B. */
+export const runnerOf = (phase: Phase): LaneRunner => {
+  if (!phase.runner) throw new Error(`phase ${phase.name} has no lane`);
+  return phase.runner;
+};
+
+/** A position that an earlier step recorded. */
+export const recorded = (position: Position | undefined, step: string): Position => {
+  if (position === undefined) throw new Error(`the position of step "${step}" was not recorded`);
+  return position;
+};

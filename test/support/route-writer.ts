@@ -1,0 +1,9 @@
+import { FileRouter } from '../../src/routers/file.ts';
+
+// Holds and releases a phase without end, until it is killed: node route-writer.ts PATH.
+const router = new FileRouter({ path: process.argv[2] ?? '', format: 'json' });
+process.send?.('begun');
+for (;;) {
+  await router.hold(['orders']);
+  await router.release(['orders']);
+}

@@ -1,0 +1,520 @@
+// biome-ignore-all lint/suspicious/noThenProperty: as the plan spells it
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to the environment are what is tested
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { generatedFiles } from '../../scripts/generated.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
+import { differenceText, diffPlans } from '../../src/plan/diff.ts';
+import { holdsPassword, interpolate } from '../../src/plan/interpolate.ts';
+import { loadPlan, type Plan, parsePlan } from '../../src/plan/load.ts';
+import { editDistance, nearest } from '../../src/plan/nearest.ts';
+import { redactText } from '../../src/platform/redact.ts';
+
+const CANARY = 'c4nary-p4ssw0rd';
+const ENV = {
+  OLD_DATABASE_URL: `postgresql://me:${CANARY}@old.example/shop`,
+  NEW_DATABASE_URL: `postgresql://me:${CANARY}@new.example/shop`,
+  DATABASE_PASSWORD: CANARY,
+  EMPTY: '',
+};
+
+/** A plan with a text in each of its parts; a part that is given replaces the usual one. */
+const planText = (parts: Readonly<Record<string, string>> = {}): string =>
+  Object.entries({
+    version: '1',
+    name: 'shop',
+    source: '{ url: "${OLD_DATABASE_URL}" }',
+    target: '{ url: "${NEW_DATABASE_URL}" }',
+    phases: '[{ name: all, tables: [public.*], router: app }]',
+    routers: '{ app: { kind: file, path: primary.json } }',
+    ...parts,
+  })
+    .filter(([, value]) => value !== '')
+    .map(([key, value]) => `${key}: ${value}\n`)
+    .join('');
+
+const parse = (text: string | Uint8Array): Plan =>
+  parsePlan(typeof text === 'string' ? new TextEncoder().encode(text) : text, 'plans/p.yaml', ENV);
+
+/** The problem lines of a text, without the file's name. Never with a secret in them. */
+const problemsOf = (text: string | Uint8Array): readonly string[] => {
+  try {
+    parse(text);
+    return [];
+  } catch (error) {
+    if (!(error instanceof SwitchbackError)) throw error;
+    expect(error.kind).toBe('usage');
+    expect(error.message).not.toContain(CANARY);
+    return error.message
+      .split('\n')
+      .slice(1)
+      .map((line) => line.replace('plans/p.yaml:', ''));
+  }
+};
+
+describe('a plan', () => {
+  test('has defaults, milliseconds and absolute paths', () => {
+    const plan = parse(planText());
+    expect(plan).toMatchObject({
+      engine: 'stream',
+      schema: { from: 'pg_dump' },
+      ignore: [],
+      switch: { maxLagMs: 2_000, windowMs: 5_000, blockers: { waitMs: 2_000, then: 'abort' } },
+      verify: { freshForMs: 3_600_000 },
+      soak: { forMs: 259_200_000 },
+      directory: join(process.cwd(), 'plans'),
+    });
+    expect(plan.source.url).toBe(ENV.OLD_DATABASE_URL);
+    expect(plan.phases[0]).toMatchObject({ name: 'all', after: [] });
+    expect(plan.routers.get('app')).toEqual({
+      kind: 'file',
+      path: join(process.cwd(), 'plans/primary.json'),
+      format: 'json',
+    });
+  });
+
+  test('reads every duration unit', () => {
+    const plan = parse(
+      planText({
+        switch: '{ max_lag: 250ms, window: 5m, blockers: { wait: 0s, then: terminate } }',
+        verify: '{ fresh_for: 1h }',
+        soak: '{ for: 7d }',
+      }),
+    );
+    expect(plan.switch).toEqual({ maxLagMs: 250, windowMs: 300_000, blockers: { waitMs: 0, then: 'terminate' } });
+    expect(plan.soak.forMs).toBe(604_800_000);
+  });
+
+  test('knows the three sources of a schema and both routers', () => {
+    expect(parse(planText({ schema: '{ from: existing }' })).schema).toEqual({ from: 'existing' });
+    expect(parse(planText({ schema: '{ files: [a.sql, /b.sql] }' })).schema).toEqual({
+      from: 'files',
+      files: [join(process.cwd(), 'plans/a.sql'), '/b.sql'],
+    });
+    const routers = '{ app: { kind: command, repoint: [./r, "{phases}", "--to={side}", "{{phase}"], timeout: 3s } }';
+    expect(parse(planText({ routers })).routers.get('app')).toEqual({
+      kind: 'command',
+      repoint: ['./r', '{phases}', '--to={side}', '{{phase}'],
+      timeoutMs: 3_000,
+      directory: join(process.cwd(), 'plans'),
+    });
+  });
+
+  test('may use anchors', () => {
+    const phases = '[{ name: a, tables: &t [public.a], router: app }, { name: b, tables: *t, router: app }]';
+    expect(parse(planText({ phases })).phases[1]?.tables).toEqual(['public.a']);
+  });
+});
+
+describe('problems', () => {
+  /** Part of the plan, its text, and the whole line that is told of it. */
+  const CASES: readonly (readonly [part: string, text: string, line: string])[] = [
+    ['version', '2', '1:10: version must be 1: value "2"; use 1'],
+    ['name', '', '1:1: name is missing; add it'],
+    ['name', 'Shop', 'name must be a name: value "Shop"; use at most 30 of a-z, 0-9, _ and -, with a letter first'],
+    ['name', '"shop-${EMPTY:-x}"', 'name refers to the environment: value "shop-${EMPTY:-x}"; write it out'],
+    ['engine', 'sream', '7:9: engine must be stream: value "sream"; use stream'],
+    ['enigne', 'stream', '7:1: enigne is not a key of a plan: value "enigne"; did you mean engine'],
+    ['__proto__', '{ a: 1 }', '7:1: __proto__ is not a key of a plan'],
+    [
+      'schema',
+      '{ from: pgdump }',
+      '7:17: schema.from must be one of pg_dump, existing: value "pgdump"; did you mean pg_dump',
+    ],
+    ['schema', '{ from: pg_dump, files: [a] }', '7:9: schema needs exactly one of `from` and `files`; keep the one'],
+    [
+      'source',
+      '{ url: "mysql://h/d" }',
+      'source.url is not a PostgreSQL URL: value "mysql://h/d"; write postgresql://',
+    ],
+    [
+      'source',
+      '{ url: "${NOPE}" }',
+      '3:16: source.url refers to NOPE, which is not set in the environment: value "${NOPE}"; set NOPE',
+    ],
+    ['source', '{ url: "${EMPTY}" }', 'source.url refers to EMPTY, which is set to nothing in the environment'],
+    ['source', '{ url: "${toString}" }', 'source.url refers to toString, which is not set'],
+    ['source', '{ url: "${A-b}" }', 'source.url has a reference that cannot be read (${A-b})'],
+    ['source', '{ url: "postgres://u:${DATABASE_PASSWORD}/x@h" }', 'source.url'],
+    [
+      'source',
+      '{ url: "postgres://u:s3cret@h/d" }',
+      '3:16: source.url holds a password: value "postgres://u:***@h/d"; keep it',
+    ],
+    ['source', '{ url: "postgres://u@h/d?password=s3cret" }', 'value "postgres://u@h/d?password=***"'],
+    ['source', '{ url: "postgres://u:${P:-s3cret}@h/d" }', 'source.url holds a password: value "postgres://u:***@h/d"'],
+    [
+      'target',
+      '{ url: "${OLD_DATABASE_URL}" }',
+      '4:16: target.url leads to the same database as source.url: value "${OLD_DATABASE_URL}"',
+    ],
+    ['phases', '[]', 'phases is an empty list; a plan needs at least one phase'],
+    [
+      'phases',
+      '[{ name: a, tables: [product], router: app }]',
+      '5:30: phases[0].tables[0] has no schema: value "product"; write public.product',
+    ],
+    ['phases', '[{ name: a, tables: ["!p.x"], router: app }]', '5:29: phases[0].tables only excludes'],
+    [
+      'phases',
+      '[{ name: a, tables: public.*, router: app }]',
+      'phases[0].tables must be a list, and is text: value "public.*"; write it as [one, two]',
+    ],
+    ['phases', '[{ name: a, tables: [p.*] }]', '5:10: phases[0].router is missing; add it'],
+    [
+      'phases',
+      '[{ name: a, tables: [p.*], router: ap }]',
+      '5:44: phases[0].router names no router: value "ap"; did you mean app',
+    ],
+    ['phases', '[{ name: a, tables: [p.*], router: app, after: [a] }]', 'phases wait for each other: a;'],
+    ['phases', '[{ name: a, tables: [p.*], router: app, after: [c] }]', 'phases[0].after[0] names no phase: value "c"'],
+    [
+      'phases',
+      '[{ name: a, tables: [p.a], router: app }, { name: a, tables: [p.b], router: app }]',
+      'phases[1].name is the name of an earlier phase, in line 5: value "a"',
+    ],
+    [
+      'routers',
+      '{ app: { kind: fil, path: a.json } }',
+      'routers.app.kind must be one of file, command: value "fil"; did you mean file',
+    ],
+    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command'],
+    [
+      'routers',
+      '{ app: { kind: file, path: a.ini } }',
+      'routers.app.path does not tell its format: value "a.ini"; add format',
+    ],
+    [
+      'routers',
+      '{ app: { kind: file, path: a.json, frmat: json } }',
+      '6:45: routers.app.frmat is not a key of a plan: value "frmat"; did you mean format',
+    ],
+    ['routers', '{ app: { kind: command, repoint: [] } }', 'routers.app.repoint names no program'],
+    ['routers', '{ app: { kind: command, repoint: ./go } }', 'routers.app.repoint must be a list, and is text'],
+    [
+      'routers',
+      '{ app: { kind: command, repoint: [r, "{sde}"] } }',
+      'routers.app.repoint[1] has a placeholder {sde} that this action does not know: value "{sde}"; did you mean {side}',
+    ],
+    [
+      'routers',
+      '{ app: { kind: command, repoint: [r], hold: [h, "{side}"] } }',
+      'routers.app.hold[1] has a placeholder {side}',
+    ],
+    [
+      'routers',
+      '{ app: { kind: file, path: a.json }, App: { kind: file, path: b.json } }',
+      'routers.App must be a name: value "App"',
+    ],
+    [
+      'routers',
+      '{ app: { kind: file, path: a.json }, old: { kind: file, path: b.json } }',
+      '6:47: routers.old is used by no phase',
+    ],
+    [
+      'switch',
+      '{ window: 5 }',
+      '7:19: switch.window must be a duration: value "5"; write a whole number with its unit',
+    ],
+    ['switch', '{ window: 5 s }', 'switch.window must be a duration: value "5 s"'],
+    ['switch', '{ window: 5S }', 'switch.window must be a duration'],
+    ['switch', '{ window: -5s }', 'switch.window must be a duration'],
+    ['switch', '{ window: 1.5s }', 'switch.window must be a duration'],
+    ['switch', '{ window: 5w }', 'switch.window must be a duration'],
+    ['switch', '{ window: 0s }', 'switch.window is too short: value "0s"; write at least 100ms'],
+    ['soak', '{ for: 366d }', 'soak.for is too long: value "366d"; write at most 365d'],
+    ['soak', '', ''],
+    ['soak', '~', 'soak must be a mapping of keys and values, and is empty; give it a value, or take it out'],
+    [
+      'switch',
+      '{ window: 1s, blockers: { wait: 1s } }',
+      'switch.blockers.wait is not shorter than switch.window: value "1s"',
+    ],
+    ['switch', '{ blockers: { then: kill } }', 'switch.blockers.then must be one of abort, terminate: value "kill"'],
+    [
+      'ignore',
+      '[!public.audit_log]',
+      '7:10: this is not valid YAML: Unresolved tag: !public.audit_log; put quotes around',
+    ],
+    ['ignore', '[*.audit_log]', '7:10: *.audit_log refers to an anchor that is not there; put quotes around'],
+  ];
+
+  test.each(CASES)('%s: %s', (part, text, line) => {
+    const problems = problemsOf(planText({ [part]: text }));
+    if (line === '') expect(problems).toEqual([]);
+    else expect(problems.join('\n')).toContain(line);
+  });
+
+  test('are all told at once, in the order of the file', () => {
+    const problems = problemsOf(
+      planText({ name: 'Shop', source: '{ url: "${NOPE}" }', soak: '{ fro: 1h }', verify: '{ fresh_for: 1 }' }),
+    );
+    expect(problems.map((line) => line.split(' ')[1])).toEqual(['name', 'source.url', 'soak.fro', 'verify.fresh_for']);
+  });
+
+  test('name the phases of a cycle, and not those that wait for it', () => {
+    const phase = (name: string, after: string): string =>
+      `{ name: ${name}, after: [${after}], tables: [p.${name}], router: app }`;
+    const phases = `[${phase('a', 'b')}, ${phase('b', 'c')}, ${phase('c', 'a')}, ${phase('d', 'a')}, ${phase('e', '')}]`;
+    expect(problemsOf(planText({ phases })).join()).toContain('phases wait for each other: a, b, c;');
+  });
+
+  test('name a variable that two phases of an env file would share', () => {
+    const routers = '{ app: { kind: file, path: a.env } }';
+    for (const [one, two] of [
+      ['a-b', 'a_b'],
+      ['a', 'a_held'],
+      ['a_epoch', 'a'],
+    ] as const) {
+      const phases = `[{ name: ${one}, tables: [p.a], router: app }, { name: ${two}, tables: [p.b], router: app }]`;
+      expect(problemsOf(planText({ phases, routers })).join()).toContain('would share the variable SWITCHBACK_A');
+      expect(problemsOf(planText({ phases }))).toEqual([]);
+    }
+  });
+});
+
+describe('hostile files', () => {
+  test('an empty one, a comment, a list, a text', () => {
+    for (const text of ['', '# nothing\n', '[]', 'shop']) {
+      expect(problemsOf(text)[0], text).toContain('1:1: the plan must be a mapping of keys and values, and is');
+    }
+  });
+
+  test('bytes that are no text, and text with NUL', () => {
+    expect(problemsOf(new Uint8Array([0x7f, 0x45, 0x4c, 0x46, 0xff]))[0]).toContain('the file is not UTF-8 text');
+    expect(problemsOf('version: 1\0')[0]).toContain('the file is not UTF-8 text');
+  });
+
+  test('tabs, two documents, broken syntax', () => {
+    expect(problemsOf('source:\n\turl: x\n')[0]).toContain('2:1: this is not valid YAML: Tabs are not allowed');
+    expect(problemsOf(`${planText()}---\n${planText()}`)[0]).toContain('a plan is one document');
+    expect(problemsOf('phases: [')[0]).toContain('1:10: this is not valid YAML');
+  });
+
+  test('duplicate keys, each with both lines, beside other problems', () => {
+    const problems = problemsOf(`${planText({ name: 'Shop' })}version: 1\nswitch: { window: 5s, window: 6s }\n`);
+    expect(problems).toEqual([
+      expect.stringContaining('2:7: name must be a name'),
+      '7:1: version stands twice, first in line 1; keep one of them',
+      '8:23: switch.window stands twice, first in line 8; keep one of them',
+    ]);
+  });
+
+  test('aliases that explode', () => {
+    const levels = Array.from({ length: 9 }, (_, level) => {
+      const alias = `*l${level}, `;
+      return `l${level + 1}: &l${level + 1} [${alias.repeat(9)}]\n`;
+    });
+    expect(problemsOf(`l0: &l0 [x]\n${levels.join('')}`).join()).toMatch(/aliases|values/);
+    expect(problemsOf('a: &a [*a]').join()).toContain('the plan is nested more than 20 deep');
+  });
+
+  test('deep nesting and large files, without taking long', () => {
+    const begun = performance.now();
+    expect(problemsOf(`a: ${'['.repeat(30)}${']'.repeat(30)}`).join()).toContain('nested more than 20 deep');
+    expect(problemsOf(`a: ${'['.repeat(20_000)}`).length).toBeGreaterThan(0);
+    expect(problemsOf(`a: ${'x'.repeat(1024 * 1024)}`)[0]).toContain('the file has more than 1048576 bytes');
+    // 60,000 keys took the parser's own search for duplicates more than a minute.
+    const keys = Array.from({ length: 60_000 }, (_, index) => `k${index}: 1`).join('\n');
+    expect(problemsOf(keys).join()).toContain('the plan holds more than 50000 values');
+    expect(performance.now() - begun).toBeLessThan(20_000);
+  });
+
+  test('a file that is not there, a folder, a link to a device', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'switchback-plan-'));
+    try {
+      await symlink('/dev/zero', join(folder, 'zero.yaml'));
+      await expect(loadPlan(join(folder, 'no.yaml'), ENV)).rejects.toMatchObject({ kind: 'usage' });
+      await expect(loadPlan(folder, ENV)).rejects.toMatchObject({ kind: 'usage' });
+      await expect(loadPlan(join(folder, 'zero.yaml'), ENV)).rejects.toThrow('more than 1048576 bytes');
+      await writeFile(join(folder, 'p.yaml'), planText());
+      expect((await loadPlan(join(folder, 'p.yaml'), ENV)).directory).toBe(folder);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test('anything else gives a plan or problems, and never another error', () => {
+    const piece = fc.constantFrom(
+      'a',
+      ':',
+      ' ',
+      '\n',
+      '- ',
+      '[',
+      ']',
+      '{',
+      '}',
+      '"',
+      '!',
+      '*',
+      '&',
+      '${',
+      '}',
+      '|',
+      '1',
+      '#',
+      '<<: ',
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 40 }), (pieces) => void problemsOf(pieces.join(''))),
+      { numRuns: 500 },
+    );
+  });
+
+  test('one damaged character of a good plan gives a plan or problems', () => {
+    const good = planText({ switch: '{ window: 5s }', ignore: '["public.x"]' });
+    const damage = fc.tuple(
+      fc.nat(good.length - 1),
+      fc.constantFrom('', ' ', ':', '"', '${', '\t', '!', '[', '\n', '0'),
+    );
+    fc.assert(
+      fc.property(damage, ([at, by]) => void problemsOf(good.slice(0, at) + by + good.slice(at + 1))),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('the environment', () => {
+  test('fills in, defaults and escapes', () => {
+    const env = { A: 'a', EMPTY: '', TRICK: '${A}' };
+    expect(interpolate('x${A}y${B:-b:-c}${EMPTY:-d}${EMPTY:-}$${A}$A$', env)).toEqual({ text: 'xayb:-cd${A}$A$' });
+    // What a variable brings along is not looked at again.
+    expect(interpolate('${TRICK}', env)).toEqual({ text: '${A}' });
+    expect(interpolate('${', env)).toHaveProperty('problems');
+    expect(interpolate('${NOPE}${NOPE2}', env)).toMatchObject({ problems: [{}, {}] });
+  });
+
+  test('leaves a text without references as it is', () => {
+    fc.assert(
+      fc.property(
+        fc.string().filter((text) => !text.includes('${')),
+        (text) => {
+          expect(interpolate(text, {})).toEqual({ text });
+        },
+      ),
+    );
+  });
+
+  test('a password is told from what is none', () => {
+    for (const text of [
+      'postgres://u:p@h',
+      'x postgresql://u:p/q@h/d',
+      'https://u:p@h',
+      'postgres://h/d?x=1&sslpassword=p',
+      '${URL:-postgres://u:p@h}',
+    ]) {
+      expect(holdsPassword(text), text).toBe(true);
+      expect(redactText(text), text).not.toContain(':p');
+    }
+    for (const text of [
+      'postgres://u@h:5432/d',
+      'postgres://u:${P}@h/d',
+      'http://h:80/a@b',
+      'postgres://h:5432/d?application_name=a@b',
+      'a:b@c',
+      'postgres://h/d?password=${P}',
+    ]) {
+      expect(holdsPassword(text), text).toBe(false);
+    }
+  });
+});
+
+describe('the hash', () => {
+  test('does not see the environment, comments or the order of keys', () => {
+    const text = planText();
+    const { hash } = parse(text);
+    const other = { ...ENV, OLD_DATABASE_URL: 'postgres://me:rotated@old.example/shop' };
+    expect(parsePlan(new TextEncoder().encode(text), 'elsewhere.yaml', other).hash).toBe(hash);
+    expect(parse(`# why\n${text.split('\n').reverse().join('\n')}`).hash).toBe(hash);
+    expect(parse(planText({ soak: '{ for: 1h }' })).hash).not.toBe(hash);
+    expect(JSON.stringify(parse(text).canonical)).not.toContain(CANARY);
+  });
+
+  test('sees the order of phases and patterns', () => {
+    const phase = (name: string): string => `{ name: ${name}, tables: [p.*], router: app }`;
+    const one = parse(planText({ phases: `[${phase('a')}, ${phase('b')}]` }));
+    const two = parse(planText({ phases: `[${phase('b')}, ${phase('a')}]` }));
+    expect(one.hash).not.toBe(two.hash);
+    expect(diffPlans(one.canonical, two.canonical).map(differenceText)).toEqual(['phases.(order): a, b → b, a']);
+  });
+});
+
+describe('differences', () => {
+  test('are the smallest parts, by the names of the phases', () => {
+    const phase = (name: string, tables: string): string => `{ name: ${name}, tables: [${tables}], router: app }`;
+    const before = parse(
+      planText({ phases: `[${phase('a', 'p.a')}, ${phase('b', 'p.b')}]`, switch: '{ window: 5s }' }),
+    );
+    const after = parse(
+      planText({
+        phases: `[${phase('b', 'p.b, p.c')}, ${phase('d', 'p.d')}]`,
+        switch: '{ window: 10s }',
+        soak: '{ for: 1h }',
+      }),
+    );
+    expect(diffPlans(before.canonical, after.canonical).map(differenceText)).toEqual([
+      'phases.a: {"name":"a","router":"app","tables":["p.a"]} → (not set)',
+      'phases.b.tables: ["p.b"] → ["p.b","p.c"]',
+      'phases.d: (not set) → {"name":"d","router":"app","tables":["p.d"]}',
+      'soak: (not set) → {"for":"1h"}',
+      'switch.window: 5s → 10s',
+    ]);
+  });
+
+  test('are none exactly when two values are equal', () => {
+    const { json } = fc.letrec((tie) => ({
+      json: fc.oneof(
+        { maxDepth: 3 },
+        fc.constantFrom(null, true, 1, 'a', 'name'),
+        fc.array(tie('json'), { maxLength: 3 }),
+        fc.dictionary(fc.constantFrom('name', 'a', 'b'), tie('json')),
+      ),
+    }));
+    const sorted = (value: unknown): string =>
+      JSON.stringify(value, (_, inner: unknown) =>
+        typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+          ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+          : inner,
+      );
+    fc.assert(
+      fc.property(json, json, (a, b) => {
+        const differences = diffPlans(a as never, b as never);
+        expect(differences.length === 0).toBe(sorted(a) === sorted(b));
+      }),
+    );
+  });
+});
+
+describe('what was probably meant', () => {
+  test('is near, or nothing', () => {
+    expect(nearest('tagret', ['source', 'target'])).toBe('target');
+    expect(nearest('ROUTER', ['router', 'routers'])).toBe('router');
+    expect(nearest('snapshots', ['source', 'switch', 'soak'])).toBeNull();
+    expect(nearest('x', [])).toBeNull();
+    expect([editDistance('', 'abc'), editDistance('ab', 'ba'), editDistance('kitten', 'sitting')]).toEqual([3, 1, 3]);
+  });
+});
+
+describe('what is checked in', () => {
+  test('every example loads', async () => {
+    const folder = fileURLToPath(new URL('../../plans/', import.meta.url));
+    const files = (await readdir(folder)).filter((file) => file.endsWith('.yaml'));
+    expect(files.length).toBeGreaterThanOrEqual(3);
+    for (const file of files) {
+      const plan = await loadPlan(join(folder, file), ENV);
+      expect(plan.phases.length, file).toBeGreaterThan(0);
+      expect(await readFile(join(folder, file), 'utf8'), file).toMatch(
+        /^# yaml-language-server: \$schema=\.\.\/plan\.schema\.json\n/,
+      );
+    }
+  });
+
+  test('generated files are what `npm run generate` would write', async () => {
+    for (const { path, content } of await generatedFiles()) expect(await readFile(path, 'utf8'), path).toBe(content);
+  });
+});
