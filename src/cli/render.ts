@@ -1,4 +1,5 @@
 import type { SwitchbackError } from '../domain/errors.ts';
+import { stripVTControlCharacters } from 'node:util';
 import type { Event } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
 
@@ -70,7 +71,7 @@ export const findingText = (finding: Finding): string => {
 /** Columns padded to their widest cell. */
 export const table = (rows: readonly (readonly string[])[]): string => {
   // Colour codes take no room on the screen.
-  const width = (cell: string) => cell.replaceAll(/\u001b\[\d+m/g, '').length;
+  const width = (cell: string) => stripVTControlCharacters(cell).length;
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => width(row[column] ?? ''))));
   return rows
     .map((row) =>

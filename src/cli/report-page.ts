@@ -7,7 +7,7 @@ import { type Html, html, type Piece } from './report-html.ts';
 import { lagPlot, pointsOf } from './report-plot.ts';
 import { REPORT_STYLE } from './report-style.ts';
 import { switchesSection } from './report-timeline.ts';
-import { headline, spanText, stateText, timeText } from './report-words.ts';
+import { andList, headline, spanText, stateText, timeText } from './report-words.ts';
 
 /** More tables or failures than this are for programs: they are in the JSON. */
 const ROWS_SHOWN = 500;
@@ -75,9 +75,13 @@ ${lane?.position == null ? null : pair('position', html`<code>${lane.position}</
 ${pair('copied', `${countText(copied.rows)} rows, ${bytesText(copied.bytes)}`)}
 ${pair('certificate', certificate === null ? 'none' : certificateText(certificate))}
 </dl>
-${answeredBy === 'target' || phase.next.length === 0 ? null : html`<p class="next soft">what can be done now</p><ul class="commands">${phase.next.map((command) => html`<li><code>${command}</code></li>`)}</ul>`}
+${answeredBy === 'target' || phase.next.length === 0 ? null : nextCommands(phase.next)}
 </article>`;
 };
+
+/** A command breaks between its words only, so that no option is torn apart. */
+const nextCommands = (commands: readonly string[]): Html => html`<p class="next soft">what can be done now</p>
+<ul class="commands">${commands.map((command) => html`<li><code>${command.split(' ').map((word) => html`<span>${word}</span> `)}</code></li>`)}</ul>`;
 
 const laneText = (lane: NonNullable<ReportPhase['lane']>): Html => {
   if (lane.halt) return html`${lane.name}, <span class="bad">halted</span> since ${timeText(lane.halt.at)} UTC`;
@@ -108,7 +112,7 @@ ${[...report.findings]
 </ul>
 ${report.findings.length > ROWS_SHOWN ? html`<p class="note">The other ${countText(report.findings.length - ROWS_SHOWN)} are in the JSON.</p>` : null}
 ${report.findingsError === null ? null : html`<p>Preflight could not look: ${report.findingsError}</p>`}
-${failures.length === 0 ? null : failureTable(failures)}
+${failures.length === 0 ? null : failureList(failures)}
 </section>`;
 };
 
@@ -116,15 +120,14 @@ const findingItem = (head: Html, finding: Report['findings'][number]): Html =>
   html`<li>${head} <strong>${finding.subject}</strong> <code class="soft">${finding.id}</code>
 <p class="text">${finding.fact}</p><p class="text soft">${finding.remedy}</p></li>`;
 
-const failureTable = (failures: readonly JournalLine[]): Html => html`<article><h3>Steps that failed</h3>
+const failureList = (failures: readonly JournalLine[]): Html => html`<article><h3>Steps that failed</h3>
 <p class="soft">Whether it was tried again is in the journal.${failures.length > FAILURES_SHOWN ? ` The newest ${FAILURES_SHOWN} of ${failures.length}.` : null}</p>
-<div class="scroll"><table><thead><tr><th>time (UTC)</th><th>step</th><th>what happened</th></tr></thead>
-<tbody>${failures
+<ul class="findings">${failures
   .slice(-FAILURES_SHOWN)
   .map(
-    ({ at, scope, step, detail }) =>
-      html`<tr><td class="time">${timeText(at)}</td><td class="step">${scope}, ${step}</td><td class="text">${detail}</td></tr>`,
-  )}</tbody></table></div></article>`;
+    ({ at, scope, phases, step, detail }) =>
+      html`<li><span class="bad">failed</span> <strong>${scope}, ${step}</strong> ${andList(phases)} <span class="soft">${timeText(at)} UTC</span><p class="text">${detail}</p></li>`,
+  )}</ul></article>`;
 
 const lagSection = (report: Report): Html | null => {
   const lanes = report.lag.filter(({ samples }) => samples.length > 0);

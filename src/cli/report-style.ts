@@ -27,7 +27,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
 dd { margin: 0; min-width: 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem; }
 .card { border: 1px solid var(--line); border-radius: 6px; padding: 1rem 1.1rem; min-width: 0; }
-.next { margin: .8rem 0 .2rem; padding-top: .6rem; border-top: 1px solid var(--line); } .commands { margin: 0; padding: 0; list-style: none; }
+.next { margin: .8rem 0 .2rem; padding-top: .6rem; border-top: 1px solid var(--line); } .commands span { display: inline-block; max-width: 100%; } .commands { margin: 0; padding: 0; list-style: none; }
 section > article { margin-top: 1.9rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; margin-top: .5rem; }
@@ -36,7 +36,7 @@ th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
 td { vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; }
-.time, .step { white-space: nowrap; }
+.time { white-space: nowrap; }
 .text { white-space: pre-wrap; min-width: 14rem; }
 .steps { table-layout: fixed; } .steps td { border-bottom: 0; padding-block: .1rem; vertical-align: middle; }
 .steps col.name { width: 8.5rem; } .steps col.took { width: 6rem; } .steps col.detail { width: 30%; }

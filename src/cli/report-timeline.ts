@@ -70,5 +70,5 @@ const stepRows = (step: ReportStep, place: { readonly scale: BarScale; readonly 
   const took = step.ms === null ? 'no outcome' : durationText(step.ms);
   const failed = step.status === 'failed';
   return html`<tr class="${place.turn ? 'turn' : ''}"><td>${step.step}${failed ? html` <span class="bad">failed</span>` : null}</td><td class="bar">${stepBar(step, place.scale)}</td><td class="number ${TOOK[step.status]}">${took}</td><td class="detail">${failed ? null : step.detail}</td></tr>
-${failed && step.detail !== null ? html`<tr class="why"><td></td><td colspan="3">${step.detail}</td></tr>` : null}`;
+${failed && step.detail !== null ? html`<tr class="why"><td></td><td colspan="2">${step.detail}</td></tr>` : null}`;
 };

@@ -22,7 +22,7 @@ export interface SequenceState extends TableName {
 export interface BlockerPolicy {
   readonly waitMs: number;
   /** `terminate` ends the session; `abort` lets it go on and gives up when the budget is spent. */
-  readonly then: 'terminate' | 'abort';
+  readonly action: 'terminate' | 'abort';
 }
 
 /** Fence or lift: one transaction over all the tables, refused by a newer epoch. */

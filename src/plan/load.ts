@@ -64,7 +64,7 @@ export interface Plan {
   readonly switch: {
     readonly maxLagMs: number;
     readonly windowMs: number;
-    readonly blockers: { readonly waitMs: number; readonly then: 'terminate' | 'abort' };
+    readonly blockers: { readonly waitMs: number; readonly action: 'terminate' | 'abort' };
   };
   readonly verify: { readonly freshForMs: number };
   readonly soak: { readonly forMs: number };
@@ -144,8 +144,7 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
     phases: document.phases,
     ignore: document.ignore,
     routers: new Map(Object.entries(document.routers).map(([name, router]) => [name, routerOf(router, directory)])),
-    // biome-ignore lint/suspicious/noThenProperty: as the plan spells it; its value is never a function
-    switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, then: blockers.then } },
+    switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, action: blockers.then } },
     verify: { freshForMs: document.verify.fresh_for },
     soak: { forMs: document.soak.for },
     hash: hashOf(canonical),

@@ -100,7 +100,7 @@ const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<void>
     reason: '',
     remove: true,
     guard: ownershipGuard({ phases: [phase.name], epoch: tenure.epoch, role, fenced: false, by: context.holder }),
-    blockers: { waitMs: PATIENT_MS, then: 'abort' },
+    blockers: { waitMs: PATIENT_MS, action: 'abort' },
     budgetMs: PATIENT_MS,
     onBlocked: (blockers) => context.emit({ type: 'blocked', phases: [phase.name], blockers }),
     signal,

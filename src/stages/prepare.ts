@@ -77,7 +77,7 @@ const fenceTarget = async ({ context, tenure, phase, signal }: StageTools): Prom
     tables: phase.scope.tables,
     reason: `phase ${phase.name} is still on the source database`,
     guard: ownershipGuard({ ...owned, role: 'replica', fenced: true }),
-    blockers: { waitMs: FENCE_BUDGET_MS, then: 'abort' },
+    blockers: { waitMs: FENCE_BUDGET_MS, action: 'abort' },
     budgetMs: FENCE_BUDGET_MS,
     onBlocked: (blockers) => context.emit({ type: 'blocked', phases: [phase.name], blockers }),
     signal,

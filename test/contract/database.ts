@@ -37,12 +37,8 @@ export const codeOfFailure = async (work: Promise<unknown>): Promise<unknown> =>
   }
 };
 
-/** The port's word for what happens after the wait is `then`; a string is no promise. */
-export const policy = (waitMs: number, action: BlockerPolicy['then']): BlockerPolicy => ({
-  waitMs,
-  // biome-ignore lint/suspicious/noThenProperty: the port's name
-  then: action,
-});
+/** What happens to blockers, and when. */
+export const policy = (waitMs: number, action: BlockerPolicy['action']): BlockerPolicy => ({ waitMs, action });
 
 /** A fence act over the suite's tables, short of patience unless told otherwise. */
 export const anAct = (changes: Partial<LiftAct> = {}): LiftAct => ({

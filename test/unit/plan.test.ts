@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noThenProperty: as the plan spells it
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to the environment are what is tested
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -63,7 +62,7 @@ describe('a plan', () => {
       engine: 'stream',
       schema: { from: 'pg_dump' },
       ignore: [],
-      switch: { maxLagMs: 2_000, windowMs: 5_000, blockers: { waitMs: 2_000, then: 'abort' } },
+      switch: { maxLagMs: 2_000, windowMs: 5_000, blockers: { waitMs: 2_000, action: 'abort' } },
       verify: { freshForMs: 3_600_000 },
       soak: { forMs: 259_200_000 },
       directory: join(process.cwd(), 'plans'),
@@ -85,7 +84,7 @@ describe('a plan', () => {
         soak: '{ for: 7d }',
       }),
     );
-    expect(plan.switch).toEqual({ maxLagMs: 250, windowMs: 300_000, blockers: { waitMs: 0, then: 'terminate' } });
+    expect(plan.switch).toEqual({ maxLagMs: 250, windowMs: 300_000, blockers: { waitMs: 0, action: 'terminate' } });
     expect(plan.soak.forMs).toBe(604_800_000);
   });
 

@@ -157,8 +157,8 @@ class LockLoop {
       // A long attempt that failed met the kind that the server does not cancel: no more stalls for nothing.
       return cancelled || lastMs > ATTEMPT_MS ? ATTEMPT_MS : this.#deadlockMs + AUTOVACUUM_MARGIN_MS;
     }
-    const { waitMs, then } = this.#act.blockers;
-    if (then === 'terminate' && monotonicMs() - this.#begunMs >= waitMs) {
+    const { waitMs, action } = this.#act.blockers;
+    if (action === 'terminate' && monotonicMs() - this.#begunMs >= waitMs) {
       this.#refusals = await terminate(this.#monitor, this.#blockers);
     }
     return ATTEMPT_MS;
