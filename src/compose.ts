@@ -6,14 +6,16 @@ import { postgresDigests } from './databases/postgres/digests.ts';
 import { postgresSchema } from './databases/postgres/schema/schema.ts';
 import { applicationName, PostgresSessions } from './databases/postgres/sessions.ts';
 import type { Emit } from './domain/event.ts';
-import type { Side } from './domain/position.ts';
+import type { Finding } from './domain/finding.ts';
+import type { Direction, Side } from './domain/position.ts';
+import type { Engine } from './engines/engine.ts';
 import { streamEngine } from './engines/stream/engine.ts';
 import type { Plan, RouterPlan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import type { Router } from './routers/router.ts';
-import type { RunContext, SidePorts } from './stages/context.ts';
+import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 
 /** A run's ports with what has to be closed at the end. */
 export interface Composition {
@@ -28,6 +30,20 @@ const routerFor = (plan: RouterPlan): Router => {
     case 'command':
       return new CommandRouter({ ...plan, environment: process.env });
   }
+};
+
+/** Once for all phases, since what an engine asks of a server is the same for each; the way back as soon as it has tables. */
+const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly Finding[]> => {
+  const all = [...input.scope.phases.values()];
+  const specOf = (direction: Direction, phases: readonly PhaseScope[]) => ({
+    direction,
+    tables: phases.flatMap((phase) => phase.tables),
+    roots: phases.flatMap((phase) => phase.roots),
+  });
+  const forward = await engine.checks(specOf('forward', all));
+  if (!input.schemaReady) return forward;
+  const standing = all.filter((phase) => input.copying?.has(phase.name) !== true);
+  return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
 };
 
 /** Makes the concrete ports of a plan. Connects to nothing yet. */
@@ -45,15 +61,19 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     digests: postgresDigests(server),
     sessions: sessions[side],
   });
+  const engine = streamEngine({ source, target });
   return {
     context: {
       plan,
       source: portsOf('source', source),
       target: portsOf('target', target),
-      engine: streamEngine({ source, target }),
+      engine,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers: new Map([...plan.routers].map(([name, router]) => [name, routerFor(router)])),
-      preflight: (input) => postgresChecks({ source, target, ...input }),
+      preflight: async (input) => [
+        ...(await postgresChecks({ source, target, ...input })),
+        ...(await engineChecks(engine, input)),
+      ],
       emit,
       holder,
       host: hostname(),

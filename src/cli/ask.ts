@@ -10,6 +10,9 @@ import { color, eventText, say, sayJson } from './render.ts';
 const SEVERE: ReadonlySet<RequestCommand> = new Set(['cutover', 'failback', 'finalise', 'abort']);
 
 const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
+  verify: {
+    repair: { type: 'boolean', default: false, describe: 'Copy rows that differ again, then verify once more' },
+  },
   finalise: {
     unfence: {
       type: 'boolean',
@@ -56,7 +59,7 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
             {
               command,
               phases,
-              options: { unfence: flag(args, 'unfence'), early: flag(args, 'early') },
+              options: { unfence: flag(args, 'unfence'), early: flag(args, 'early'), repair: flag(args, 'repair') },
               by: `${userInfo().username}@${context.host}`,
             },
             {

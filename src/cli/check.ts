@@ -1,7 +1,6 @@
 import { blocks } from '../domain/finding.ts';
-import { readPhases } from '../sidecar/phases.ts';
+import { readCheckInput } from '../stages/check.ts';
 import { assertPlan, readRuns } from '../stages/open.ts';
-import { scopeOf } from '../stages/scope.ts';
 import { type CommandModule, flag, withPlan } from './command.ts';
 import { countText, findingText, say, sayJson } from './render.ts';
 
@@ -17,10 +16,9 @@ export const check: CommandModule = {
       async (context) => {
         const runs = await readRuns(context);
         if (runs.source) assertPlan(context, runs.source);
-        const scope = scopeOf(context.plan, await context.source.database.inventory());
-        const states = runs.source ? await readPhases(context.source.sql) : [];
-        const begun = new Set(states.filter((p) => p.state.name !== 'planned').map((p) => p.name));
-        const found = await context.preflight({ scope, begun, schemaReady: runs.target?.facts.schemaReady === true });
+        const input = await readCheckInput(context, runs);
+        const { scope } = input;
+        const found = await context.preflight(input);
         const findings = [...scope.findings, ...found];
         const tables = [...scope.phases.values()].reduce((sum, phase) => sum + phase.tables.length, 0);
         const ok = !blocks(findings);

@@ -1,4 +1,5 @@
-import { type DemoResult, runDemo } from '../demo/demo.ts';
+import { type DemoResult, type DemoServer, readDemoServer, runDemo } from '../demo/demo.ts';
+import { SwitchbackError } from '../domain/errors.ts';
 import { type CommandModule, flag } from './command.ts';
 import { bytesText, color, countText, say, sayJson } from './render.ts';
 
@@ -8,7 +9,7 @@ const number = (value: unknown, otherwise: number): number =>
 /** `demo`: the whole journey on embedded servers. */
 export const demo: CommandModule = {
   usage: 'demo',
-  describe: 'Move a shop from PostgreSQL 13 to 18 and back and forth, on servers of its own, while clients write',
+  describe: 'Move a shop from PostgreSQL 13 to 18 and back and forth while clients write, on servers of its own',
   options: {
     rows: { type: 'number', default: 1_000_000, describe: 'Rows in the shop' },
     clients: { type: 'number', default: 16, describe: 'Clients that write all the time' },
@@ -16,7 +17,9 @@ export const demo: CommandModule = {
   },
   run: async (args) => {
     const json = flag(args, 'json');
+    const servers = await givenServers();
     const result = await runDemo({
+      ...(servers ? { servers } : {}),
       rows: number(args.rows, 1_000_000),
       clients: number(args.clients, 16),
       keep: flag(args, 'keep'),
@@ -29,6 +32,18 @@ export const demo: CommandModule = {
     else print(result);
     return result.ok ? 0 : 1;
   },
+};
+
+/** Servers of the user's own, where there are no embedded ones: two empty databases, named in the environment. */
+const givenServers = async (): Promise<readonly [DemoServer, DemoServer] | null> => {
+  const { SWITCHBACK_DEMO_SOURCE_URL: source, SWITCHBACK_DEMO_TARGET_URL: target } = process.env;
+  if (source === undefined && target === undefined) return null;
+  if (source === undefined || target === undefined) {
+    throw new SwitchbackError('usage', 'only one of SWITCHBACK_DEMO_SOURCE_URL and SWITCHBACK_DEMO_TARGET_URL is set', {
+      remedy: 'set both, each to an empty database, or neither',
+    });
+  }
+  return [await readDemoServer('source', source), await readDemoServer('target', target)];
 };
 
 const print = (result: DemoResult): void => {

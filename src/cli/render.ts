@@ -1,5 +1,5 @@
-import type { SwitchbackError } from '../domain/errors.ts';
 import { stripVTControlCharacters } from 'node:util';
+import type { SwitchbackError } from '../domain/errors.ts';
 import type { Event } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
 

@@ -1,4 +1,4 @@
-import { primarySide } from '../domain/phase.ts';
+import { type PhaseState, primarySide } from '../domain/phase.ts';
 import { sidesOf } from '../domain/position.ts';
 import type { Report, ReportLag, ReportPhase } from '../stages/report-data.ts';
 import type { JournalLine } from '../stages/status.ts';
@@ -18,7 +18,7 @@ const FAILURES_SHOWN = 50;
  * bounded by the report's own bounds.
  */
 export const reportPage = (report: Report): string => {
-  const { text, attention } = headline(report);
+  const { text, alert } = headline(report);
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -32,7 +32,8 @@ export const reportPage = (report: Report): string => {
 <body>
 <header>
 <h1>${report.run.name}, a migration by Switchback</h1>
-<p class="headline${attention ? ' attention' : ''}">${text}</p>
+<p class="headline">${text}</p>
+${alert === null ? null : html`<p class="alert bad">${alert}</p>`}
 <p class="soft">${origin(report)}</p>
 </header>
 <main>
@@ -58,11 +59,20 @@ const origin = (report: Report): Html => {
 const pair = (term: string, value: Piece): Html => html`<dt>${term}</dt><dd>${value}</dd>`;
 
 const sideText = (side: ReportPhase['source']): string =>
-  side === null ? 'no record yet' : `${side.role}, ${side.fenced ? 'fenced' : 'writable'}`;
+  side === null ? 'no record' : `${side.role}, ${side.fenced ? 'fenced' : 'writable'}`;
+
+const sinceOf = (state: PhaseState): string | null => {
+  if ('since' in state) return state.since;
+  return 'at' in state ? state.at : null;
+};
+
+const isOver = ({ state }: ReportPhase): boolean => state.name === 'finalised' || state.name === 'aborted';
 
 const phaseCard = (phase: ReportPhase, { answeredBy }: Report): Html => {
-  const { state, lane, copied, certificate } = phase;
-  const since = 'since' in state ? state.since : 'at' in state ? state.at : null;
+  const { state, copied, certificate } = phase;
+  const since = sinceOf(state);
+  // What stood on the sides for the lane went with it, so its figures would say nothing any more.
+  const lane = isOver(phase) ? null : phase.lane;
   return html`<article class="card">
 <h3>${phase.name}</h3>
 <p>${state.name}: ${stateText(phase)}${since === null ? null : html` <span class="soft">since ${timeText(since)} UTC</span>`}</p>
@@ -72,7 +82,7 @@ ${pair('source', sideText(phase.source))}
 ${pair('target', sideText(phase.target))}
 ${lane === null ? null : pair('lane', laneText(lane))}
 ${lane?.position == null ? null : pair('position', html`<code>${lane.position}</code>`)}
-${pair('copied', `${countText(copied.rows)} rows, ${bytesText(copied.bytes)}`)}
+${isOver(phase) ? null : pair('copied', `${countText(copied.rows)} rows, ${bytesText(copied.bytes)}`)}
 ${pair('certificate', certificate === null ? 'none' : certificateText(certificate))}
 </dl>
 ${answeredBy === 'target' || phase.next.length === 0 ? null : nextCommands(phase.next)}
@@ -97,7 +107,7 @@ const findingsSection = (report: Report): Html => {
   const failures = report.journal.lines.filter(({ status }) => status === 'failed');
   const nothing = report.halts.length === 0 && report.findings.length === 0 && report.findingsError === null;
   return html`<section><h2>Findings and halts</h2>
-${nothing ? html`<p>Nothing is halted, and preflight finds nothing now.</p>` : null}
+${nothing ? html`<p>Nothing is halted. ${report.phases.every(isOver) ? 'No phase is left for preflight to look at.' : 'Preflight finds nothing now.'}</p>` : null}
 <ul class="findings">
 ${report.halts.map(({ lane, at, finding }) => findingItem(html`<span class="bad">halted</span> ${lane} since ${timeText(at)} UTC`, finding))}
 ${[...report.findings]
@@ -152,7 +162,7 @@ const certificatesSection = ({ phases }: Report): Html | null => {
   const certified = phases.filter((phase) => phase.certified !== null);
   if (certified.length === 0) return null;
   return html`<section><h2>Certificates</h2>
-<p class="soft">Both servers computed the same digest for every table, each when everything older than it had arrived.</p>
+<p class="soft">Each server computes the digest of a table itself. In a clean certificate both found the same, with everything older arrived.</p>
 ${certified.map(certificateArticle)}</section>`;
 };
 
@@ -161,7 +171,7 @@ const certificateArticle = ({ name, certified, certificate }: ReportPhase): Html
   const { from, to } = sidesOf(certified.direction);
   const { tables } = certified;
   return html`<article><h3>${name} <code>${certified.id}</code></h3>
-<p>${certified.clean ? 'clean' : html`<span class="bad">not clean: rows differed or did not settle</span>`}${certified.repairedRows > 0 ? `, ${countText(certified.repairedRows)} rows repaired` : null};
+<p>${certified.clean ? 'clean' : html`<span class="bad">not clean: rows differed or did not settle</span>`};
 ${from} against ${to} at position <code>${certified.position}</code>${certificate === null ? null : `, ${timeText(certificate.at)} UTC`}, in ${durationText(certified.seconds * 1000)}</p>
 <div class="scroll"><table><thead><tr><th>table</th><th class="number">rows</th><th>digest</th></tr></thead>
 <tbody>${tables
@@ -182,7 +192,6 @@ const STATUS_CLASS: Readonly<Record<JournalLine['status'], string>> = {
   begun: 'soft',
   done: '',
   failed: 'bad',
-  undone: '',
 };
 
 const journalRow = (line: JournalLine): Html =>

@@ -4,10 +4,10 @@ import { html } from './report-html.ts';
 export const REPORT_STYLE = html`
 :root { color-scheme: light dark;
   --paper: #fff; --ink: #1d2126; --soft: #5d6671; --line: #dfe3e8; --faint: #f6f7f9;
-  --done: #4a7199; --undone: #a3b6ca; --bad: #b3372f; --open: #a86e00; }
-@media (prefers-color-scheme: dark) { :root {
+  --done: #4a7199; --bad: #b3372f; --open: #a86e00; }
+@media screen and (prefers-color-scheme: dark) { :root {
   --paper: #14171a; --ink: #e3e6ea; --soft: #98a2ad; --line: #2d333a; --faint: #1b1f23;
-  --done: #7fa6ce; --undone: #4c6178; --bad: #ec8078; --open: #dba849; } }
+  --done: #7fa6ce; --bad: #ec8078; --open: #dba849; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 60rem; background: var(--paper); color: var(--ink);
@@ -18,6 +18,7 @@ h2 { margin: 3rem 0 .75rem; font-size: 1.2rem; line-height: 1.3; font-weight: 60
 h3 { margin: 0; font-size: 1rem; font-weight: 600; }
 p { margin: .35rem 0; max-width: 46rem; }
 .headline { margin: .4rem 0 1rem; font-size: 1.45rem; line-height: 1.35; font-weight: 500; max-width: 50rem; text-wrap: balance; }
+.alert { margin-bottom: 1rem; font-size: 1.1rem; max-width: 50rem; }
 .soft, dt, th, .note { color: var(--soft); }
 .bad { color: var(--bad); } .open { color: var(--open); }
 code, .digest { font: .87em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
@@ -33,11 +34,11 @@ section > article { margin-top: 1.9rem; }
 table { border-collapse: collapse; width: 100%; margin-top: .5rem; }
 th { text-align: left; font-weight: 400; font-size: .87rem; vertical-align: bottom; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
-td { vertical-align: top; }
+th, td { overflow-wrap: break-word; } td { vertical-align: baseline; }
 th:last-child, td:last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; }
 .time { white-space: nowrap; }
-.text { white-space: pre-wrap; min-width: 14rem; }
+.text { white-space: pre-wrap; min-width: 14rem; overflow-wrap: anywhere; }
 .steps { table-layout: fixed; } .steps td { border-bottom: 0; padding-block: .1rem; vertical-align: middle; }
 .steps col.name { width: 8.5rem; } .steps col.took { width: 6rem; } .steps col.detail { width: 30%; }
 .steps td.bar { padding-block: 0; height: 1.7rem; } .steps .detail { padding-left: 1rem; }
@@ -54,7 +55,7 @@ svg path { fill: none; stroke: var(--done); stroke-width: 1.5; stroke-linejoin: 
   vector-effect: non-scaling-stroke; }
 svg line { stroke: var(--line); vector-effect: non-scaling-stroke; } svg line.tick { stroke: var(--soft); }
 svg line.mark { stroke: var(--ink); stroke-dasharray: 3 3; }
-rect.done { fill: var(--done); } rect.undone { fill: var(--undone); } rect.failed { fill: var(--bad); } rect.begun { fill: var(--open); }
+rect.done { fill: var(--done); } rect.failed { fill: var(--bad); } rect.begun { fill: var(--open); }
 .findings { margin: 0; padding: 0; list-style: none; } .findings li { margin: .9rem 0; }
 .findings .text { min-width: 0; }
 summary { cursor: pointer; }

@@ -64,7 +64,7 @@ const steps = (window: readonly ReportStep[]): Html => {
 ${window.length > shown.length ? html`<p class="note">${window.length - shown.length} more steps are in the JSON.</p>` : null}`;
 };
 
-const TOOK: Readonly<Record<ReportStep['status'], string>> = { begun: 'open', done: '', failed: 'bad', undone: '' };
+const TOOK: Readonly<Record<ReportStep['status'], string>> = { begun: 'open', done: '', failed: 'bad' };
 
 const stepRows = (step: ReportStep, place: { readonly scale: BarScale; readonly turn: boolean }): Html => {
   const took = step.ms === null ? 'no outcome' : durationText(step.ms);

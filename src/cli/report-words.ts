@@ -1,15 +1,16 @@
 import { laneDirection, type PhaseStateName } from '../domain/phase.ts';
 import type { Report, ReportPhase } from '../stages/report-data.ts';
 
-/** What is true now, in a sentence or a few. */
+/** What is true now. */
 export interface Headline {
+  /** Where the phases are, in a sentence. */
   readonly text: string;
-  /** Whether somebody has to do something before the run can go on. */
-  readonly attention: boolean;
+  /** What somebody has to look at before the run can go on, or null. */
+  readonly alert: string | null;
 }
 
 const STATE_WORDS: Readonly<Record<PhaseStateName, string>> = {
-  planned: 'on the source; nothing has been done yet',
+  planned: 'on the source, and nothing has been done yet',
   prepared: 'on the source, prepared for the copy',
   copying: 'on the source, being copied',
   following: 'on the source, and the target follows',
@@ -17,7 +18,7 @@ const STATE_WORDS: Readonly<Record<PhaseStateName, string>> = {
   switching: 'in the middle of a switch',
   soaking: 'on the target, and the way back is open',
   finalised: 'on the target for good',
-  aborted: 'on the source; the migration of it was aborted',
+  aborted: 'on the source, its migration aborted',
 };
 
 /** What a phase's state means, without its name: `on the target, and the way back is open`. */
@@ -37,18 +38,15 @@ export const headline = (report: Report): Headline => {
     ([words, own]) =>
       `${own.length === 1 ? 'phase' : 'phases'} ${andList(own.map(({ name }) => name))} ${isAre(own.length)} ${words}`,
   );
-  const alerts = alertsOf(report);
-  const sentences = [
-    ...lookedElsewhere(report),
-    where.join('; ') || 'The run has no phases yet',
-    ...alerts,
-    ...quiet(report),
-  ];
+  const alerts = [...lookedElsewhere(report), ...alertsOf(report)];
   return {
-    text: sentences.map((s) => `${capital(s)}.`).join(' '),
-    attention: alerts.length > 0 || report.answeredBy === 'target',
+    text: sentences([where.join('; ') || 'the run has no phases yet', ...quiet(report)]),
+    alert: alerts.length === 0 ? null : sentences(alerts),
   };
 };
+
+const sentences = (parts: readonly string[]): string =>
+  parts.map((part) => `${part.charAt(0).toUpperCase()}${part.slice(1)}.`).join(' ');
 
 const lookedElsewhere = ({ answeredBy, mirroredAt }: Report): readonly string[] =>
   answeredBy === 'source'
@@ -67,7 +65,9 @@ const alertsOf = ({ phases, halts, findings, switches, worker }: Report): readon
       ? [`${halted.size === 1 ? 'lane' : 'lanes'} ${andList([...halted])} ${isAre(halted.size)} halted`]
       : []),
     ...(doubtful.length > 0
-      ? [`${andList(doubtful)} ${isAre(doubtful.length)} ${worker?.alive ? 'under way' : 'in doubt'}`]
+      ? [
+          `${doubtful.length === 1 ? 'switch' : 'switches'} ${andList(doubtful)} ${isAre(doubtful.length)} ${worker?.alive ? 'under way' : 'in doubt'}`,
+        ]
       : []),
     ...(blocking > 0 ? [`${blocking} ${blocking === 1 ? 'finding blocks' : 'findings block'} the next step`] : []),
   ];
@@ -80,7 +80,6 @@ const quiet = ({ phases, worker }: Report): readonly string[] =>
     : ['no worker was running when this was written, so nothing was followed'];
 
 const isAre = (count: number): string => (count === 1 ? 'is' : 'are');
-const capital = (sentence: string): string => sentence.charAt(0).toUpperCase() + sentence.slice(1);
 
 /** `2026-11-22 14:02:11` of an ISO 8601 time; with milliseconds when asked for. The page says that all of it is UTC. */
 export const timeText = (iso: string, digits: 'seconds' | 'milliseconds' = 'seconds'): string => {

@@ -4,7 +4,7 @@ import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { writeWhole } from '../platform/write-whole.ts';
 import { type Report, readReport } from '../stages/report-data.ts';
 import { type CommandModule, flag, text, withPlan } from './command.ts';
-import { say, sayJson } from './render.ts';
+import { color, say, sayJson } from './render.ts';
 import { reportPage } from './report-page.ts';
 import { headline } from './report-words.ts';
 
@@ -65,7 +65,9 @@ const write = async (data: Report, paths: ReportPaths): Promise<void> => {
 };
 
 const tell = (data: Report, paths: ReportPaths): void => {
-  say(headline(data).text);
+  const { text, alert } = headline(data);
+  say(text);
+  if (alert !== null) say(color.red(alert));
   say(`page  ${paths.page}`);
   say(`data  ${paths.json}`);
 };

@@ -1,5 +1,6 @@
+import { SwitchbackError } from '../domain/errors.ts';
 import type { PhaseScope } from '../stages/context.ts';
-import { scopeOf } from '../stages/scope.ts';
+import { readScope } from '../stages/scope.ts';
 import { describeSteps } from '../stages/switch/steps.ts';
 import { type CommandModule, flag, list, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
@@ -31,6 +32,14 @@ const PREPARE_STEPS = [
   { step: 'verify', does: 'digests of every table, computed by both servers', undo: '–' },
 ] as const;
 
+const assertKnown = (wanted: readonly string[], known: readonly string[]): void => {
+  const unknown = wanted.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new SwitchbackError('usage', `the plan has no phase "${unknown}"`, {
+    remedy: `its phases are: ${known.join(', ')}`,
+  });
+};
+
 /** `show`: the dry run. Every step with its undo and its estimate. */
 export const show: CommandModule = {
   usage: 'show <plan> [phases..]',
@@ -41,8 +50,9 @@ export const show: CommandModule = {
       args,
       () => undefined,
       async (context) => {
-        const scope = scopeOf(context.plan, await context.source.database.inventory());
+        const scope = await readScope(context);
         const wanted = list(args, 'phases');
+        assertKnown(wanted, [...scope.phases.keys()]);
         const phases = [...scope.phases.values()].filter((p) => wanted.length === 0 || wanted.includes(p.name));
         const data = phases.map((phase) => ({
           ...summary(phase),

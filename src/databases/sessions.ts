@@ -16,7 +16,10 @@ export interface Sessions {
   describe(): Promise<ServerDescription>;
   /** Opens (once) the session that stands for this worker and returns a token for it. */
   presence(): Promise<string>;
-  /** Whether the session that a token stands for is still there. */
+  /**
+   * Whether the session that a token stands for is still there. True also when the server has been started since: that took
+   * every session with it, and the worker will be back with another one before its heartbeat is too old.
+   */
   isPresent(token: string): Promise<boolean>;
   /** Ends every session of the given worker; returns how many were ended. */
   endWorker(holder: string): Promise<number>;

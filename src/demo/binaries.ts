@@ -87,7 +87,7 @@ const unavailable = (major: EmbeddedMajor, why: string, cause?: unknown): Switch
   new SwitchbackError('usage', `the embedded PostgreSQL ${major} cannot be used here: ${why}`, {
     remedy:
       'install with optional dependencies and install scripts on Linux x64 (npm install --include=optional), ' +
-      'or name servers of your own by URL',
+      'or name two empty databases of your own in SWITCHBACK_DEMO_SOURCE_URL and SWITCHBACK_DEMO_TARGET_URL',
     cause,
   });
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Event } from '../domain/event.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { PostgresServer } from '../platform/postgres/server.ts';
 import { type RunningClients, startClients } from './clients.ts';
 import { Ledger } from './ledger.ts';
 import { checkLedger, type LedgerVerdict } from './ledger-check.ts';
@@ -13,6 +14,12 @@ import { createShop } from './shop.ts';
 import { SHOP_PHASES, type ShopPhase, shopSchemaSql } from './shop-schema.ts';
 import { stallOf, switchesSeen } from './stall.ts';
 
+/** A server that the demo uses: where an empty database of it is, and its version for the verdict. */
+export interface DemoServer {
+  readonly url: string;
+  readonly version: string;
+}
+
 /** How the demo is run. */
 export interface DemoOptions {
   readonly rows: number;
@@ -20,6 +27,8 @@ export interface DemoOptions {
   /** Leave servers and files when it is over. */
   readonly keep: boolean;
   readonly script: string;
+  /** Source and target to use instead of embedded servers. */
+  readonly servers?: readonly [DemoServer, DemoServer];
   /** What happens, a line at a time, for somebody who sees this for the first time. */
   readonly tell: (line: string) => void;
 }
@@ -89,8 +98,8 @@ switch: { max_lag: 2s, window: 5s, blockers: { wait: 1s, then: terminate } }
 interface Stage {
   readonly directory: string;
   readonly plan: string;
-  readonly source: RunningServer;
-  readonly target: RunningServer;
+  readonly source: DemoServer;
+  readonly target: DemoServer;
   readonly urls: { readonly source: string; readonly target: string };
   readonly self: Self;
 }
@@ -125,11 +134,7 @@ export const runDemo = async (options: DemoOptions): Promise<DemoResult> => {
   const directory = mkdtempSync(join(tmpdir(), 'switchback-demo-'));
   const servers: RunningServer[] = [];
   try {
-    options.tell('Starting PostgreSQL 13 (the old database) and 18 (the new one) …');
-    const source = await startServer({ version: 13 });
-    servers.push(source);
-    const target = await startServer({ version: 18 });
-    servers.push(target);
+    const [source, target] = options.servers ?? (await startServers(servers, options.tell));
     const stage = setStage({ directory, source, target, script: options.script });
     return await play(stage, { ...options, begun });
   } finally {
@@ -138,7 +143,19 @@ export const runDemo = async (options: DemoOptions): Promise<DemoResult> => {
   }
 };
 
-const setStage = (made: { directory: string; source: RunningServer; target: RunningServer; script: string }): Stage => {
+const startServers = async (
+  started: RunningServer[],
+  tell: DemoOptions['tell'],
+): Promise<readonly [DemoServer, DemoServer]> => {
+  tell('Starting PostgreSQL 13 (the old database) and 18 (the new one) …');
+  const source = await startServer({ version: 13 });
+  started.push(source);
+  const target = await startServer({ version: 18 });
+  started.push(target);
+  return [source, target];
+};
+
+const setStage = (made: { directory: string; source: DemoServer; target: DemoServer; script: string }): Stage => {
   const { directory, source, target } = made;
   const plan = join(directory, 'plan.yaml');
   writeFileSync(plan, planText());
@@ -268,4 +285,15 @@ const result = (made: {
     worker_peak_bytes: made.worker.peakBytes,
     seconds: Math.round((monotonicMs() - made.options.begun) / 100) / 10,
   };
+};
+
+/** Asks a given database for its version. Throws kind `unreachable`. */
+export const readDemoServer = async (label: string, url: string): Promise<DemoServer> => {
+  const server = new PostgresServer({ url, label, application: 'switchback/demo' });
+  try {
+    const { rows } = await server.query('SHOW server_version');
+    return { url, version: rows[0]?.server_version?.split(' ')[0] ?? '' };
+  } finally {
+    await server.close();
+  }
 };

@@ -15,7 +15,7 @@ export interface Blocker {
 }
 
 /** What happens to a step of a stage or a switch. */
-export type StepStatus = 'begun' | 'done' | 'failed' | 'undone';
+export type StepStatus = 'begun' | 'done' | 'failed';
 
 /**
  * Everything that the worker tells. One stream of these feeds the terminal, the JSON output and the journal; an observer

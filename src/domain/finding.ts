@@ -8,6 +8,8 @@ export interface Finding {
   readonly subject: string;
   /** What was seen, with the value. */
   readonly fact: string;
+  /** The row that it is about, where there is one: display name of the table, and the key's text values. */
+  readonly row?: { readonly table: string; readonly key: readonly string[] };
   /** What to do, as a command or a statement where there is one. */
   readonly remedy: string;
 }

@@ -129,6 +129,12 @@ export type LaneStart =
   /** As `resume`, but progress is set to this position, which is at or past the slot's own, and apply is strict at once. */
   | { readonly kind: 'from'; readonly position: Position };
 
+/** Rows of one table that are to be copied again. */
+export interface RepairRequest {
+  readonly table: Table;
+  readonly keys: readonly KeyText[];
+}
+
 /** A way of replicating. */
 export interface Engine {
   readonly capabilities: Capabilities;
@@ -149,4 +155,10 @@ export interface Engine {
     readonly publication: string | null;
   }): Promise<void>;
   openLane(spec: LaneSpec, start: LaneStart): Promise<Lane>;
+  /**
+   * Makes rows on the written side what they are on the origin, and returns how many keys that was. The lane must not
+   * follow meanwhile; from its next run on it is idempotent up to the position of the repair. Kind `refused` for a table
+   * without a key.
+   */
+  repair(spec: LaneSpec, requests: readonly RepairRequest[], options: FollowOptions): Promise<number>;
 }

@@ -1,7 +1,9 @@
 import type { Tuple } from './tuple.ts';
 
-/** What folding needs to know of a table. Two changes are of the same table iff they share this object. */
+/** What folding needs to know of a table: one object per table and form of its columns. */
 export interface Keyed {
+  /** For people, and to tell that two forms are of one table. */
+  readonly name: string;
   /** Places of the key's columns in a tuple, in the order of the key; null when whole rows are compared. */
   readonly keyAt: readonly number[] | null;
 }

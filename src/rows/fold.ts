@@ -51,7 +51,12 @@ export const fold = <T extends Keyed>(changes: readonly Change<T>[]): readonly S
       segments.push({ kind: 'truncate', truncation: change });
       continue;
     }
-    const folder = folders.get(change.table) ?? new TableFolder(change.table);
+    let folder = folders.get(change.table);
+    if (folder === undefined) {
+      // The table had another form before, and what was changed then comes first.
+      if ([...folders.keys()].some((table) => table.name === change.table.name)) flush();
+      folder = new TableFolder(change.table);
+    }
     const isFolded = folder.add(change);
     // One of the two is always empty: a change of the other sort ends the segment.
     if (isFolded ? ordered.length > 0 : folders.size > 0) flush();

@@ -134,9 +134,13 @@ export const tupleOf = (values: readonly Value[]): Tuple => {
   return new Tuple(bytes, 0);
 };
 
-/** The tuple with each unchanged value taken from an earlier state of the same row, as far as that has it. */
-export const fillUnchanged = (tuple: Tuple, earlier: Tuple | null): Tuple => {
+/**
+ * The tuple with each unchanged value taken from an earlier state of the same row, as far as that has it: only these
+ * columns, where they are given.
+ */
+export const fillUnchanged = (tuple: Tuple, earlier: Tuple | null, columns?: readonly number[]): Tuple => {
   if (!tuple.hasUnchanged || earlier === null) return tuple;
   const from = earlier.values();
-  return tupleOf(tuple.values().map((value, i) => (value === 'unchanged' ? (from[i] ?? null) : value)));
+  const has = (i: number): boolean => columns === undefined || columns.includes(i);
+  return tupleOf(tuple.values().map((value, i) => (value === 'unchanged' && has(i) ? (from[i] ?? null) : value)));
 };

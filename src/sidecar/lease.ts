@@ -75,11 +75,14 @@ const deposed = (epoch: bigint): SwitchbackError =>
     remedy: 'this process has stopped; the other one goes on (see `switchback status`)',
   });
 
-/** Says that the holder is alive. Throws kind `deposed` when the epoch is no longer ours. */
-export const heartbeat = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+/** Says that the holder is alive, in this session. Throws kind `deposed` when the epoch is no longer ours. */
+export const heartbeat = async (
+  sql: SqlExecutor,
+  { epoch, session }: { readonly epoch: bigint; readonly session: string },
+): Promise<void> => {
   const { rowCount } = await execute(
     sql,
-    build.updateTable('lease').set({ heartbeat_at: raw<string>`now()` }).where('epoch', '=', String(epoch)),
+    build.updateTable('lease').set({ session, heartbeat_at: raw<string>`now()` }).where('epoch', '=', String(epoch)),
   );
   if (rowCount === 0) throw deposed(epoch);
 };

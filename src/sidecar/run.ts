@@ -6,6 +6,8 @@ import { build, execute, fetch } from './tables.ts';
 export interface RunFacts {
   /** The target's schema has been made (or was found) for all phases. */
   readonly schemaReady?: boolean;
+  /** On the source: the tables of every phase that has been prepared, by display name. Others have no copy and no lane. */
+  readonly tables?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** Which run a database belongs to, and as which side. */
@@ -74,4 +76,10 @@ export const writePlan = async (
 /** Replaces the run's facts. */
 export const writeFacts = async (sql: SqlExecutor, facts: RunFacts): Promise<void> => {
   await execute(sql, build.updateTable('run').set({ facts: JSON.stringify(facts) }));
+};
+
+/** Stores on the source which tables a phase is made of. The caller has asserted the lease, which orders two of these. */
+export const writePinned = async (sql: SqlExecutor, phase: string, tables: readonly string[]): Promise<void> => {
+  const facts = (await readRun(sql))?.facts ?? {};
+  await writeFacts(sql, { ...facts, tables: { ...facts.tables, [phase]: tables } });
 };

@@ -87,15 +87,6 @@ const outcomeOf = (text: string | null): Outcome | null => {
   return text === 'committed' ? 'committed' : 'aborted';
 };
 
-/** How many switches the run has begun; the next one's number. */
-export const countSwitches = async (sql: SqlExecutor): Promise<number> => {
-  const [row] = await fetch(
-    sql,
-    build.selectFrom('switch').select((expression) => expression.fn.countAll<string>().as('n')),
-  );
-  return Number(row?.n ?? '0');
-};
-
 /** The recorded outcome of a switch, or null while it is in doubt. */
 export const readOutcome = async (sql: SqlExecutor, switchId: string): Promise<Outcome | null> => {
   const [row] = await fetch(sql, build.selectFrom('outcome').select('outcome').where('switch_id', '=', switchId));

@@ -11,7 +11,7 @@ export interface CertifiedTable {
 
 /**
  * The result of a verification: both sides had the same rows in every table, each at a moment when everything older than
- * it had arrived. `clean` is false when rows had to be repaired or never settled; such a certificate allows no switch.
+ * it had arrived. `clean` is false when rows differed (also if they were repaired afterwards) or never settled; it then allows no switch.
  */
 export interface Certificate {
   readonly id: string;
@@ -21,7 +21,6 @@ export interface Certificate {
   /** Head of the side that is read from, when the verification began. */
   readonly position: Position;
   readonly clean: boolean;
-  readonly repairedRows: number;
   readonly seconds: number;
 }
 

@@ -1,3 +1,4 @@
+import type { KeyText } from '../databases/digests.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { sidesOf } from '../domain/position.ts';
 import { displayName, type Table } from '../domain/table.ts';
@@ -36,10 +37,51 @@ const comparison = (context: RunContext, phase: Phase, signal: AbortSignal) => {
  * remembers what changes, so that certificate and remembered keys together cover every row. Throws kind `findings` when
  * rows differ for good; a certificate is stored then too, and is not clean.
  */
-export const certify = async (
+export const certify = async (context: RunContext, options: CertifyOptions): Promise<Certificate> => {
+  const { certificate, result } = await compare(context, options);
+  if (!certificate.clean) throw differs(options.phase.name, result);
+  return certificate;
+};
+
+/** What a verification works with. */
+export interface CertifyOptions {
+  readonly tenure: Tenure;
+  readonly phase: Phase;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Copies again what differs, then verifies once more (DESIGN 5): the pass that found the rows is never a clean one. A lane
+ * that was halted by a row is let go on when that row has been mended. Returns the certificate of the last pass.
+ */
+export const repairAndCertify = async (
   context: RunContext,
-  options: { readonly tenure: Tenure; readonly phase: Phase; readonly signal: AbortSignal },
-): Promise<Certificate> => {
+  options: CertifyOptions,
+): Promise<{ readonly certificate: Certificate; readonly repaired: number }> => {
+  const { phase, signal } = options;
+  const runner = runnerOf(phase);
+  const requests = (rows: readonly { readonly table: string; readonly keys: readonly KeyText[] }[]) =>
+    rows.flatMap(({ table: name, keys }) => {
+      const table = phase.scope.tables.find((t) => displayName(t) === name);
+      return table && keys.length > 0 ? [{ table, keys }] : [];
+    });
+  let repaired = 0;
+  const row = runner.halt?.row;
+  if (row) {
+    repaired += await runner.repair(requests([{ table: row.table, keys: [row.key] }]), signal);
+    await runner.unhalt();
+  }
+  const { certificate, result } = await compare(context, options);
+  if (certificate.clean) return { certificate, repaired };
+  const divergent = result.tables.map(({ table, divergent: keys }) => ({ table, keys }));
+  repaired += await runner.repair(requests(divergent), signal);
+  return { certificate: await certify(context, options), repaired };
+};
+
+const compare = async (
+  context: RunContext,
+  options: CertifyOptions,
+): Promise<{ readonly certificate: Certificate; readonly result: VerifyResult }> => {
   const { phase, signal, tenure } = options;
   const runner = runnerOf(phase);
   const begun = monotonicMs();
@@ -54,7 +96,6 @@ export const certify = async (
     tables: result.tables.map(({ table, rows, digest }) => ({ table, rows: Number(rows), digest })),
     position,
     clean: result.clean,
-    repairedRows: 0,
     seconds: (monotonicMs() - begun) / 1000,
   };
   await tenure.act((sql) => writeCertificate(sql, certificate));
@@ -65,8 +106,7 @@ export const certify = async (
     rows: certificate.tables.reduce((sum, table) => sum + table.rows, 0),
     mismatches: mismatches(result),
   });
-  if (!certificate.clean) throw differs(phase.name, result);
-  return certificate;
+  return { certificate, result };
 };
 
 const mismatches = (result: VerifyResult): number =>
@@ -77,7 +117,7 @@ const differs = (phase: string, result: VerifyResult): SwitchbackError => {
     .filter((table) => table.divergent.length > 0 || table.unsettled.length > 0)
     .map((table) => {
       const keys = [...table.divergent, ...table.unsettled].slice(0, 5).map((key) => `(${key.join(', ')})`);
-      return `  ${table.table}: ${table.divergent.length} rows differ, ${table.unsettled.length} never settled; ${keys.join(' ')}`;
+      return `  ${table.table}: ${table.divergent.length} rows differ, ${table.unsettled.length} never settled; ${keys.join(' ')}${table.stopped ? '; so many that the rest of the table was not looked at' : ''}`;
     });
   return new SwitchbackError('findings', [`phase ${phase} is not equal on both sides:`, ...lines].join('\n'), {
     remedy: 'find out who wrote to the fenced side, then copy the rows again: switchback verify PLAN PHASE --repair',

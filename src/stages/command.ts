@@ -49,8 +49,9 @@ export const carryOut = async (
     }
     throw error;
   }
-  const stop = () => void worker.close();
+  const stop = () => worker.stop();
   options.signal.addEventListener('abort', stop);
+  if (options.signal.aborted) stop();
   try {
     return { ...(await worker.execute(request)), here: true };
   } finally {
@@ -89,6 +90,11 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
     if (answer?.state === 'waiting' && !(await isHeld(context)) && (await withdrawRequest(sql, id))) {
       throw new SwitchbackError('refused', 'the worker has gone before it took the command', {
         remedy: 'run the command again',
+      });
+    }
+    if (answer?.state === 'taken' && !(await isHeld(context)) && (await readRequest(sql, id))?.state === 'taken') {
+      throw new SwitchbackError('parked', 'the worker has gone in the middle of the command', {
+        remedy: `find out what became of it, and go on: switchback resume ${context.plan.path}`,
       });
     }
     await sleep(POLL_MS, options.signal).catch(() => undefined);

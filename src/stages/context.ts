@@ -34,15 +34,19 @@ export interface RunScope {
   readonly phases: ReadonlyMap<string, PhaseScope>;
   readonly ignored: readonly TableName[];
   readonly findings: readonly Finding[];
+  /** Those findings that say how a phase's tables differ from the ones it was prepared with, by phase. */
+  readonly changed: ReadonlyMap<string, readonly Finding[]>;
 }
 
 /** What preflight looks at. */
 export interface CheckInput {
-  readonly scope: RunScope;
+  readonly scope: Pick<RunScope, 'phases' | 'ignored'>;
   /** Phases whose target tables hold rows by now, so that emptiness is no longer asked of them. */
   readonly begun: ReadonlySet<string>;
   /** Whether the target's tables stand as they will be; before that, drift cannot be judged. */
   readonly schemaReady: boolean;
+  /** Phases whose indexes and foreign keys are put off on the target at the moment. */
+  readonly copying?: ReadonlySet<string>;
 }
 
 /** Ports and plan of one run, made by `compose.ts` and handed to every stage. */

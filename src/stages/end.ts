@@ -4,7 +4,7 @@ import type { Direction, Side } from '../domain/position.ts';
 import { displayName } from '../domain/table.ts';
 import { dropSidecar } from '../sidecar/install.ts';
 import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';
-import { ownershipGuard } from '../sidecar/ownership.ts';
+import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { portsOf, type RunContext } from './context.ts';
@@ -43,7 +43,8 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
   return last ? await removeRun(tools) : [];
 };
 
-const assertAbortable = (context: RunContext, phase: Phase): void => {
+/** Throws kind `refused` for a phase that has been cut over or is being. */
+export const assertAbortable = (context: RunContext, phase: Phase): void => {
   const { name } = phase.state;
   if (name === 'soaking') {
     throw new SwitchbackError('refused', `phase ${phase.name} has been cut over; there is nothing left to abort`, {
@@ -107,7 +108,8 @@ const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<void>
   });
 };
 
-const removeRun = async ({ context }: EndTools): Promise<Remains> => {
+const removeRun = async ({ context, tenure }: EndTools): Promise<Remains> => {
+  await tenure.flush();
   const created = await readCreated<CreatedObject>(context.target.sql);
   const remaining = await context.schema.undo(created);
   await dropSidecar(context.target.sql);
@@ -123,7 +125,7 @@ export const finalisePhases = async (
   tools: EndTools,
   options: { readonly unfence: boolean; readonly early: boolean },
 ): Promise<Remains> => {
-  const { context, tenure, phases, all } = tools;
+  const { context, tenure, phases } = tools;
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
   for (const phase of phases) {
     const where = { scope: 'finalise', phases: [phase.name] };
@@ -134,7 +136,7 @@ export const finalisePhases = async (
       await phase.enter({ name: 'finalised', at: await serverTime(context.source.sql) });
     }
   }
-  return await remainsAfter(tools, all, options.unfence);
+  return await remainsAfter(tools);
 };
 
 const assertFinalisable = async (context: RunContext, phase: Phase, early: boolean): Promise<void> => {
@@ -160,20 +162,25 @@ const assertFinalisable = async (context: RunContext, phase: Phase, early: boole
   }
 };
 
-const remainsAfter = async (tools: EndTools, all: readonly Phase[], unfenced: boolean): Promise<Remains> => {
-  const { context } = tools;
+const remainsAfter = async ({ context, tenure, all }: EndTools): Promise<Remains> => {
   const over = all.every((phase) => phase.state.name === 'finalised' || phase.state.name === 'aborted');
-  const fenced = unfenced ? [] : tools.phases.flatMap((phase) => phase.scope.tables.map(displayName));
-  const remains: string[] = [];
-  if (fenced.length > 0) {
-    remains.push(
-      `on the source: the fence of ${fenced.length} tables (${fenced.slice(0, 8).join(', ')}${fenced.length > 8 ? ', …' : ''})`,
-      'on the source: schema switchback (the fence’s function, ownership, journal)',
-      'to remove both: switchback finalise PLAN --unfence',
-    );
+  const fencedNames = (await readOwnership(context.source.sql)).filter((row) => row.fenced).map((row) => row.phase);
+  const fenced = all.filter((phase) => phase.state.name === 'finalised' && fencedNames.includes(phase.name));
+  if (over) {
+    await tenure.flush();
+    await dropSidecar(context.target.sql);
   }
-  if (!over) return remains;
-  await dropSidecar(context.target.sql);
-  if (unfenced) await dropSidecar(context.source.sql);
-  return remains;
+  // With the sidecar goes the fence's function, and every fence with that: also of a phase that was to stay fenced.
+  if (over && fenced.length === 0) await dropSidecar(context.source.sql);
+  return fenced.length === 0 ? [] : remainingFence(context, fenced);
+};
+
+const remainingFence = (context: RunContext, fenced: readonly Phase[]): Remains => {
+  const tables = fenced.flatMap((phase) => phase.scope.tables.map(displayName));
+  const names = fenced.map((phase) => phase.name);
+  return [
+    `on the source: the fence of ${tables.length} tables (${tables.slice(0, 8).join(', ')}${tables.length > 8 ? ', …' : ''})`,
+    'on the source: schema switchback (the fence’s function, ownership, journal)',
+    `to remove both: switchback finalise ${context.plan.path} ${names.join(' ')} --unfence --confirm ${names.join(',')}`,
+  ];
 };

@@ -3,10 +3,11 @@ import { laneDirection } from '../domain/phase.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
-import { certify } from './certify.ts';
+import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
-import { abortPhases, finalisePhases } from './end.ts';
+import { abortPhases, assertAbortable, finalisePhases } from './end.ts';
 import type { Phase } from './machine.ts';
+import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import type { Tenure } from './tenure.ts';
@@ -28,8 +29,10 @@ export interface Executor {
   settle(): Promise<readonly string[]>;
   /** Lets a phase go on after somebody mended what stopped it. */
   revive(phase: Phase): Promise<void>;
+  /** Ends what the phases' stages are doing, so that whoever waits for its turn has it soon. */
+  interrupt(phases: readonly Phase[]): void;
   /** There is no run any more. */
-  ended(): void;
+  stop(): void;
 }
 
 /**
@@ -39,11 +42,31 @@ export interface Executor {
 export const execute = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
   try {
     const phases = worker.find(request.phases);
+    assertPossible(worker, request.command, phases);
+    if (request.command === 'abort') worker.interrupt(phases);
     return await worker.exclusively(phases, () => run(worker, request, phases));
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     return failure(error);
   }
+};
+
+/** Refuses at once what cannot be done in the phases' states, rather than wait for hours until a copy has ended. */
+const assertPossible = (worker: Executor, command: NewRequest['command'], phases: readonly Phase[]): void => {
+  const { context, phases: all } = worker;
+  if (command === 'cutover') assertStates(phases, { direction: 'forward', all, context });
+  if (command === 'failback') assertStates(phases, { direction: 'reverse', all, context });
+  for (const phase of phases) {
+    if (command === 'verify') assertVerifiable(phase);
+    if (command === 'abort') assertAbortable(context, phase);
+  }
+};
+
+const assertVerifiable = (phase: Phase): void => {
+  if (laneDirection(phase.state) !== null && phase.state.name !== 'copying') return;
+  throw new SwitchbackError('refused', `phase ${phase.name} is ${phase.state.name}; there is nothing to verify`, {
+    remedy: 'wait until it follows (`switchback status`)',
+  });
 };
 
 const failure = (error: unknown): RequestResult => ({
@@ -60,7 +83,7 @@ const run = async (worker: Executor, request: NewRequest, phases: readonly Phase
     case 'failback':
       return await change(worker, 'reverse', phases);
     case 'verify':
-      return await verify(worker, phases);
+      return await verify(worker, request, phases);
     case 'resume':
       return await resume(worker, phases);
     case 'abort':
@@ -86,20 +109,25 @@ const change = async (
   };
 };
 
-const verify = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
+const verify = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   const certificates = [];
+  let repaired = 0;
   for (const phase of phases) {
-    if (laneDirection(phase.state) === null || phase.state.name === 'copying') {
-      throw new SwitchbackError('refused', `phase ${phase.name} is ${phase.state.name}; there is nothing to verify`, {
-        remedy: 'wait until it follows (`switchback status`)',
-      });
-    }
+    assertVerifiable(phase);
     await worker.ensureLane(phase);
-    certificates.push(await certify(worker.context, { tenure: worker.tenure, phase, signal: worker.signal }));
+    const options = { tenure: worker.tenure, phase, signal: worker.signal };
+    if (request.options.repair === true) {
+      const outcome = await repairAndCertify(worker.context, options);
+      certificates.push(outcome.certificate);
+      repaired += outcome.repaired;
+    } else {
+      certificates.push(await certify(worker.context, options));
+    }
   }
   const tables = certificates.reduce((sum, c) => sum + c.tables.length, 0);
   const rows = certificates.reduce((sum, c) => sum + c.tables.reduce((n, t) => n + t.rows, 0), 0);
-  return { exitCode: 0, message: `${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
+  const mended = repaired > 0 ? `${repaired} rows copied again; ` : '';
+  return { exitCode: 0, message: `${mended}${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
 };
 
 const resume = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
@@ -129,7 +157,7 @@ const end = async (worker: Executor, request: NewRequest, phases: readonly Phase
           unfence: request.options.unfence === true,
           early: request.options.early === true,
         });
-  if (!(await sidecarExists(context.source.sql))) worker.ended();
+  if (!(await sidecarExists(context.source.sql))) worker.stop();
   const names = phases.map((phase) => phase.name).join(', ');
   const done = request.command === 'abort' ? 'aborted' : 'finalised';
   const left =

@@ -2,7 +2,7 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
-import type { Lane, LaneObserver, LaneStart } from '../engines/engine.ts';
+import type { Lane, LaneObserver, LaneSpec, LaneStart, RepairRequest } from '../engines/engine.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
@@ -38,6 +38,7 @@ export class LaneRunner {
   readonly touched = new TouchedKeys();
   readonly #options: LaneRunnerOptions;
   #lane: Lane | null = null;
+  #spec: LaneSpec | null = null;
   #stop: AbortController | null = null;
   #following: Promise<void> = Promise.resolve();
   #halt: Finding | null = null;
@@ -77,18 +78,17 @@ export class LaneRunner {
   async open(start: LaneStart): Promise<void> {
     await this.close();
     const { context, tenure, scope, direction, slot, publication } = this.#options;
-    this.#lane = await context.engine.openLane(
-      {
-        lane: this.name,
-        direction,
-        tables: scope.tables,
-        roots: scope.roots,
-        publication,
-        slot,
-        store: laneStore(this.name, () => tenure.epoch),
-      },
-      start,
-    );
+    const spec = {
+      lane: this.name,
+      direction,
+      tables: scope.tables,
+      roots: scope.roots,
+      publication,
+      slot,
+      store: laneStore(this.name, () => tenure.epoch),
+    };
+    this.#spec = spec;
+    this.#lane = await context.engine.openLane(spec, start);
     this.#halt = null;
   }
 
@@ -144,6 +144,25 @@ export class LaneRunner {
     throw new SwitchbackError('aborted', `lane ${this.name} was stopped`);
   }
 
+  /** Copies rows of the phase again while the lane stands still, then goes on; see {@link Engine.repair}. */
+  async repair(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
+    if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
+    await this.stop();
+    const repaired = await this.#options.context.engine.repair(this.#spec, requests, {
+      signal,
+      observer: this.#observer(),
+    });
+    this.start();
+    return repaired;
+  }
+
+  /** Forgets why it was halted, here and in the sidecar, and goes on. */
+  async unhalt(): Promise<void> {
+    await this.#options.tenure.act((sql) => writeHalt(sql, this.name, null));
+    this.#halt = null;
+    this.start();
+  }
+
   /** Stops following and ends the lane's sessions; with `drop` also removes its slot. */
   async close(options: { readonly drop: boolean } = { drop: false }): Promise<void> {
     await this.stop();
@@ -181,7 +200,7 @@ export class LaneRunner {
       await tenure.act(async (sql) => {
         await writeHalt(sql, this.name, { lane: this.name, at: await serverTime(sql), finding });
       });
-      await tenure.mirror();
+      await tenure.flush();
     } catch (error) {
       if (isKind(error, 'deposed')) this.#options.onDeposed(error);
       else this.#note(`lane ${this.name} is halted, and that could not be recorded: ${messageOf(error)}`);
@@ -204,6 +223,7 @@ export class LaneRunner {
         this.touched.add(touched);
       },
       lag: (seconds) => this.#onLag(seconds),
+      blocked: (blockers) => context.emit({ type: 'blocked', phases: [scope.name], blockers }),
     };
   }
 

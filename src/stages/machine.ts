@@ -32,23 +32,34 @@ export const nextStage = (state: PhaseState): NextStage => {
 
 /** A phase in the hands of the worker: its durable state, what it is made of, and the lane that runs. */
 export class Phase {
-  readonly scope: PhaseScope;
   /** The lane of the state's direction, or null where none is open. */
   runner: LaneRunner | null = null;
   readonly #context: RunContext;
   readonly #tenure: Tenure;
   #state: PhaseState;
+  #scope: PhaseScope;
 
   constructor(options: { context: RunContext; tenure: Tenure; scope: PhaseScope; state: PhaseState }) {
     this.#context = options.context;
     this.#tenure = options.tenure;
-    this.scope = options.scope;
+    this.#scope = options.scope;
     this.#state = options.state;
   }
 
   /** The phase's name. */
   get name(): string {
-    return this.scope.name;
+    return this.#scope.name;
+  }
+
+  /** What it is made of, as the catalogue was when it was last looked at. A lane keeps what it was opened with. */
+  get scope(): PhaseScope {
+    return this.#scope;
+  }
+
+  /** Takes note of what it is made of by now. No lane of it may be open. */
+  revise(scope: PhaseScope): void {
+    if (this.runner) throw new SwitchbackError('internal', `phase ${this.name} has a lane open`);
+    this.#scope = scope;
   }
 
   /** The durable state. */

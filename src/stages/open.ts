@@ -32,6 +32,8 @@ export const readRuns = async (context: RunContext): Promise<RunRows> => {
   const rows = { source: await readSide(context.source), target: await readSide(context.target) };
   const found = { source: source.identity, target: target.identity };
   for (const side of ['source', 'target'] as const) assertSide(side, rows[side], found[side]);
+  assertPeer('source', rows.target, found.source);
+  assertPeer('target', rows.source, found.target);
   if (rows.source && rows.target && rows.source.id !== rows.target.id) {
     throw new SwitchbackError(
       'refused',
@@ -64,6 +66,18 @@ const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
       remedy: `lead the ${side}'s URL to the database that the run began on; a restored copy cannot take its place`,
     });
   }
+};
+
+/** A side without a sidecar is the run's only if the other side knows it: an empty database is nobody's. */
+const assertPeer = (side: Side, otherRow: RunRow | null, identity: string): void => {
+  if (!otherRow || otherRow.peer === identity) return;
+  throw new SwitchbackError(
+    'refused',
+    `run ${otherRow.id} began with ${otherRow.peer} as its ${side}; it is now ${identity}`,
+    {
+      remedy: `lead the ${side}'s URL to the database that the run began with, or abort the run first`,
+    },
+  );
 };
 
 /**

@@ -1,14 +1,16 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { blocks } from '../domain/finding.ts';
+import { displayName } from '../domain/table.ts';
 import { laneName, readLanes, writeLane } from '../sidecar/lanes.ts';
 import { ownershipGuard } from '../sidecar/ownership.ts';
 import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts';
-import { readRun, writeFacts } from '../sidecar/run.ts';
+import { readRun, writeFacts, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
 import { publicationName, slotName } from './names.ts';
+import { readScope, scopeFindings } from './scope.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What a stage of one phase works with. */
@@ -31,6 +33,7 @@ const FENCE_BUDGET_MS = 60_000;
 export const prepare = async (tools: StageTools): Promise<void> => {
   const { context, tenure, phase } = tools;
   const where = { scope: 'prepare', phases: [phase.name] };
+  await tenure.step(where, 'tables', () => pinTables(tools));
   await tenure.step(where, 'schema', () => makeSchema(context));
   await tenure.step(where, 'checks', () => checkTarget(tools));
   await tenure.step(where, 'fence target', () => fenceTarget(tools));
@@ -54,12 +57,32 @@ const makeSchema = async (context: RunContext): Promise<string> => {
   return `from ${plan.schema.from}`;
 };
 
+/**
+ * What the phase is made of is looked up once more and from now on stays so: a table that comes later would have no copy
+ * and no lane, and a switch would lose its rows without a word.
+ */
+const pinTables = async ({ context, tenure, phase }: StageTools): Promise<string> => {
+  const scope = (await readScope(context)).phases.get(phase.name);
+  if (!scope) throw new SwitchbackError('internal', `the plan has no phase "${phase.name}"`);
+  await phase.runner?.close();
+  phase.runner = null;
+  phase.revise(scope);
+  await tenure.act((sql) => writePinned(sql, phase.name, scope.tables.map(displayName)));
+  return `${scope.tables.length} tables`;
+};
+
 const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
-  const findings = await context.preflight({
-    scope: { phases: new Map([[phase.name, phase.scope]]), ignored: [], findings: [] },
+  const names = new Set([phase.name]);
+  const now = await readScope(context);
+  // After a crash in here the indexes may have been put off already.
+  const deferred = await readDeferred<DeferredItem>(context.target.sql, phase.name);
+  const found = await context.preflight({
+    scope: { phases: new Map([[phase.name, phase.scope]]), ignored: now.ignored },
     begun: new Set(),
     schemaReady: true,
+    copying: deferred.length > 0 ? names : new Set(),
   });
+  const findings = [...scopeFindings(now, names), ...found];
   for (const finding of findings) context.emit({ type: 'finding', phase: phase.name, finding });
   if (!blocks(findings)) return;
   const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);

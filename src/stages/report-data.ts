@@ -1,16 +1,16 @@
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
-import type { Halt, PhaseStateName } from '../domain/phase.ts';
+import type { Halt } from '../domain/phase.ts';
 import { type JournalEntry, lastJournalId, readJournal, readSwitchJournal } from '../sidecar/journal.ts';
 import { readLanes } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { type LagSample, readCertificate, readLag } from '../sidecar/records.ts';
 import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
+import { readCheckInput } from './check.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { readRuns } from './open.ts';
 import { type ReportSwitch, reportSwitch, type SwitchFacts } from './report-switches.ts';
-import { scopeOf } from './scope.ts';
 import { type JournalLine, journalLine, type PhaseStatus, type RunStatus, readStatusFromEither } from './status.ts';
 
 /** A phase with its newest certificate in full; null where there is none, and in what the mirror knows. */
@@ -51,8 +51,6 @@ const SWITCH_LINES = 20_000;
 /** An error's text can hold a statement of any length. */
 const DETAIL_CHARACTERS = 4_000;
 
-const OVER: ReadonlySet<PhaseStateName> = new Set(['finalised', 'aborted']);
-
 /**
  * Reads everything about a run, from the source; from the target's mirror, which knows less, when the source does not
  * answer. Changes nothing. Throws kind `refused` where there is no run, `unreachable` when neither side answers.
@@ -69,7 +67,9 @@ export const readReport = async (context: RunContext): Promise<Report> => {
     );
   }
   const mirrored = status.answeredBy === 'target';
-  const depth = mirrored ? mirrorDepth(lastSwitch, status.sourceError) : await readDepth(context, phases);
+  const depth = mirrored
+    ? mirrorDepth({ phases, lastSwitch, sourceError: status.sourceError })
+    : await readDepth(context);
   return {
     ...status,
     generatedAt: await serverTime(portsOf(context, status.answeredBy).sql),
@@ -93,26 +93,27 @@ const inUtc = ({ certificate }: PhaseStatus): Pick<PhaseStatus, 'certificate'> =
   certificate: certificate && { ...certificate, at: utc(certificate.at) },
 });
 
-const readDepth = async (context: RunContext, phases: readonly PhaseStatus[]): Promise<Depth> => {
+const readDepth = async (context: RunContext): Promise<Depth> => {
   const { sql } = context.source;
   const [switches, lanes, journal, lag, looked] = await Promise.all([
     switchesOf(context),
     readLanes(sql),
     journalOf(context),
     readLag(sql).then(lagByLane),
-    look(context, phases),
+    look(context),
   ]);
   return { switches, halts: lanes.flatMap(({ halt }) => (halt ? [halt] : [])), journal, lag, ...looked };
 };
 
 /** The mirror holds the status only, with the last switch's steps. */
-const mirrorDepth = (last: RunStatus['lastSwitch'], sourceError: string | null): Depth => {
+const mirrorDepth = (known: Pick<RunStatus, 'phases' | 'lastSwitch' | 'sourceError'>): Depth => {
+  const last = known.lastSwitch;
   const lines = last?.steps.map(cut) ?? [];
   return {
     switches: last && lines[0] ? [mirroredSwitch(last, lines)] : [],
-    halts: [],
+    halts: known.phases.flatMap(({ lane }) => (lane?.halt ? [lane.halt] : [])),
     findings: [],
-    findingsError: `the source does not answer: ${sourceError ?? ''}`,
+    findingsError: `the source does not answer: ${known.sourceError ?? ''}`,
     journal: { complete: false, lines },
     lag: [],
   };
@@ -178,21 +179,11 @@ const lagByLane = (samples: readonly LagSample[]): readonly ReportLag[] =>
     .map(([lane, own]) => ({ lane, samples: own.map(({ at, ms, changes }) => ({ at: utc(at), ms, changes })) }));
 
 /** As `check` looks. That it could not look is told, and spoils nothing else of the report. */
-const look = async (
-  context: RunContext,
-  phases: readonly PhaseStatus[],
-): Promise<Pick<Report, 'findings' | 'findingsError'>> => {
-  const going = new Map(
-    phases.filter(({ state }) => !OVER.has(state.name)).map(({ name, state }) => [name, state.name]),
-  );
-  if (going.size === 0) return { findings: [], findingsError: null };
+const look = async (context: RunContext): Promise<Pick<Report, 'findings' | 'findingsError'>> => {
   try {
-    const runs = await readRuns(context);
-    const whole = scopeOf(context.plan, await context.source.database.inventory());
-    const scope = { ...whole, phases: new Map([...whole.phases].filter(([name]) => going.has(name))) };
-    const begun = new Set([...going].flatMap(([name, state]) => (state === 'planned' ? [] : [name])));
-    const found = await context.preflight({ scope, begun, schemaReady: runs.target?.facts.schemaReady === true });
-    return { findings: [...scope.findings, ...found], findingsError: null };
+    const input = await readCheckInput(context, await readRuns(context));
+    if (input.scope.phases.size === 0) return { findings: [], findingsError: null };
+    return { findings: [...input.scope.findings, ...(await context.preflight(input))], findingsError: null };
   } catch (error) {
     return { findings: [], findingsError: messageOf(error) };
   }

@@ -50,7 +50,7 @@ export const reportSwitch = (facts: SwitchFacts, lines: readonly JournalLine[]):
 };
 
 /**
- * A switch that its checks refuse is never recorded, and the next one gets the same number. So only the last checks before
+ * A switch that its checks refuse is never recorded, and the next one may get its name. So only the last checks before
  * the first effect belong to the switch; what earlier ones found is in the journal.
  */
 const firstOwnLine = (lines: readonly JournalLine[]): number => {

@@ -1,15 +1,30 @@
 import type { Inventory } from '../databases/database.ts';
 import type { Finding } from '../domain/finding.ts';
+import type { Side } from '../domain/position.ts';
+import type { Table } from '../domain/table.ts';
 import { displayName, type Sequence, type TableName } from '../domain/table.ts';
 import { assignTables } from '../plan/assign.ts';
 import type { Plan } from '../plan/load.ts';
-import type { PhaseScope, RunScope } from './context.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import { readRun } from '../sidecar/run.ts';
+import { type PhaseScope, portsOf, type RunContext, type RunScope } from './context.ts';
+
+/** Tables that phases were prepared with, by phase; see RunFacts. */
+export type Pinned = Readonly<Record<string, readonly string[]>>;
+
+/** Reads what the phases are made of now, from the catalogue of a side and from what they were prepared with. */
+export const readScope = async (context: RunContext, side: Side = 'source'): Promise<RunScope> => {
+  const run = (await sidecarExists(context.source.sql)) ? await readRun(context.source.sql) : null;
+  const inventory = await portsOf(context, side).database.inventory();
+  return scopeOf(context.plan, inventory, run?.facts.tables ?? {});
+};
 
 /**
  * Which phase every table and sequence of the source belongs to. A sequence goes with the first table that uses it; one
- * that no table uses goes by its own name. What the patterns leave over is a finding, never a guess (fault 63).
+ * that no table uses goes by its own name. What the patterns leave over is a finding, never a guess (fault 63). A phase
+ * that has been prepared keeps its tables: one that has come since was never copied and is not followed.
  */
-export const scopeOf = (plan: Plan, inventory: Inventory): RunScope => {
+export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): RunScope => {
   const tables = assignTables(plan, inventory.tables);
   const phaseOf = new Map<string, string>();
   for (const [phase, taken] of tables.byPhase) for (const table of taken) phaseOf.set(displayName(table), phase);
@@ -25,8 +40,12 @@ export const scopeOf = (plan: Plan, inventory: Inventory): RunScope => {
   const loose = assignTables(plan, free);
 
   const phases = new Map<string, PhaseScope>();
+  const changed = new Map<string, readonly Finding[]>();
   for (const { name } of plan.phases) {
-    const own = tables.byPhase.get(name) ?? [];
+    const found = tables.byPhase.get(name) ?? [];
+    const kept = pinned[name];
+    const own = kept === undefined ? found : found.filter((table) => kept.includes(displayName(table)));
+    if (kept !== undefined) changed.set(name, changesOf({ phase: name, found, kept }));
     phases.set(name, {
       name,
       tables: own,
@@ -48,9 +67,54 @@ export const scopeOf = (plan: Plan, inventory: Inventory): RunScope => {
       )
       .map(patternWithoutUse),
     ...plan.phases.filter(({ name }) => (tables.byPhase.get(name) ?? []).length === 0).map(emptyPhase),
+    ...[...changed.values()].flat(),
   ];
-  return { phases, ignored: tables.ignored, findings };
+  return { phases, ignored: tables.ignored, findings, changed };
 };
+
+/** What blocks some phases: tables of no phase, and how these phases' tables have changed. */
+export const scopeFindings = (scope: RunScope, phases: ReadonlySet<string>): readonly Finding[] => {
+  const others = [...scope.changed].flatMap(([phase, findings]) => (phases.has(phase) ? [] : findings));
+  return scope.findings.filter((finding) => finding.severity === 'blocks' && !others.includes(finding));
+};
+
+const changesOf = (about: {
+  readonly phase: string;
+  readonly found: readonly Table[];
+  readonly kept: readonly string[];
+}): readonly Finding[] => {
+  const { phase, found, kept } = about;
+  const names = new Set(found.map(displayName));
+  return [
+    ...found.filter((table) => !kept.includes(displayName(table))).map((table) => newTable(phase, table)),
+    ...kept.filter((name) => !names.has(name)).map((name) => goneTable(phase, name)),
+  ];
+};
+
+const newTable = (phase: string, table: Table): Finding =>
+  table.root === null
+    ? {
+        id: 'plan/new-table',
+        severity: 'blocks',
+        subject: displayName(table),
+        fact: `came after phase ${phase} was prepared: its rows are not copied and its changes not followed`,
+        remedy: `drop it, or move it to where no phase takes it; or abort phase ${phase} and run it again`,
+      }
+    : {
+        id: 'plan/new-partition',
+        severity: 'blocks',
+        subject: displayName(table),
+        fact: `is a partition of ${displayName(table.root)} that came after phase ${phase} was prepared`,
+        remedy: `create it on the other side too, then: switchback resume PLAN ${phase}`,
+      };
+
+const goneTable = (phase: string, name: string): Finding => ({
+  id: 'plan/table-gone',
+  severity: 'blocks',
+  subject: name,
+  fact: `phase ${phase} was prepared with it, and it is not there any more under this name`,
+  remedy: `give it back its name; if it was dropped on purpose, abort phase ${phase} and run it again`,
+});
 
 const rootsOf = (tables: PhaseScope['tables']): readonly TableName[] => {
   const roots = new Map<string, TableName>();

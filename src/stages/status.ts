@@ -167,7 +167,7 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
         state,
         source: roleOf(ownSource.find((o) => o.phase === name)),
         target: roleOf(ownTarget.find((o) => o.phase === name)),
-        lane: lane ? laneStatus(lane, { direction, progress, sample }) : null,
+        lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
         copied: rows,
         certificate,
         next: nextCommands({ name, state, halted: lane?.halt != null, worker, path: context.plan.path }),

@@ -1,7 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
-import { monotonicMs } from '../platform/clock.ts';
-import { writeJournal } from '../sidecar/journal.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
+import { type JournalEntry, writeJournal } from '../sidecar/journal.ts';
 import {
   assertLease,
   heartbeat,
@@ -15,6 +15,7 @@ import { raiseSide } from '../sidecar/ownership.ts';
 import { writeMirror } from '../sidecar/records.ts';
 import { closeOrphanedRequests } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
+import { Mutex } from './mutex.ts';
 import { readStatus } from './status.ts';
 
 /** What a step belongs to. */
@@ -24,6 +25,12 @@ export interface StepScope {
   readonly phases: readonly string[];
 }
 
+/** A line of the journal before it has an epoch. */
+type Line = Omit<JournalEntry, 'id' | 'at' | 'epoch'>;
+
+/** Steps that follow each other within this time share one write of the mirror. */
+const MIRROR_AFTER_MS = 100;
+
 /**
  * The time in which this process holds the lease. Every durable decision goes through it, so that a process that was
  * deposed while it slept is refused by the database in the same transaction (S7), and every effect has its intent in the
@@ -31,6 +38,9 @@ export interface StepScope {
  */
 export class Tenure {
   readonly #context: RunContext;
+  readonly #writing = new Mutex();
+  readonly #pending: Line[] = [];
+  #background: Promise<void> | null = null;
   #epoch: bigint;
 
   private constructor(context: RunContext, epoch: bigint) {
@@ -77,50 +87,55 @@ export class Tenure {
     return this.#epoch;
   }
 
-  /** Says that we are alive. Throws kind `deposed`. */
+  /**
+   * Says that we are alive, and by which session that can be seen: after a restart of the source it is another one, and
+   * whoever looks for the old one would take us for gone. Throws kind `deposed`.
+   */
   async heartbeat(): Promise<void> {
-    await heartbeat(this.#context.source.sql, this.#epoch);
+    const { sql, sessions } = this.#context.source;
+    await heartbeat(sql, { epoch: this.#epoch, session: await sessions.presence() });
   }
 
   /** Gives the lease back. */
   async release(): Promise<void> {
+    await this.flush().catch(() => undefined);
     await releaseLease(this.#context.source.sql, this.#epoch);
   }
 
   /**
-   * Intends, acts, records. The intent is durable before the act begins; when the act throws, the failure is recorded and
-   * thrown on. What the act returns is the step's detail in the journal if it is text.
+   * Intends, acts, records. The intent is durable before the act begins (S12); the outcome follows with the next intent or
+   * a moment later, because every commit costs the window a disk's flush and a lost outcome only makes a restart probe.
+   * When the act throws, the failure is recorded and thrown on. What the act returns is the step's detail if it is text.
    */
   async step<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
-    await this.#write(where, { step, status: 'begun', detail: null, ms: null });
+    await this.#write({ ...where, step, status: 'begun', detail: null, ms: null });
     const begun = monotonicMs();
     let result: T;
     try {
       result = await act();
     } catch (error) {
-      if (!isKind(error, 'deposed')) {
-        const ms = monotonicMs() - begun;
-        // When even the failure cannot be written, the failure itself is what the caller must see.
-        await this.#write(where, { step, status: 'failed', detail: messageOf(error), ms }).catch(() => undefined);
-      }
+      const ms = monotonicMs() - begun;
+      if (!isKind(error, 'deposed'))
+        this.#writeSoon({ ...where, step, status: 'failed', detail: messageOf(error), ms });
       throw error;
     }
     const detail = typeof result === 'string' ? result : null;
-    await this.#write(where, { step, status: 'done', detail, ms: monotonicMs() - begun });
-    await this.mirror();
+    this.#writeSoon({ ...where, step, status: 'done', detail, ms: monotonicMs() - begun });
     return result;
   }
 
-  /** Records that a step's effect was taken back. */
-  async undone(where: StepScope, step: string): Promise<void> {
-    await this.#write(where, { step, status: 'undone', detail: null, ms: null });
+  /** Writes what is left to write, and the mirror. */
+  async flush(): Promise<void> {
+    await this.#background;
+    await this.#writePending();
+    await this.#mirror();
   }
 
   /**
    * Copies what somebody on call needs while the source is down into the target's sidecar. A target that cannot take it is
    * told of, and stops nothing: the source stays the truth.
    */
-  async mirror(): Promise<void> {
+  async #mirror(): Promise<void> {
     try {
       await writeMirror(this.#context.target.sql, 'status', await readStatus(this.#context));
     } catch (error) {
@@ -128,16 +143,49 @@ export class Tenure {
     }
   }
 
-  async #write(
-    where: StepScope,
-    line: { step: string; status: 'begun' | 'done' | 'failed' | 'undone'; detail: string | null; ms: number | null },
-  ): Promise<void> {
-    await this.act((sql) => writeJournal(sql, { epoch: this.#epoch, ...where, ...line }));
+  async #write(line: Line): Promise<void> {
+    this.#tell(line);
+    this.#pending.push(line);
+    await this.#writePending();
+  }
+
+  #writeSoon(line: Line): void {
+    this.#tell(line);
+    this.#pending.push(line);
+    this.#background ??= this.#settleSoon().finally(() => {
+      this.#background = null;
+    });
+  }
+
+  async #settleSoon(): Promise<void> {
+    await sleep(MIRROR_AFTER_MS);
+    try {
+      await this.#writePending();
+      await this.#mirror();
+    } catch (error) {
+      // The next intent meets the same failure, and there it stops the work.
+      this.#context.emit({ type: 'note', phase: null, text: `the journal was not written: ${messageOf(error)}` });
+    }
+  }
+
+  async #writePending(): Promise<void> {
+    await this.#writing.run(async () => {
+      const lines = this.#pending.splice(0);
+      if (lines.length === 0) return;
+      await this.act(async (sql) => {
+        for (const line of lines) await writeJournal(sql, { epoch: this.#epoch, ...line });
+      });
+    });
+  }
+
+  #tell(line: Line): void {
+    const { scope, phases, step, status } = line;
     this.#context.emit({
       type: 'step',
-      ...where,
-      step: line.step,
-      status: line.status,
+      scope,
+      phases,
+      step,
+      status,
       ...(line.ms === null ? {} : { ms: line.ms }),
       ...(line.detail === null ? {} : { detail: line.detail }),
     });

@@ -2,12 +2,13 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/phase.ts';
 import type { Direction } from '../domain/position.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { failpoint } from '../platform/failpoint.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import { readPhases, serverTime } from '../sidecar/phases.ts';
 import { readCertificate } from '../sidecar/records.ts';
 import { finishRequest, type NewRequest, type RequestResult, takeRequest } from '../sidecar/requests.ts';
 import { certify, proveWhileFollowing } from './certify.ts';
-import type { PhaseScope, RunContext, RunScope } from './context.ts';
+import type { PhaseScope, RunContext } from './context.ts';
 import { copy } from './copy.ts';
 import { type Executor, execute } from './execute.ts';
 import { LaneRunner } from './lane-runner.ts';
@@ -16,7 +17,8 @@ import { Mutex } from './mutex.ts';
 import { publicationName } from './names.ts';
 import { openRun } from './open.ts';
 import { prepare } from './prepare.ts';
-import { scopeOf } from './scope.ts';
+import { reviseScope } from './revise.ts';
+import { readScope } from './scope.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
@@ -43,19 +45,19 @@ export interface Stuck {
 export class Worker implements Executor {
   readonly context: RunContext;
   readonly tenure: Tenure;
-  readonly scope: RunScope;
   readonly phases: readonly Phase[];
   readonly #stop = new AbortController();
+  /** Ends the piece of a stage that a phase is in the middle of. */
+  readonly #interrupts = new Map<string, AbortController>();
   readonly #turns = new Map<string, Mutex>();
   readonly #stuck = new Map<string, SwitchbackError>();
   readonly #preparing = new Mutex();
   #fatal: unknown = null;
   #heart: Promise<void> = Promise.resolve();
 
-  private constructor(options: { context: RunContext; tenure: Tenure; scope: RunScope; phases: readonly Phase[] }) {
+  private constructor(options: { context: RunContext; tenure: Tenure; phases: readonly Phase[] }) {
     this.context = options.context;
     this.tenure = options.tenure;
-    this.scope = options.scope;
     this.phases = options.phases;
   }
 
@@ -67,16 +69,21 @@ export class Worker implements Executor {
   static async open(context: RunContext, options: { readonly acceptPlan?: string } = {}): Promise<Worker> {
     const run = await openRun(context, options.acceptPlan);
     const tenure = await Tenure.take(context, run);
-    const scope = scopeOf(context.plan, await context.source.database.inventory());
+    const scope = await readScope(context);
     const stored = await readPhases(context.source.sql);
     const phases: Phase[] = [];
     for (const { name, state } of stored) {
       const own = scope.phases.get(name);
       if (own) phases.push(new Phase({ context, tenure, scope: own, state }));
     }
-    const worker = new Worker({ context, tenure, scope, phases });
+    const worker = new Worker({ context, tenure, phases });
     worker.#heart = worker.#beat();
-    await worker.settle();
+    try {
+      await worker.settle();
+    } catch (error) {
+      await worker.close();
+      throw error;
+    }
     return worker;
   }
 
@@ -125,6 +132,11 @@ export class Worker implements Executor {
     return await this.#turn(first).run(() => this.exclusively(rest, work));
   }
 
+  /** Ends what the phases' stages are doing, so that whoever waits for its turn has it soon. */
+  interrupt(phases: readonly Phase[]): void {
+    for (const phase of phases) this.#interrupts.get(phase.name)?.abort();
+  }
+
   /** What a switch borrows from the worker. */
   switchTools(signal: AbortSignal): SwitchTools {
     return {
@@ -149,11 +161,12 @@ export class Worker implements Executor {
     return said;
   }
 
-  /** Lets a phase go on after somebody mended what stopped it. */
+  /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
   async revive(phase: Phase): Promise<void> {
     this.#stuck.delete(phase.name);
     await phase.runner?.close();
     phase.runner = null;
+    await reviseScope({ context: this.context, tenure: this.tenure, phase, signal: this.signal });
   }
 
   /** Opens and starts the lane of the phase's state, unless it runs or is halted. */
@@ -172,9 +185,10 @@ export class Worker implements Executor {
     if (!stored) throw new SwitchbackError('internal', `lane ${name} is not in the sidecar`);
     const runner = this.#runnerFor(phase.scope, direction, stored.slot);
     phase.runner = runner;
-    if (stored.halt) return await runner.haltWith(stored.halt.finding);
     try {
       await runner.open({ kind: 'resume' });
+      // Open all the same: what halted it may be a row that `verify --repair` mends.
+      if (stored.halt) return await runner.haltWith(stored.halt.finding);
     } catch (error) {
       if (error instanceof SwitchbackError && error.kind === 'halted' && error.findings[0]) {
         return await runner.haltWith(error.findings[0]);
@@ -193,8 +207,8 @@ export class Worker implements Executor {
     if (!isKind(this.#fatal, 'deposed')) await this.tenure.release().catch(() => undefined);
   }
 
-  /** Stops because there is no run any more: its sidecars have been removed. */
-  ended(): void {
+  /** Stops after what cannot be interrupted: asked to, or because there is no run any more. */
+  stop(): void {
     this.#stop.abort();
   }
 
@@ -250,19 +264,26 @@ export class Worker implements Executor {
   }
 
   async #drive(phase: Phase, signal: AbortSignal): Promise<void> {
+    let piece = this.#interruptible(phase, signal);
     while (!signal.aborted) {
       if (this.#stuck.has(phase.name)) {
         await sleep(IDLE_MS, signal).catch(() => undefined);
         continue;
       }
+      if (piece.aborted) piece = this.#interruptible(phase, signal);
       try {
-        const idle = await this.#turn(phase).run(() => this.#advance(phase, signal));
-        if (idle) await sleep(IDLE_MS, signal).catch(() => undefined);
+        const idle = await this.#turn(phase).run(() => this.#advance(phase, piece));
+        if (idle) await sleep(IDLE_MS, piece).catch(() => undefined);
       } catch (error) {
-        if (signal.aborted) return;
-        await this.#onFailure(phase, error, signal);
+        if (!piece.aborted) await this.#onFailure(phase, error, signal);
       }
     }
+  }
+
+  #interruptible(phase: Phase, signal: AbortSignal): AbortSignal {
+    const interrupt = new AbortController();
+    this.#interrupts.set(phase.name, interrupt);
+    return AbortSignal.any([signal, interrupt.signal]);
   }
 
   async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
@@ -300,6 +321,7 @@ export class Worker implements Executor {
       return false;
     }
     if (stage === 'copy') {
+      failpoint('stage:prepared');
       if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
       await this.ensureLane(phase);
       if (phase.runner?.halt) return true;

@@ -136,9 +136,9 @@ describe('copy', () => {
     const chunks = await f.store.chunks(f.to);
     for (const table of carried) expectChain(chunks, displayName(table));
     const counted = Map.groupBy(chunks, (chunk) => chunk.table);
-    expect(counted.get('public.by_citext')?.length).toBeGreaterThan(5);
-    expect(counted.get(`we.ird "s.ta'b\\le $1`)?.length).toBeGreaterThan(5);
-    expect(counted.get('public.by_desc')?.length).toBeGreaterThan(5);
+    expect(counted.get('public.by_citext')?.length).toBeGreaterThan(2);
+    expect(counted.get(`we.ird "s.ta'b\\le $1`)?.length).toBeGreaterThan(2);
+    expect(counted.get('public.by_desc')?.length).toBeGreaterThan(2);
     const last = new Map(observer.seen.map((s) => [s.table, s]));
     expect(last.get('public.wide')).toMatchObject({ rows: 501, finished: true });
     expect(last.get('public.empty')).toMatchObject({ rows: 0, bytes: 0, finished: true });
@@ -224,28 +224,32 @@ describe('copy', () => {
       'CREATE TABLE a (id int PRIMARY KEY, v text)',
       "INSERT INTO a SELECT i, repeat('x', 1000) FROM generate_series(1, 60000) i",
     );
-    // The written side stands still in the middle of the COPY.
-    const blocker = await f.to.connect('blocker');
-    await blocker.query('BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE');
+    // A trigger makes the written side stand still in the middle of the COPY.
+    await runSql(
+      f.targetUrl,
+      `CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';
+       CREATE TRIGGER stall BEFORE INSERT ON a FOR EACH ROW WHEN (NEW.id = 20000) EXECUTE FUNCTION stall();
+       ALTER TABLE a ENABLE ALWAYS TRIGGER stall`,
+    );
     const controller = new AbortController();
-    const copying = copyTables(await f.context(), { signal: controller.signal, observer: recorder() });
-    const refused = expect(copying).rejects.toThrow('enough');
-    await expect
-      .poll(() =>
-        runSql(
-          f.targetUrl,
-          "SELECT 1 AS one FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event_type = 'Lock'",
-        ),
-      )
-      .toEqual([{ one: 1 }]);
+    const copying = copyTables(await f.context(), { signal: controller.signal, observer: recorder() }).then(
+      () => 'resolved',
+      (error: unknown) => String(error),
+    );
+    const stalled = "SELECT 1 AS one FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'PgSleep'";
+    await expect.poll(() => runSql(f.targetUrl, stalled), { timeout: 20_000 }).toEqual([{ one: 1 }]);
     controller.abort(new Error('enough'));
-    await refused;
-    await blocker.query('ROLLBACK');
-    await blocker.end();
+    expect(await copying).toBe('Error: enough');
     const sessions = "SELECT query FROM pg_stat_activity WHERE application_name LIKE 'switchback%:copy'";
-    await expect.poll(() => runSql(f.targetUrl, sessions)).toEqual([]);
-    await expect.poll(() => runSql(f.sourceUrl, sessions)).toEqual([]);
-    expect(await runSql(f.targetUrl, 'SELECT * FROM a LIMIT 1')).toEqual([]);
+    await expect.poll(() => runSql(f.targetUrl, sessions), { timeout: 20_000 }).toEqual([]);
+    await expect.poll(() => runSql(f.sourceUrl, sessions), { timeout: 20_000 }).toEqual([]);
+    const [row] = await runSql(
+      f.targetUrl,
+      'SELECT count(*)::int AS there, (SELECT sum(rows)::int FROM switchback.chunk) AS told FROM a',
+    );
+    expect(row?.there).toBe(row?.told);
+    expect(row?.there).toBeLessThan(20_000);
+    await runSql(f.targetUrl, 'DROP TRIGGER stall ON a');
     await copyTables(await f.context(), { signal: noSignal(), observer: recorder() });
     expect(await runSql(f.targetUrl, 'SELECT count(*)::int AS n FROM a')).toEqual([{ n: 60_000 }]);
   });
@@ -263,7 +267,7 @@ describe('copy', () => {
     expect(await runSql(f.targetUrl, 'SELECT id FROM b ORDER BY id')).toEqual([{ id: -2 }, { id: 1 }]);
   });
 
-  test('rows of others on the target, a newer epoch, and row security are refused', async () => {
+  test('rows of others on the target and a newer epoch are refused', async () => {
     const f = await fixture(
       'CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)',
       'INSERT INTO b VALUES (1)',
@@ -274,6 +278,24 @@ describe('copy', () => {
     await runSql(f.targetUrl, 'TRUNCATE a; UPDATE switchback.progress SET epoch = 2');
     await expect(copy()).rejects.toMatchObject({ kind: 'deposed' });
     expect(await runSql(f.targetUrl, 'SELECT * FROM b')).toEqual([]);
+  });
+
+  test('a policy that would hide rows from our role is an error, not a filter', async () => {
+    const f = await fixture('CREATE TABLE a (id int PRIMARY KEY)', 'INSERT INTO a VALUES (1), (2)');
+    await runSql(
+      f.sourceUrl,
+      `CREATE ROLE reader LOGIN; GRANT SELECT ON a TO reader; ALTER TABLE a ENABLE ROW LEVEL SECURITY;
+       CREATE POLICY one ON a USING (id = 1)`,
+    );
+    const url = f.sourceUrl.replace('//postgres@', '//reader@');
+    const from = new PostgresServer({ url, label: 'source', application: 'switchback' });
+    opened.push(from);
+    const copying = copyTables(await f.context({ from }), { signal: noSignal(), observer: recorder() });
+    await expect(copying).rejects.toMatchObject({
+      kind: 'halted',
+      message: expect.stringContaining('row-level security'),
+    });
+    expect(await runSql(f.targetUrl, 'SELECT * FROM a')).toEqual([]);
   });
 
   test('once it is through, it changes nothing', async () => {

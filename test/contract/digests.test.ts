@@ -222,6 +222,31 @@ describe('digests on 13 and 18', () => {
     expect(divergent).toHaveLength(1);
   });
 
+  test("the two sides may name the key's index differently", async () => {
+    const rows = `INSERT INTO named SELECT g % 10, g, 'v' FROM generate_series(1, 300) g`;
+    const { source, target } = await both(
+      `CREATE TABLE named (a int, b int, v text, PRIMARY KEY (a, b)); ${rows}`,
+      `CREATE TABLE named (a int, b int, v text, CONSTRAINT other PRIMARY KEY (b, a)); ${rows}`,
+    );
+    const table = source.table('named');
+    for (const range of await walk(source.digests, table, 100)) {
+      expect(await target.digests.ofRange(table, range)).toEqual(await source.digests.ofRange(table, range));
+    }
+    await runSql(target.url, 'ALTER TABLE named DROP CONSTRAINT other');
+    const without = postgresDigests(target.server).ofKeys(table, [['1', '1']]);
+    await expect(without).rejects.toMatchObject({ kind: 'refused' });
+  });
+
+  test('hashes come in the order of their keys, null where there is no row', async () => {
+    const { digests, table } = keyed.source;
+    const keys = [['7'], ['5000'], ['3'], ['7']];
+    const hashes = await digests.hashesOf(table('by_int'), keys);
+    const rows = await digests.rowsOf(table('by_int'), { after: ['2'], upTo: ['7'] });
+    const hashOf = (key: string) => rows.find((row) => row.key[0] === key)?.hash;
+    expect(hashes).toEqual([hashOf('7'), null, hashOf('3'), hashOf('7')]);
+    expect(await digests.hashesOf(table('by_int'), [])).toEqual([]);
+  });
+
   test('keys that are given twice, in two spellings, or not there', async () => {
     const { digests, table } = keyed.source;
     const one = await digests.ofKeys(table('by_numeric'), [['1.0']]);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -361,6 +361,16 @@ describe('create and undo', () => {
     expect(await objects(f.targetUrl)).toEqual(before);
   });
 
+  test.runIf(hasPgDump)('a role that the target does not have is named with what to do', async () => {
+    await runSql(pair().source.url, 'CREATE ROLE only_here');
+    const f = await fixture('CREATE TABLE a (id int); ALTER TABLE a OWNER TO only_here');
+    await expect(f.create({ from: 'pg_dump' })).rejects.toMatchObject({
+      kind: 'findings',
+      message: expect.stringContaining('role "only_here" does not exist in: ALTER TABLE public.a OWNER TO only_here'),
+      remedy: expect.stringContaining('pg_dumpall --roles-only'),
+    });
+  });
+
   test('files run in their order in one transaction; undo takes back exactly them', async () => {
     const f = await fixture('', THERE_BEFORE);
     const before = await objects(f.targetUrl);
@@ -433,6 +443,30 @@ describe('create and undo', () => {
         remedy: expect.stringContaining('postgresql-client'),
       });
     }
+  });
+
+  test('the password goes by the environment; what only psql or a newer server knows is left out', async () => {
+    const f = await fixture('');
+    const [program = '', log = ''] = await write(
+      {
+        pg_dump: `#!/bin/sh
+          [ "$1" = --version ] && echo 'pg_dump (PostgreSQL) 18.1' && exit
+          echo "$PGPASSWORD $*" > "$(dirname "$0")/log"
+          printf '\\\\restrict x\\nSET not_yet_invented = 0;\\nSET lock_timeout = 0;\\nCREATE TABLE public.a (id int);\\n\\\\unrestrict x\\n'`,
+        log: '',
+      },
+      0o755,
+    );
+    const url = new URL(f.sourceUrl);
+    url.password = 'canary p@ss';
+    url.searchParams.set('application_name', 'x');
+    url.searchParams.set('sslmode', 'no-verify');
+    const tool = postgresSchema({ source: f.source, target: f.target, sourceUrl: url.toString(), pgDump: program });
+    await tool.create({ origin: { from: 'pg_dump' }, record: async () => undefined });
+    expect(await runSql(f.targetUrl, "SELECT to_regclass('public.a') IS NOT NULL AS made")).toEqual([{ made: true }]);
+    const said = readFileSync(log, 'utf8');
+    expect(said).toMatch(/^canary p@ss --schema-only --no-publications .*\?sslmode=require$/m);
+    expect(said.replace('canary p@ss', '')).not.toMatch(/canary|application_name/);
   });
 
   test('tables are emptied past the fence, also when others refer to them', async () => {

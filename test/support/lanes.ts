@@ -1,5 +1,6 @@
 import { readInventory } from '../../src/databases/postgres/inventory.ts';
 import type { RunningServer } from '../../src/demo/servers.ts';
+import { isKind } from '../../src/domain/errors.ts';
 import type { Position } from '../../src/domain/position.ts';
 import { displayName } from '../../src/domain/table.ts';
 import type { Engine, FollowOptions, Lane, LaneObserver, LaneSpec, LaneStart } from '../../src/engines/engine.ts';
@@ -121,6 +122,11 @@ export class LaneWorld {
     return following;
   }
 
+  /** Stops what follows; `follow` begins again. */
+  async pause(): Promise<void> {
+    for (const following of this.#following.splice(0)) await following.stop();
+  }
+
   /** The newest position of the origin. */
   async head(): Promise<Position> {
     const { rows } = await this.from.query('SELECT pg_current_wal_insert_lsn()::text AS head');
@@ -129,13 +135,12 @@ export class LaneWorld {
 
   /** Waits until everything that is committed on the origin is on the other side. */
   async drain(lane: Lane, budgetMs = 60_000): Promise<void> {
-    const draining = lane.drainTo(await this.head(), { budgetMs, signal: new AbortController().signal });
-    draining.catch(() => undefined);
-    // A lane that has ended says more than the drain that it cut short.
-    const ended = this.#following.at(-1)?.ended.then((error) => {
-      if (error !== undefined) throw error;
-    });
-    await Promise.race([draining, ended?.then(() => draining)]);
+    try {
+      await lane.drainTo(await this.head(), { budgetMs, signal: new AbortController().signal });
+    } catch (error) {
+      // A lane that has ended says more than the drain that it cut short.
+      throw isKind(error, 'busy') ? ((await this.#following.at(-1)?.ended) ?? error) : error;
+    }
   }
 
   /** Every row of every table, as text and sorted, of both sides; equal iff the sides are. */

@@ -164,7 +164,6 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
       tables: rows,
       position: position('0/5A00148'),
       clean: true,
-      repairedRows: 0,
       seconds: 8.412,
     },
     next: [

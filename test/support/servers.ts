@@ -1,5 +1,6 @@
 import pg from 'pg';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, beforeEach } from 'vitest';
+import { findBinaries } from '../../src/demo/binaries.ts';
 import { type RunningServer, type StartOptions, startServer } from '../../src/demo/servers.ts';
 import { quoteName } from '../../src/platform/postgres/quote.ts';
 
@@ -19,11 +20,26 @@ export const useServerPair = (settings: StartOptions['settings'] = {}): (() => S
   return () => ({ source: source(), target: target() });
 };
 
-/** Starts one server before the tests of this file and removes it afterwards. */
+/**
+ * Starts one server before the tests of this file and removes it afterwards. Where this platform has no such server the
+ * tests are skipped, with a line that says so; under CI=true that is a failure.
+ */
 export const useServer = (options: StartOptions): (() => RunningServer) => {
   let server: RunningServer | undefined;
+  let missing = '';
   beforeAll(async () => {
+    try {
+      findBinaries(options.version);
+    } catch (error) {
+      if (process.env.CI === 'true') throw error;
+      missing = `SKIPPED: no PostgreSQL ${options.version} here: ${error instanceof Error ? error.message : error}`;
+      process.stderr.write(`${missing}\n`);
+      return;
+    }
     server = await startServer(options);
+  });
+  beforeEach((test) => {
+    if (missing !== '') test.skip(missing);
   });
   afterAll(async () => {
     await server?.stopAndRemove();

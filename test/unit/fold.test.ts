@@ -111,7 +111,7 @@ describe('fold', () => {
   test('has the same effect as the changes in order', () => {
     fc.assert(
       fc.property(steps, fc.nat(40), (history, cut) => {
-        const table: Keyed = { keyAt: [0, 1] };
+        const table: Keyed = { name: 't', keyAt: [0, 1] };
         const model: Model = new Map();
         const changes: Change[] = [];
         let start: Model = new Map();
@@ -130,7 +130,7 @@ describe('fold', () => {
   });
 
   test('gives one row per key, with what the first change found and the last one left', () => {
-    const table: Keyed = { keyAt: [0, 1] };
+    const table: Keyed = { name: 't', keyAt: [0, 1] };
     const [segment, ...more] = fold([
       { kind: 'update', table, before: null, after: rowTuple(['1', 'a', 'x']) },
       { kind: 'update', table, before: null, after: rowTuple(['1', 'b', ''], false) },
@@ -147,7 +147,7 @@ describe('fold', () => {
   });
 
   test('a table without a key is merged only when it has nothing but inserts', () => {
-    const table: Keyed = { keyAt: null };
+    const table: Keyed = { name: 't', keyAt: null };
     const insert: Change = { kind: 'insert', table, after: rowTuple(['1', 'a', 'x']) };
     const rowsOf = (changes: readonly Change[]): unknown => {
       const [segment] = fold(changes);
@@ -158,8 +158,8 @@ describe('fold', () => {
   });
 
   test('a move that leaves a TOASTed value alone is replayed in order, and only that', () => {
-    const table: Keyed = { keyAt: [0, 1] };
-    const other: Keyed = { keyAt: [0, 1] };
+    const table: Keyed = { name: 't', keyAt: [0, 1] };
+    const other: Keyed = { name: 'other', keyAt: [0, 1] };
     const move: Change = { kind: 'update', table, before: keyTuple('1'), after: rowTuple(['2', 'b', ''], false) };
     const insert = (of: Keyed, key: string): Change => ({
       kind: 'insert',
@@ -171,6 +171,15 @@ describe('fold', () => {
     // The value is in the batch: nothing is missing.
     expect(fold([insert(table, '1'), move]).map((s) => s.kind)).toEqual(['merge']);
   });
+});
+
+test('two forms of one table are not merged together', () => {
+  const forms: Keyed[] = [
+    { name: 't', keyAt: [0, 1] },
+    { name: 't', keyAt: [0, 1] },
+  ];
+  const segments = fold(forms.map((table) => ({ kind: 'insert', table, after: rowTuple(['1', 'a', 'x']) })));
+  expect(segments.map((s) => s.kind)).toEqual(['merge', 'merge']);
 });
 
 describe('a tuple', () => {

@@ -1,8 +1,16 @@
 import { describe, expect, test } from 'vitest';
-import { decode } from '../../src/engines/stream/pgoutput.ts';
+import { decode as decodeSpan, type Message } from '../../src/engines/stream/pgoutput.ts';
 import { tupleOf } from '../../src/rows/tuple.ts';
 
 // Messages as a PostgreSQL 13 sends them, put together by hand from the documentation's formats.
+
+/** Decodes a message that lies between others, as it does when it is read. */
+const decode = (bytes: Buffer): Message =>
+  decodeSpan({
+    bytes: Buffer.concat([Buffer.from('B'), bytes, Buffer.alloc(99, 'n')]),
+    start: 1,
+    end: 1 + bytes.length,
+  });
 
 const u8 = (value: number): Buffer => Buffer.from([value]);
 const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 0xff]);

@@ -22,8 +22,7 @@ const rowHash = (table: Table): string => {
 };
 
 /** A sum does not depend on the order of rows and, unlike an exclusive or, sees a row that is there twice. */
-const digestOf = (table: Table): string =>
-  `SELECT count(*) AS rows, coalesce(sum(${rowHash(table)}::numeric), 0) AS sum`;
+const digestOf = (table: Table): string => `SELECT count(*) AS rows, coalesce(sum(${rowHash(table)}), 0) AS sum`;
 
 const toDigest = (row: TextRow): Digest => ({ rows: textOf(row, 'rows'), sum: textOf(row, 'sum') });
 
@@ -55,6 +54,18 @@ const inRange = (columns: readonly KeyColumn[], range: KeyRange): Condition => {
     values.push(...bound);
   }
   return { sql: parts.length === 0 ? 'true' : parts.join(' AND '), values };
+};
+
+/** Given keys as a relation: numbered from 1 by `nr`, each column cast to the key's type under a name of ours. */
+const keyList = (columns: readonly KeyColumn[], keys: readonly KeyText[]) => {
+  const names = columns.map((_, at) => `k${at}`);
+  const texts = names.map((_, at) => `$${at + 1}::text[]`).join(', ');
+  return {
+    given: names.map((name, at) => `${name}::${columns[at]?.type} AS ${name}`).join(', '),
+    from: `unnest(${texts}) WITH ORDINALITY AS u(${names.join(', ')}, nr)`,
+    wanted: names.map((name) => `k.${name}`),
+    values: columns.map((_, at) => keys.map((key) => key[at] ?? null)),
+  };
 };
 
 /** Compiling expressions costs more than it gives on statements of a second or two. */
@@ -101,15 +112,11 @@ class PostgresDigests implements Digests {
   async ofKeys(table: Table, keys: readonly KeyText[]): Promise<Digest> {
     if (keys.length === 0) return { rows: '0', sum: '0' };
     const columns = await this.#keyColumns(table);
-    const lists = columns.map((_, at) => keys.map((key) => key[at] ?? null));
-    const names = columns.map((_, at) => `k${at}`);
-    const given = names.map((name, at) => `${name}::${columns[at]?.type} AS ${name}`).join(', ');
-    const texts = names.map((_, at) => `$${at + 1}::text[]`).join(', ');
-    const wanted = names.map((name) => `k.${name}`);
+    const { given, from, wanted, values } = keyList(columns, keys);
     const rows = await this.#read(BY_INDEX, {
-      sql: `${digestOf(table)} FROM (SELECT DISTINCT ${given} FROM unnest(${texts}) AS u(${names.join(', ')})) k
+      sql: `${digestOf(table)} FROM (SELECT DISTINCT ${given} FROM ${from}) k
             JOIN ONLY ${quoteTable(table)} t ON ${keyEquals(columns, expressions(columns), wanted)}`,
-      values: lists,
+      values,
     });
     return toDigest(onlyRow({ rows, rowCount: rows.length }));
   }
@@ -117,15 +124,11 @@ class PostgresDigests implements Digests {
   async hashesOf(table: Table, keys: readonly KeyText[]): Promise<readonly (string | null)[]> {
     if (keys.length === 0) return [];
     const columns = await this.#keyColumns(table);
-    const names = columns.map((_, at) => `k${at}`);
-    const given = names.map((name, at) => `${name}::${columns[at]?.type} AS ${name}`).join(', ');
-    const texts = names.map((_, at) => `$${at + 1}::text[]`).join(', ');
-    const wanted = names.map((name) => `k.${name}`);
+    const { given, from, wanted, values } = keyList(columns, keys);
     const rows = await this.#read(BY_INDEX, {
-      sql: `SELECT k.nr, ${rowHash(table)} AS hash
-            FROM (SELECT nr, ${given} FROM unnest(${texts}) WITH ORDINALITY AS u(${names.join(', ')}, nr)) k
+      sql: `SELECT k.nr, ${rowHash(table)} AS hash FROM (SELECT nr, ${given} FROM ${from}) k
             JOIN ONLY ${quoteTable(table)} t ON ${keyEquals(columns, expressions(columns), wanted)}`,
-      values: columns.map((_, at) => keys.map((key) => key[at] ?? null)),
+      values,
     });
     const found = Map.groupBy(rows, (row) => Number(row.nr));
     const hashes = keys.map((_, at) => found.get(at + 1)?.map((row) => textOf(row, 'hash')) ?? []);

@@ -123,6 +123,34 @@ export const fence = async (server: PostgresServer, act: FenceAct): Promise<void
 export const lift = async (server: PostgresServer, act: LiftAct): Promise<void> => {
   const find = act.remove === true ? readRelations : readAllRelations;
   const relations = await find(server, act.tables);
+  if (!(await recordIfUnfenced(server, act, relations))) await disable(server, act, relations);
+  if (act.remove === true) await removeFence(server, { act, relations });
+};
+
+/**
+ * Where nothing is fenced, only the record is made, without a lock on any table: undoing a switch whose fence could not be
+ * had must not wait for the very transaction that was in its way. The guard's row locks wait for a fence that is committing.
+ */
+const recordIfUnfenced = async (
+  server: PostgresServer,
+  act: LiftAct,
+  relations: readonly Relation[],
+): Promise<boolean> => {
+  const fenced = new Error('something is fenced');
+  try {
+    await server.transaction(async (sql) => {
+      await act.guard(sql);
+      const triggers = await readTriggers(sql, relations);
+      if ([...triggers.values()].includes(true)) throw fenced;
+    });
+    return true;
+  } catch (error) {
+    if (error === fenced) return false;
+    throw error;
+  }
+};
+
+const disable = async (server: PostgresServer, act: LiftAct, relations: readonly Relation[]): Promise<void> => {
   await withLocks(server, {
     ...act,
     label: server.label,
@@ -132,11 +160,10 @@ export const lift = async (server: PostgresServer, act: LiftAct): Promise<void> 
     work: async (sql) => {
       const triggers = await readTriggers(sql, relations);
       const fenced = relations.filter((relation) => triggers.get(relation.oid) === true);
-      const disable = (r: Relation) => `ALTER TABLE ONLY ${quoteTable(r)} DISABLE TRIGGER ${FENCE_TRIGGER};`;
-      if (fenced.length > 0) await sql.query(fenced.map(disable).join('\n'));
+      const statement = (r: Relation) => `ALTER TABLE ONLY ${quoteTable(r)} DISABLE TRIGGER ${FENCE_TRIGGER};`;
+      if (fenced.length > 0) await sql.query(fenced.map(statement).join('\n'));
     },
   });
-  if (act.remove === true) await removeFence(server, { act, relations });
 };
 
 const removeFence = async (

@@ -31,13 +31,21 @@ export class PostgresSessions implements Sessions {
 
   async presence(): Promise<string> {
     this.#present ??= this.#open();
-    return (await this.#present).token;
+    const present = this.#present;
+    try {
+      return (await present).token;
+    } catch (error) {
+      // A server that could not be reached now may be reached the next time.
+      if (this.#present === present) this.#present = null;
+      throw error;
+    }
   }
 
   async isPresent(token: string): Promise<boolean> {
     const [pid, started] = token.split('@');
     const { rowCount } = await this.#server.query(
-      'SELECT 1 FROM pg_stat_activity WHERE pid::text = $1 AND backend_start::text = $2',
+      `SELECT 1 FROM pg_stat_activity WHERE pid::text = $1 AND backend_start::text = $2
+       UNION ALL SELECT 1 WHERE nullif($2, '')::timestamptz < pg_postmaster_start_time()`,
       [pid ?? '', started ?? ''],
     );
     return rowCount > 0;

@@ -5,7 +5,7 @@ import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { Change, RowChange, Truncation } from '../../rows/change.ts';
-import { fold, type TableRun } from '../../rows/fold.ts';
+import { type FoldedRow, fold, type TableRun } from '../../rows/fold.ts';
 import type { LaneContext } from './context.ts';
 import type { LaneTable } from './lane-table.ts';
 import { type MergeStatement, type Mode, mergeStatements } from './merge-sql.ts';
@@ -47,15 +47,11 @@ export class Applier {
     this.#stages = stages;
   }
 
-  /** Must be called when a transaction has begun. */
-  begin(): void {
-    this.#stages.begin();
-  }
-
   /** Applies changes in order. Resolves with a later `strictFrom` when a row had to be read from the origin again. */
   async apply(changes: readonly Change<LaneTable>[], mode: Mode, touched: TouchedKeys): Promise<Position | null> {
     let strictFrom: Position | null = null;
     for (const segment of fold(changes)) {
+      await this.#stages.sweep();
       if (segment.kind === 'truncate') {
         await this.#truncate(segment.truncation);
         touched.addAll(segment.truncation.tables);
@@ -77,37 +73,31 @@ export class Applier {
 
   /** Merges each table's rows; a table whose merge fails is replayed in order, which passes or names the row. */
   async #merge(runs: readonly TableRun<LaneTable>[], mode: Mode): Promise<Position | null> {
-    let strictFrom: Position | null = null;
-    const size = this.#stages.names.length;
-    for (let i = 0; i < runs.length; i += size) {
-      const failed = await this.#mergeTogether(runs.slice(i, i + size), mode);
-      for (const run of failed) strictFrom = latest(strictFrom, await this.#replay(run.table, run.changes, mode));
+    const merges: { readonly run: TableRun<LaneTable>; readonly statements: readonly MergeStatement[] }[] = [];
+    for (const run of runs) {
+      if (run.rows !== null)
+        merges.push({ run, statements: await this.#stage(run, run.rows, modeOf(run.table, mode)) });
     }
+    const unmerged = runs.filter((run) => run.rows === null);
+    if (!(await this.#attempt(merges.flatMap((merge) => merge.statements)))) {
+      for (const { run, statements } of merges) if (!(await this.#attempt(statements))) unmerged.push(run);
+    }
+    let strictFrom: Position | null = null;
+    for (const run of unmerged) strictFrom = latest(strictFrom, await this.#replay(run.table, run.changes, mode));
     return strictFrom;
   }
 
-  /** Resolves with the runs that have to be replayed. */
-  async #mergeTogether(runs: readonly TableRun<LaneTable>[], mode: Mode): Promise<readonly TableRun<LaneTable>[]> {
-    await this.#stages.empty();
-    const merges: Merge[] = [];
-    for (const [i, run] of runs.entries()) {
-      const stage = this.#stages.names[i] ?? '';
-      if (run.rows !== null) merges.push({ run, statements: await this.#stage(stage, run, mode) });
-    }
-    const unmerged = [...runs.filter((run) => run.rows === null)];
-    if (merges.length === 0 || (await this.#attempt(merges.flatMap((m) => m.statements)))) return unmerged;
-    for (const { run, statements } of merges) if (!(await this.#attempt(statements))) unmerged.push(run);
-    return unmerged;
-  }
-
-  async #stage(stage: string, run: TableRun<LaneTable>, laneMode: Mode): Promise<readonly MergeStatement[]> {
-    const mode = modeOf(run.table, laneMode);
-    const rows = (run.rows ?? []).map((row) => stageRow(row, mode));
-    return mergeStatements(run.table, stage, { ...(await this.#stages.fillFolded(stage, run.table, rows)), mode });
+  async #stage(run: TableRun<LaneTable>, rows: readonly FoldedRow[], mode: Mode): Promise<readonly MergeStatement[]> {
+    const staged = await this.#stages.fillFolded(
+      run.table,
+      rows.map((row) => stageRow(row, mode)),
+    );
+    return mergeStatements(run.table, staged, mode);
   }
 
   /** Runs statements that must find what they expect; undoes them and resolves with false when one does not. */
   async #attempt(statements: readonly MergeStatement[]): Promise<boolean> {
+    if (statements.length === 0) return true;
     try {
       const text = ['SAVEPOINT merge', ...statements.map((s) => s.sql)].join(';\n');
       // Several statements in one text give an array of results.
@@ -130,8 +120,7 @@ export class Applier {
 
   async #replay(table: LaneTable, changes: readonly RowChange<LaneTable>[], laneMode: Mode): Promise<Position | null> {
     const mode = modeOf(table, laneMode);
-    const [stage = ''] = this.#stages.names;
-    const replay = { client: this.client, stages: this.#stages, stage, mode, side: this.#context.to.label };
+    const replay = { client: this.client, stages: this.#stages, mode, side: this.#context.to.label };
     let strictFrom: Position | null = null;
     let together: RowChange<LaneTable>[] = [];
     for (const change of changes) {
@@ -141,7 +130,7 @@ export class Applier {
       }
       await replayInOrder(replay, table, together);
       together = [];
-      const move = { context: this.#context, client: this.client, stages: this.#stages, stage };
+      const move = { context: this.#context, client: this.client, stages: this.#stages };
       strictFrom = latest(strictFrom, await moveRow(move, change));
     }
     await replayInOrder(replay, table, together);
@@ -152,12 +141,6 @@ export class Applier {
     const tables = truncation.tables.map((t) => quoteTable(t.table)).join(', ONLY ');
     await this.client.query(`TRUNCATE ONLY ${tables} ${truncation.restartIdentity ? 'RESTART IDENTITY' : ''}`);
   }
-}
-
-/** A table's rows, staged. */
-interface Merge {
-  readonly run: TableRun<LaneTable>;
-  readonly statements: readonly MergeStatement[];
 }
 
 /** A table without a key was copied as it was at the lane's start, and is strict from there. */

@@ -95,9 +95,11 @@ const MAX_CHUNK_ROWS = 2_000_000;
 /** Bounds what one crash costs and what one transaction writes. */
 const MAX_CHUNK_BYTES = 256 * 2 ** 20;
 const FIRST_CHUNK_BYTES = 16 * 2 ** 20;
-const FIRST_CHUNK_ROWS = 100_000;
+/** Rows are compressed on disk, so that statistics can be wrong about what they are as text by a factor of a hundred. */
+const FIRST_CHUNK_ROWS = 5_000;
+const MAX_GROWTH = 4;
 
-/** Rows of a table's first chunk, from its statistics. */
+/** Rows of a table's first chunk, from its statistics: few, because the next ones grow fast. */
 export const firstChunkRows = (table: Table): number => {
   const rowBytes = table.estimatedRows > 0 ? Math.max(1, table.bytes / table.estimatedRows) : 1_000;
   return Math.max(1, Math.min(FIRST_CHUNK_ROWS, Math.floor(FIRST_CHUNK_BYTES / rowBytes)));
@@ -113,14 +115,14 @@ export interface ChunkMeasure {
 
 /**
  * Rows to ask for next, so that a chunk takes about two seconds: short enough that a crash, an abort and the snapshot of one
- * read cost little, long enough that round trips do not count. At most twice and at least half of what it was.
+ * read cost little, long enough that round trips do not count. At most four times and at least half of what it was.
  */
 export const nextChunkRows = (measure: ChunkMeasure): number => {
   const { asked, rows, bytes, seconds } = measure;
   // The rest of a table says little about the next chunk.
   if (rows < asked / 2) return asked;
   const byTime = rows * (TARGET_SECONDS / Math.max(seconds, 0.001));
-  const bySteps = Math.min(Math.max(byTime, asked / 2), asked * 2);
+  const bySteps = Math.min(Math.max(byTime, asked / 2), asked * MAX_GROWTH);
   const byBytes = MAX_CHUNK_BYTES / Math.max(1, bytes / Math.max(1, rows));
   return Math.max(1, Math.floor(Math.min(bySteps, byBytes, MAX_CHUNK_ROWS)));
 };

@@ -6,6 +6,7 @@ import { displayName, type Table } from '../../domain/table.ts';
 import { sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { becomeApplier } from '../../platform/postgres/applier.ts';
+import { prepareForLongStatements } from '../../platform/postgres/backend.ts';
 import type { KeyColumn } from '../../platform/postgres/key.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
@@ -25,6 +26,8 @@ export interface Piece {
 export interface CopySessions {
   readonly reader: pg.Client;
   readonly writer: pg.Client;
+  /** Of the server process behind `writer`. */
+  readonly writerPid: string;
 }
 
 /**
@@ -42,11 +45,11 @@ export const openCopySessions = async (context: LaneContext): Promise<CopySessio
     const writer = await context.to.connect('copy');
     try {
       await becomeApplier(writer);
+      return { reader, writer, writerPid: await prepareForLongStatements(writer) };
     } catch (error) {
       await writer.end();
       throw error;
     }
-    return { reader, writer };
   } catch (error) {
     await reader.end();
     throw error;

@@ -3,6 +3,7 @@ import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Blocker } from '../../domain/event.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
+import { cancelStatement } from '../../platform/postgres/backend.ts';
 import { isConnectionLost } from '../../platform/postgres/server.ts';
 import type { Chunk, FollowOptions } from '../engine.ts';
 import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
@@ -157,7 +158,7 @@ class CopyRun {
     // A chunk that is aborted rolls back by itself, unless its server no longer answers.
     let late: NodeJS.Timeout | undefined;
     const onAbort = (): void => {
-      late = setTimeout(() => void endCopySessions(sessions), ROLLBACK_WITHIN_MS);
+      late = setTimeout(() => void this.#cutOff(sessions), ROLLBACK_WITHIN_MS);
     };
     this.#signal.addEventListener('abort', onAbort, { once: true });
     try {
@@ -168,6 +169,12 @@ class CopyRun {
       clearTimeout(late);
       this.#signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  /** The server would go on with a statement whose client has gone away, so it is told first. */
+  async #cutOff(sessions: CopySessions): Promise<void> {
+    await cancelStatement(this.#context.to, sessions.writerPid);
+    await endCopySessions(sessions);
   }
 
   #explain(error: unknown, table: Table): unknown {

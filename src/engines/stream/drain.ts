@@ -21,18 +21,20 @@ export class Drain {
   readonly #position: Position;
   readonly #outcome = Promise.withResolvers<void>();
   #marker: bigint | undefined;
-  #reached: Reached | undefined;
+  #reached: Reached | null;
 
-  constructor(lane: string, position: Position) {
+  /** `reached` is where the lane is now; null before it has read its progress. */
+  constructor(lane: string, position: Position, reached: Reached | null) {
     this.#lane = lane;
     this.#position = position;
+    this.#reached = reached;
     this.#outcome.promise.catch(() => undefined);
   }
 
   /** The marker that has to arrive is on the origin. */
   marked(seq: bigint): void {
     this.#marker = seq;
-    if (this.#reached !== undefined) this.check(this.#reached);
+    if (this.#reached !== null) this.check(this.#reached);
   }
 
   /** Told after each commit. */
@@ -62,7 +64,7 @@ export class Drain {
   }
 
   #late(budgetMs: number): SwitchbackError {
-    const at = this.#reached === undefined ? 'it has applied nothing yet' : `it is at ${this.#reached.position}`;
+    const at = this.#reached === null ? 'it has not begun' : `it is at ${this.#reached.position}`;
     const marker =
       this.#marker === undefined ? 'its marker could not be written' : `marker ${this.#marker} has not arrived`;
     const text = `lane ${this.#lane} did not reach ${this.#position} within ${budgetMs} ms: ${at}, and ${marker}`;

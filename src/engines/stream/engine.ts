@@ -3,17 +3,19 @@ import type { Side } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
+import { streamChecks } from './checks/checks.ts';
 import type { LaneContext } from './context.ts';
 import { StreamLane } from './lane.ts';
 import { dropPublication, ensurePublication } from './publication.ts';
+import { repairRows } from './repair.ts';
 import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
 
 /** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
 export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): Engine => ({
   capabilities: { truncate: true, keyless: true },
 
-  async checks() {
-    return [];
+  async checks({ direction, tables }) {
+    return await streamChecks({ direction, from: servers[sidesOf(direction).from], tables });
   },
 
   async publish(spec) {
@@ -33,6 +35,11 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
   async openLane(spec, start) {
     const { from, to } = sidesOf(spec.direction);
     return await openLane({ spec, from: servers[from], to: servers[to] }, start);
+  },
+
+  async repair(spec, requests, options) {
+    const { from, to } = sidesOf(spec.direction);
+    return await repairRows({ spec, from: servers[from], to: servers[to] }, requests, options);
   },
 });
 

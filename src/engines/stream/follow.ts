@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import { displayName } from '../../domain/table.ts';
@@ -23,6 +24,7 @@ const RETRY_MS = 200;
 /** Deadlock, a full disk, no memory, a lock that was not to be had, a cancelled statement: they may pass by themselves. */
 const PASSING = /^(40|53|55P03|57014|58)/;
 
+const SERIALIZATION_FAILURE = '40001';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
 
 /** What {@link Follower} tells its lane. */
@@ -84,12 +86,10 @@ export class Follower {
 
   async #open(): Promise<void> {
     const { spec, from, to } = this.#context;
-    this.#progress = await this.#stored();
-    this.#options.onProgress(this.#progress, this.#arrived);
     const written = await readWrittenTables(to, spec.tables);
     this.#applier = await Applier.open(this.#context);
-    // Proves that the lane is ours before anybody else's reader is ended.
-    await runTransaction(this.#applier.client, to.label, (sql) => spec.store.record(sql, this.#progress));
+    this.#progress = await this.#claim(this.#applier.client);
+    this.#options.onProgress(this.#progress, this.#arrived);
     const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, side: to.label };
     const startMs = monotonicMs();
     for (;;) {
@@ -116,13 +116,29 @@ export class Follower {
     this.#markers.resolve(markers);
   }
 
-  async #stored(): Promise<LaneProgress> {
+  /**
+   * Reads the stored progress and stamps it with our epoch, which refuses an earlier worker from then on. That one may be
+   * committing right now, and writing back what we had read before would undo its progress: the isolation level refuses
+   * that, and we read again. It also proves that the lane is ours, before anybody's reader is ended.
+   */
+  async #claim(client: pg.Client): Promise<LaneProgress> {
     const { spec, to } = this.#context;
-    const progress = await spec.store.progress(to);
-    if (progress === null || progress.strictFrom === null) {
-      throw new SwitchbackError('refused', `lane ${spec.lane} cannot follow before its copy has ended`);
+    for (;;) {
+      try {
+        return await runTransaction(client, to.label, async (sql) => {
+          await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+          const progress = await spec.store.progress(sql);
+          if (progress === null || progress.strictFrom === null) {
+            throw new SwitchbackError('refused', `lane ${spec.lane} cannot follow before its copy has ended`);
+          }
+          await spec.store.record(sql, progress);
+          return progress;
+        });
+      } catch (error) {
+        if (codeOf(error) !== SERIALIZATION_FAILURE) throw error;
+      }
+      this.#signal.throwIfAborted();
     }
-    return progress;
   }
 
   /** One transaction on the other side: one batch, or all the parts of a transaction that is too large for one. */
@@ -133,7 +149,6 @@ export class Follower {
     const touched = new TouchedKeys();
     let changes = 0;
     const progress = await runTransaction(applier.client, this.#context.to.label, async (sql) => {
-      applier.begin();
       // The guard comes first: a newer worker's epoch refuses everything that follows (S7).
       const expected = advance(this.#progress, batch.endings);
       await store.record(sql, expected);

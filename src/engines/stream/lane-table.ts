@@ -8,8 +8,6 @@ import type { WrittenColumn, WrittenTable, WrittenTables } from './written-table
 
 /** A table of the lane as its changes come (order of columns) and as they are written (types, keys). */
 export interface LaneTable extends Keyed {
-  /** For people. */
-  readonly name: string;
   readonly table: Table;
   /** In the order of the origin's tuples. */
   readonly columns: readonly WrittenColumn[];

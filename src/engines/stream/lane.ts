@@ -4,7 +4,7 @@ import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { copyTables } from './copy.ts';
 import { startKeylessCopy } from './copy-start.ts';
-import { Drain, type DrainOptions } from './drain.ts';
+import { Drain, type DrainOptions, type Reached } from './drain.ts';
 import { Follower } from './follow.ts';
 import { dropSlot } from './slot.ts';
 
@@ -16,6 +16,7 @@ export class StreamLane implements Lane {
   #follower: Follower | undefined;
   #following: Promise<void> = Promise.resolve();
   #progress: LaneProgress | undefined;
+  #reached: Reached | null = null;
 
   constructor(context: LaneContext) {
     this.#context = context;
@@ -35,7 +36,8 @@ export class StreamLane implements Lane {
     if (this.#follower !== undefined) throw new SwitchbackError('internal', `lane ${lane} follows already`);
     const onProgress = (now: LaneProgress, marker: bigint): void => {
       this.#progress = now;
-      for (const drain of this.#drains) drain.check({ position: now.position, marker });
+      this.#reached = { position: now.position, marker };
+      for (const drain of this.#drains) drain.check(this.#reached);
     };
     const signal = AbortSignal.any([options.signal, this.#closing.signal]);
     this.#follower = new Follower(this.#context, { ...options, signal, onProgress });
@@ -47,7 +49,7 @@ export class StreamLane implements Lane {
   async drainTo(position: Position, options: DrainOptions): Promise<void> {
     const { lane } = this.#context.spec;
     if (this.#follower === undefined) throw new SwitchbackError('busy', `lane ${lane} does not follow now`);
-    const drain = new Drain(lane, position);
+    const drain = new Drain(lane, position, this.#reached);
     this.#drains.add(drain);
     try {
       this.#follower.mark().then(
@@ -83,6 +85,7 @@ export class StreamLane implements Lane {
       throw error;
     } finally {
       this.#follower = undefined;
+      this.#reached = null;
       for (const drain of this.#drains) drain.fail(reason);
     }
   }

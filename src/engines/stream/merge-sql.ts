@@ -33,17 +33,17 @@ export interface MergeStatement {
  */
 export const mergeStatements = (
   table: LaneTable,
-  stage: string,
-  staged: Staged & { readonly mode: Mode },
+  staged: Staged & { readonly stage: string; readonly part: number },
+  mode: Mode,
 ): readonly MergeStatement[] => {
-  const { counts, mode } = staged;
+  const { counts, stage } = staged;
+  const target = `ONLY ${quoteTable(table.table)} AS t`;
   const of: Readonly<Record<Operation, () => string>> = {
-    absent: () => `SELECT 1 FROM ONLY ${quoteTable(table.table)} AS t, ${stage} AS s WHERE ${matches(table, 'absent')}`,
-    delete: () =>
-      `DELETE FROM ONLY ${quoteTable(table.table)} AS t USING ${stage} AS s WHERE ${matches(table, 'delete')}`,
-    update: () => updateSql(table, stage, staged.isMasked),
-    upsert: () => `${insertSql(table, stage, 'upsert')} ${onConflict(table)}`,
-    insert: () => insertSql(table, stage, 'insert'),
+    absent: () => `SELECT 1 FROM ${target}, ${stage} AS s WHERE ${matches(table, staged.part, 'absent')}`,
+    delete: () => `DELETE FROM ${target} USING ${stage} AS s WHERE ${matches(table, staged.part, 'delete')}`,
+    update: () => updateSql(table, staged),
+    upsert: () => `${insertSql(table, staged, 'upsert')} ${onConflict(table)}`,
+    insert: () => insertSql(table, staged, 'insert'),
   };
   const order = ['absent', 'delete', 'update', 'upsert', 'insert'] as const;
   return order
@@ -58,15 +58,9 @@ const expected = (operation: Operation, count: number, mode: Mode): number | nul
 
 /** A staged text as a value of its column. `text` is an SQL expression. */
 export const typed = (column: WrittenColumn, text: string): string => {
-  if (column.input !== null) {
-    const call = `${column.input.function}(pg_catalog.textout(${text})${column.input.parameter})`;
-    return column.collation === null
-      ? `${call}::${column.type}`
-      : `(${call}::${column.type} COLLATE ${column.collation})`;
-  }
+  const value = `${column.reading.before}${text}${column.reading.after}::${column.type}`;
   // The stage's text has the default collation; two different ones cannot be compared.
-  const collated = column.collation === null ? text : `(${text} COLLATE ${column.collation})`;
-  return `${collated}::${column.type}`;
+  return column.collation === null ? value : `(${value} COLLATE ${column.collation})`;
 };
 
 /** Columns that an UPDATE may set, with their places. */
@@ -111,25 +105,31 @@ export const onConflict = (table: LaneTable): string => {
   return `ON CONFLICT (${key}) DO ${sets.length === 0 ? 'NOTHING' : `UPDATE SET ${sets.join(', ')}`}`;
 };
 
-const matches = (table: LaneTable, operation: Operation): string => {
+const matches = (table: LaneTable, part: number, operation: Operation): string => {
   const keys = (table.keyAt ?? []).flatMap((i) => {
     const column = table.columns[i];
     return column === undefined ? [] : [`t.${quoteName(column.name)} = ${typed(column, `s.n${i + 1}`)}`];
   });
-  return [`s.op = '${operation}'`, ...keys].join(' AND ');
+  return [`s.part = ${part} AND s.op = '${operation}'`, ...keys].join(' AND ');
 };
 
-const updateSql = (table: LaneTable, stage: string, isMasked: boolean): string => {
+interface StagedAt {
+  readonly stage: string;
+  readonly part: number;
+  readonly isMasked: boolean;
+}
+
+const updateSql = (table: LaneTable, { stage, part, isMasked }: StagedAt): string => {
   const names = { row: 't', staged: 's', isMasked };
-  const where = [matches(table, 'update'), ...fixed(table, names)].join(' AND ');
+  const where = [matches(table, part, 'update'), ...fixed(table, names)].join(' AND ');
   const sets = settable(table, false).map((column) => assign(column, names));
   // A table that is all key has nothing to set, but the row must be there.
   if (sets.length === 0) return `SELECT 1 FROM ONLY ${quoteTable(table.table)} AS t, ${stage} AS s WHERE ${where}`;
   return `UPDATE ONLY ${quoteTable(table.table)} AS t SET ${sets.join(', ')} FROM ${stage} AS s WHERE ${where}`;
 };
 
-const insertSql = (table: LaneTable, stage: string, operation: Operation): string => {
+const insertSql = (table: LaneTable, { stage, part }: StagedAt, operation: Operation): string => {
   const values = table.columns.map((column, i) => typed(column, `s.n${i + 1}`));
   const into = `INSERT INTO ${quoteTable(table.table)} ${insertColumns(table)} OVERRIDING SYSTEM VALUE`;
-  return `${into} SELECT ${values.join(', ')} FROM ${stage} AS s WHERE s.op = '${operation}'`;
+  return `${into} SELECT ${values.join(', ')} FROM ${stage} AS s WHERE s.part = ${part} AND s.op = '${operation}'`;
 };

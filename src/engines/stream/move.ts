@@ -18,7 +18,6 @@ export interface Mover {
   readonly context: LaneContext;
   readonly client: pg.Client;
   readonly stages: Stages;
-  readonly stage: string;
 }
 
 /** Whether a change gives a row another key and leaves a TOASTed value alone. */
@@ -37,13 +36,12 @@ export const isMove = (change: RowChange<LaneTable>): change is Move => {
 export const moveRow = async (mover: Mover, change: Move): Promise<Position | null> => {
   const { table } = change;
   if (change.before === null) throw new SwitchbackError('internal', 'a move without an old key');
-  await mover.stages.empty();
-  const staged = await mover.stages.fillFolded(mover.stage, table, [
+  const staged = await mover.stages.fillFolded(table, [
     { operation: 'delete', tuple: change.before, isKeyOnly: true },
     { operation: 'update', tuple: change.after, isKeyOnly: false },
   ]);
   let found = 0;
-  for (const { sql } of mergeStatements(table, mover.stage, { ...staged, mode: 'idempotent' })) {
+  for (const { sql } of mergeStatements(table, staged, 'idempotent')) {
     found = (await mover.client.query(sql)).rowCount ?? 0;
   }
   return found > 0 ? null : await readAgain(mover, change);

@@ -49,56 +49,72 @@ const OLD_ROW = 0x4f;
 const RESTART_IDENTITY = 2;
 const IDENTITY_FLAG = 1;
 
+/** Where a message lies in a buffer. */
+export interface Span {
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
 /**
  * Decodes one message (documentation: "Logical Replication Message Formats"). Tuples refer to the buffer, which must not be
  * written to afterwards. Throws RangeError on anything that version 1 does not have.
  */
-export const decode = (bytes: Buffer): Message => {
-  switch (bytes[0]) {
+export const decode = (span: Span): Message => {
+  const { bytes, start } = span;
+  switch (bytes[start]) {
     case 0x49: // I
-      return { type: 'insert', relationId: bytes.readUInt32BE(1), after: tupleAt(bytes, 5, NEW_TUPLE) };
+      return { type: 'insert', relationId: bytes.readUInt32BE(start + 1), after: newTuple(span, start + 5) };
     case 0x55: // U
-      return decodeUpdate(bytes);
+      return decodeUpdate(span);
     case 0x44: // D
-      oldKind(bytes, 5);
-      return { type: 'delete', relationId: bytes.readUInt32BE(1), before: new Tuple(bytes, 6) };
+      oldKind(span, start + 5);
+      return { type: 'delete', relationId: bytes.readUInt32BE(start + 1), before: tupleAt(span, start + 6) };
     case 0x42: // B
-      return { type: 'begin', commitLsn: bytes.readBigUInt64BE(1) };
+      return { type: 'begin', commitLsn: bytes.readBigUInt64BE(start + 1) };
     case 0x43: // C: flags, the commit record's beginning, its end
-      return { type: 'commit', endLsn: bytes.readBigUInt64BE(10) };
+      return { type: 'commit', endLsn: bytes.readBigUInt64BE(start + 10) };
     case 0x52: // R
-      return { type: 'relation', relation: decodeRelation(new Fields(bytes)) };
+      return { type: 'relation', relation: decodeRelation(new Fields(span)) };
     case 0x59: // Y
-      return decodeType(new Fields(bytes));
+      return decodeType(new Fields(span));
     case 0x54: // T
-      return decodeTruncate(new Fields(bytes));
+      return decodeTruncate(new Fields(span));
     case 0x4f: // O
     case 0x4d: // M
       return { type: 'ignored' };
     default:
-      throw new RangeError(`unknown message of pgoutput: ${bytes[0]}`);
+      throw new RangeError(`unknown message of pgoutput: ${bytes[start]}`);
   }
 };
 
-const tupleAt = (bytes: Buffer, at: number, kind: number): Tuple => {
-  if (bytes[at] !== kind) throw new RangeError(`expected a tuple of kind ${kind}, not ${bytes[at]}`);
-  return new Tuple(bytes, at + 1);
+const tupleAt = (span: Span, at: number): Tuple => {
+  const tuple = new Tuple(span.bytes, at);
+  if (tuple.end > span.end) throw new RangeError('a tuple is longer than its message');
+  return tuple;
 };
 
-const oldKind = (bytes: Buffer, at: number): number => {
-  const kind = bytes[at];
+const newTuple = (span: Span, at: number): Tuple => {
+  const kind = span.bytes[at];
+  if (kind !== NEW_TUPLE) throw new RangeError(`expected a new tuple, not ${kind}`);
+  return tupleAt(span, at + 1);
+};
+
+const oldKind = (span: Span, at: number): number => {
+  const kind = span.bytes[at];
   if (kind !== OLD_KEY && kind !== OLD_ROW) throw new RangeError(`expected an old tuple, not ${kind}`);
   return kind;
 };
 
-const decodeUpdate = (bytes: Buffer): Message => {
-  const relationId = bytes.readUInt32BE(1);
-  if (bytes[5] === NEW_TUPLE) {
-    return { type: 'update', relationId, before: null, isWhole: false, after: new Tuple(bytes, 6) };
+const decodeUpdate = (span: Span): Message => {
+  const { bytes, start } = span;
+  const relationId = bytes.readUInt32BE(start + 1);
+  if (bytes[start + 5] === NEW_TUPLE) {
+    return { type: 'update', relationId, before: null, isWhole: false, after: tupleAt(span, start + 6) };
   }
-  const isWhole = oldKind(bytes, 5) === OLD_ROW;
-  const before = new Tuple(bytes, 6);
-  return { type: 'update', relationId, before, isWhole, after: tupleAt(bytes, before.end, NEW_TUPLE) };
+  const isWhole = oldKind(span, start + 5) === OLD_ROW;
+  const before = tupleAt(span, start + 6);
+  return { type: 'update', relationId, before, isWhole, after: newTuple(span, before.end) };
 };
 
 const decodeRelation = (fields: Fields): Relation => {
@@ -131,10 +147,11 @@ const decodeTruncate = (fields: Fields): Message => {
 /** Reads fields one after another, from behind the message's type. */
 class Fields {
   readonly #bytes: Buffer;
-  #at = 1;
+  #at: number;
 
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes;
+  constructor(span: Span) {
+    this.#bytes = span.bytes.subarray(0, span.end);
+    this.#at = span.start + 1;
   }
 
   uint8(): number {

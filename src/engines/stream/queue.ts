@@ -23,11 +23,11 @@ export interface Batch {
 }
 
 /** A batch is closed at this many changes or bytes; a transaction that is larger is applied in parts of this size. */
-const BATCH_CHANGES = 30_000;
-const BATCH_BYTES = 16 * 2 ** 20;
+const BATCH_CHANGES = 20_000;
+const BATCH_BYTES = 8 * 2 ** 20;
 /** The socket is paused above, and resumed below half of it. */
-const QUEUED_CHANGES = 60_000;
-const QUEUED_BYTES = 32 * 2 ** 20;
+const QUEUED_CHANGES = 40_000;
+const QUEUED_BYTES = 16 * 2 ** 20;
 /** While more keeps coming a batch may wait this long to grow: a large one folds better and costs one commit. */
 const LINGER_MS = 200;
 /** Nothing has come for this long: the stream is idle. */

@@ -10,7 +10,7 @@ import type { Change } from '../../rows/change.ts';
 import { fillUnchanged, type Tuple } from '../../rows/tuple.ts';
 import { halted } from './halt.ts';
 import { type LaneTable, type LaneTables, type Matched, matchRelation } from './lane-table.ts';
-import { decode, type Message } from './pgoutput.ts';
+import { decode, type Message, type Relation, type Span } from './pgoutput.ts';
 import { type Batch, ChangeQueue } from './queue.ts';
 
 /** What a reader reads. */
@@ -40,7 +40,7 @@ export class SlotReader {
   readonly #options: ReaderOptions;
   readonly #service: Service;
   readonly #queue = new ChangeQueue(() => this.#socket?.resume());
-  readonly #relations = new Map<number, Matched>();
+  readonly #relations = new Map<number, { readonly text: string; readonly matched: Matched }>();
   readonly #types = new Map<number, { schema: string; name: string }>();
   #socket: Socket | undefined;
   #status: NodeJS.Timeout | undefined;
@@ -165,16 +165,15 @@ export class SlotReader {
     this.#tellStatus(false);
   }
 
-  #keep(bytes: Buffer): Buffer {
-    if (bytes.length > BLOCK_BYTES / 4) return Buffer.from(bytes);
+  #keep(bytes: Buffer): Span {
+    if (bytes.length > BLOCK_BYTES / 4) return { bytes: Buffer.from(bytes), start: 0, end: bytes.length };
     if (this.#blockUsed + bytes.length > this.#block.length) {
       this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
       this.#blockUsed = 0;
     }
-    const kept = this.#block.subarray(this.#blockUsed, this.#blockUsed + bytes.length);
-    bytes.copy(kept);
-    this.#blockUsed += bytes.length;
-    return kept;
+    const start = this.#blockUsed;
+    this.#blockUsed += bytes.copy(this.#block, start);
+    return { bytes: this.#block, start, end: this.#blockUsed };
   }
 
   #take(message: Message, bytes: number): void {
@@ -189,7 +188,7 @@ export class SlotReader {
         this.#types.set(message.id, { schema: message.schema, name: message.name });
         break;
       case 'relation':
-        this.#relations.set(message.relation.id, matchRelation(message.relation, this.#types, this.#options.tables));
+        this.#relation(message.relation);
         break;
       case 'truncate':
         this.#truncate(message);
@@ -204,7 +203,7 @@ export class SlotReader {
   }
 
   #row(message: Message & { readonly type: 'insert' | 'update' | 'delete' }, bytes: number): void {
-    const relation = this.#relation(message.relationId);
+    const relation = this.#matched(message.relationId);
     if (relation.kind === 'marker') {
       if (message.type !== 'delete') this.#mark(message.after, relation.columns);
       return;
@@ -220,16 +219,24 @@ export class SlotReader {
 
   #truncate(message: Message & { readonly type: 'truncate' }): void {
     const tables = message.relationIds
-      .map((id) => this.#relation(id))
+      .map((id) => this.#matched(id))
       .flatMap((relation) => (relation.kind === 'table' ? [relation.table] : []));
     if (tables.length === 0) return;
     this.#queue.add({ kind: 'truncate', tables, restartIdentity: message.restartIdentity }, 0);
   }
 
-  #relation(id: number): Matched {
+  /** Relations are described again after any invalidation (hazard 7); the same description keeps the same object. */
+  #relation(relation: Relation): void {
+    const text = JSON.stringify([relation, relation.columns.map((c) => this.#types.get(c.typeId))]);
+    if (this.#relations.get(relation.id)?.text === text) return;
+    const matched = matchRelation(relation, this.#types, this.#options.tables);
+    this.#relations.set(relation.id, { text, matched });
+  }
+
+  #matched(id: number): Matched {
     const relation = this.#relations.get(id);
     if (relation === undefined) throw new RangeError(`a change of a relation that was not described: ${id}`);
-    return relation;
+    return relation.matched;
   }
 
   #end(failure?: unknown): void {
@@ -275,8 +282,10 @@ const changeOf = (
     case 'insert':
       return { kind: 'insert', table, after: message.after };
     case 'update': {
-      const { before } = message;
-      return { kind: 'update', table, before, after: fillUnchanged(message.after, message.isWhole ? before : null) };
+      const { before, isWhole } = message;
+      // Without FULL the old row has only the key's columns, which may be TOASTed themselves.
+      const after = fillUnchanged(message.after, before, isWhole ? undefined : (table.keyAt ?? []));
+      return { kind: 'update', table, before, after };
     }
     case 'delete':
       return { kind: 'delete', table, before: message.before };

@@ -6,17 +6,11 @@ import { type KeyColumn, keyEquals, readKeyColumns } from '../../platform/postgr
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
-import type { FollowOptions } from '../engine.ts';
+import type { FollowOptions, RepairRequest } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { type CopySessions, endCopySessions, openCopySessions, transfer } from './copy-chunk.ts';
 import { originHead } from './origin.ts';
 import { waitUntilVisible } from './visibility.ts';
-
-/** Rows of one table that are to be copied again. */
-export interface RepairRequest {
-  readonly table: Table;
-  readonly keys: readonly KeyText[];
-}
 
 const KEYS_PER_TRANSACTION = 500;
 

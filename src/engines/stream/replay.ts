@@ -1,12 +1,13 @@
 import type pg from 'pg';
 import { messageOf, type SwitchbackError } from '../../domain/errors.ts';
+import type { Finding } from '../../domain/finding.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { RowChange } from '../../rows/change.ts';
 import { halted } from './halt.ts';
 import type { LaneTable } from './lane-table.ts';
 import { assign, fixed, insertColumns, type Mode, onConflict, settable, typed } from './merge-sql.ts';
-import { foundBy, type StagedChange, type Stages } from './stage.ts';
+import { foundBy, type Place, type StagedChange, type Stages } from './stage.ts';
 
 const NOT_FOUND = 'SB001';
 const UNIQUE_VIOLATION = '23505';
@@ -17,7 +18,6 @@ const HINT = 'switchback change ';
 export interface Replay {
   readonly client: pg.Client;
   readonly stages: Stages;
-  readonly stage: string;
   readonly mode: Mode;
   /** Label of the written side, for messages. */
   readonly side: string;
@@ -35,10 +35,9 @@ export const replayInOrder = async (
 ): Promise<void> => {
   const staged = changes.flatMap((change) => stageChange(change, table, replay.mode));
   if (staged.length === 0) return;
-  await replay.stages.empty();
-  await replay.stages.fillOrdered(replay.stage, table, staged);
+  const place = await replay.stages.fillOrdered(table, staged);
   try {
-    await replay.client.query(`DO ${quoteText(replayBlock(table, replay))}`);
+    await replay.client.query(`DO ${quoteText(replayBlock(table, place, replay.mode))}`);
   } catch (error) {
     throw explain(error, staged, replay);
   }
@@ -58,7 +57,7 @@ const stageChange = (change: RowChange<LaneTable>, table: LaneTable, mode: Mode)
 };
 
 /** The loop over the stage. Names of its own begin with an underscore and are qualified, so that no column hides them. */
-const replayBlock = (table: LaneTable, replay: Replay): string => {
+const replayBlock = (table: LaneTable, place: Place, mode: Mode): string => {
   const target = quoteTable(table.table);
   const names = { row: '_t', staged: '_c', isMasked: true };
   const where = found(table);
@@ -74,7 +73,7 @@ const replayBlock = (table: LaneTable, replay: Replay): string => {
       ? `PERFORM 1 FROM ONLY ${target} AS _t WHERE ${updateWhere}`
       : `UPDATE ONLY ${target} AS _t SET ${sets.join(', ')} WHERE ${updateWhere}`;
   const upsert = table.keyAt === null ? insert : `${insert} ${onConflict(table)}`;
-  const isStrict = replay.mode === 'strict' || table.keyAt === null;
+  const isStrict = mode === 'strict' || table.keyAt === null;
   return `#variable_conflict use_column
 DECLARE
   _c record;
@@ -84,7 +83,7 @@ DECLARE
   _message text;
   _detail text;
 BEGIN
-  FOR _c IN SELECT * FROM ${replay.stage} ORDER BY seq LOOP
+  FOR _c IN SELECT * FROM ${place.stage} WHERE part = ${place.part} ORDER BY seq LOOP
     _seq := _c.seq;
     CASE _c.op
       WHEN 'insert' THEN ${insert};
@@ -112,10 +111,11 @@ const found = (table: LaneTable): string => {
   if (table.keyAt !== null) {
     return columns.map(({ column, name, staged }) => `_t.${name} = ${typed(column, staged)}`).join(' AND ');
   }
-  // format() prints by the type's output function, as the origin did; a cast to text may run another one.
+  // format() prints by the type's output function, as the origin did; a cast to text may run another one. A composite
+  // value of nothing but NULLs satisfies IS NULL as well, and is not a NULL.
   const same = columns.map(
     ({ name, staged }) =>
-      `(_w.${name} IS NULL) = (${staged} IS NULL) AND (${staged} IS NULL OR pg_catalog.format('%s', _w.${name}) COLLATE "C" = ${staged})`,
+      `(_w.${name} IS NOT DISTINCT FROM NULL) = (${staged} IS NULL) AND (${staged} IS NULL OR pg_catalog.format('%s', _w.${name}) COLLATE "C" = ${staged})`,
   );
   const where = same.length === 0 ? 'true' : same.join(' AND ');
   return `_t.ctid = (SELECT _w.ctid FROM ONLY ${quoteTable(table.table)} AS _w WHERE ${where} LIMIT 1)`;
@@ -136,11 +136,17 @@ const explain = (error: unknown, staged: readonly StagedChange[], replay: Replay
   if (!isRefusal(code) && code !== NOT_FOUND) return error;
   const subject = at?.change.table.name ?? 'a table';
   const what = at === undefined ? 'a change' : `${at.change.kind} of ${describe(at)}`;
-  if (code === NOT_FOUND) return divergence(subject, `${what} ${messageOf(error)} on the ${replay.side}`, error);
+  const row = rowOf(at);
+  if (code === NOT_FOUND) {
+    return divergence({ subject, row, fact: `${what} ${messageOf(error)} on the ${replay.side}` }, error);
+  }
   const detail = error instanceof Error && 'detail' in error && error.detail ? ` (${String(error.detail)})` : '';
   const message = `${what}: ${messageOf(error)}${detail}`;
   if (code === UNIQUE_VIOLATION || code === EXCLUSION_VIOLATION) {
-    return divergence(subject, `${message}; the ${replay.side} has a row that the origin has not`, error);
+    return divergence(
+      { subject, row, fact: `${message}; the ${replay.side} has a row that the origin has not` },
+      error,
+    );
   }
   return halted(
     {
@@ -153,17 +159,29 @@ const explain = (error: unknown, staged: readonly StagedChange[], replay: Replay
   );
 };
 
-const divergence = (subject: string, fact: string, cause: unknown): SwitchbackError =>
+const divergence = (
+  seen: { readonly subject: string; readonly fact: string; readonly row: Finding['row'] | undefined },
+  cause: unknown,
+): SwitchbackError =>
   halted(
     {
       id: 'lane/divergence',
-      subject,
-      fact,
+      subject: seen.subject,
+      fact: seen.fact,
+      ...(seen.row === undefined ? {} : { row: seen.row }),
       remedy:
-        'find out who wrote to it; make the row what the origin has (switchback verify --repair), then: switchback resume',
+        'find out who wrote to it; then make the row what the origin has, and go on: switchback verify PLAN PHASE --repair',
     },
     cause,
   );
+
+/** The key of the row that a change was about, for a repair; undefined for a table without one. */
+const rowOf = (staged: StagedChange | undefined): Finding['row'] => {
+  const keyAt = staged?.change.table.keyAt;
+  const tuple = staged?.before ?? staged?.after;
+  if (!staged || !keyAt || !tuple) return undefined;
+  return { table: staged.change.table.name, key: tuple.texts(keyAt).map((text) => text ?? '') };
+};
 
 /** `(id)=(5)`, or the values that stand for a row without a key; long ones are cut. */
 const describe = (staged: StagedChange): string => {

@@ -29,11 +29,15 @@ const WRITERS = `
  * or later. An unused one of the same name is replaced. Throws kind `busy`, naming the transactions that it has to wait for,
  * when it takes longer than a minute; `refused` when the slot is in use.
  */
-export const createSlot = async (server: PostgresServer, slot: string): Promise<Position> => {
+export const createSlot = async (
+  server: PostgresServer,
+  slot: string,
+  budgetMs: number = CREATE_BUDGET_MS,
+): Promise<Position> => {
   await dropSlot(server, slot);
   const session = await server.connect('slot');
   try {
-    await session.query(`SET statement_timeout = ${CREATE_BUDGET_MS}`);
+    await session.query(`SET statement_timeout = ${budgetMs}`);
     const { rows } = await session.query<{ lsn: string }>(
       `SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')`,
       [slot],
@@ -104,7 +108,7 @@ export const inspectSlot = async (server: PostgresServer, slot: string, from: Po
   // Columns differ by version; as JSON a missing one is just absent.
   const { rows } = await server.query(
     `SELECT plugin, s.database = current_database() AS here, confirmed_flush_lsn::text AS confirmed,
-            restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
+            pg_current_wal_insert_lsn()::text AS head, restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
             to_jsonb(s) ->> 'invalidation_reason' AS reason, to_jsonb(s) ->> 'conflicting' AS conflicting
        FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
@@ -121,6 +125,7 @@ export const inspectSlot = async (server: PostgresServer, slot: string, from: Po
   if (row.plugin !== 'pgoutput' || row.here !== 't') throw lost('is not ours (another plugin or database)');
   if (row.reason) throw lost(`was invalidated (${row.reason})`);
   if (row.discarded === 't' || row.wal_status === 'lost' || row.conflicting === 'true') throw lost('was invalidated');
+  if (row.head && !Lsn.reached(row.head as Position, from)) throw lost(`is in a log that ends at ${row.head}`);
   if (row.confirmed && !Lsn.reached(from, row.confirmed as Position)) {
     throw lost(`has been read up to ${row.confirmed}, beyond what was applied,`);
   }

@@ -6,7 +6,7 @@ import type { Touched } from '../engine.ts';
 import type { LaneTable } from './lane-table.ts';
 
 /** Beyond this many keys of a table in one commit they are not told one by one: a transaction has no bound, memory has. */
-const MAX_KEYS = 100_000;
+const MAX_KEYS = 20_000;
 
 /** Collects the keys that one transaction on the written side has changed. */
 export class TouchedKeys {

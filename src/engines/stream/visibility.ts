@@ -1,6 +1,7 @@
 import type { Blocker } from '../../domain/event.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { onlyRow, textOf } from '../../platform/postgres/row.ts';
 
 const FIRST_POLL_MS = 20;
 const LAST_POLL_MS = 1_000;
@@ -32,21 +33,24 @@ export interface VisibilityWait {
  * visible (a standby may be waited for), so a snapshot that is taken right after a slot was made can miss a transaction that
  * the slot's stream will not bring either: its commit record lies before the slot's start (notes: "Visibility is not WAL
  * order"). Rejects with the signal's reason.
+ *
+ * The horizon is a transaction id taken for the purpose. A snapshot's xmax would not do: it is one past the newest
+ * transaction that has completed, so that one which is running, or committed and not visible yet, can be beyond it.
  */
 export const waitUntilVisible = async (wait: VisibilityWait): Promise<void> => {
-  const horizon = await readXid(wait.sql, 'xmax');
+  const horizon = await readXid(wait.sql, 'pg_current_xact_id()');
   const startedMs = monotonicMs();
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 2, LAST_POLL_MS)) {
     wait.signal.throwIfAborted();
-    if ((await readXid(wait.sql, 'xmin')) >= horizon) return;
+    if ((await readXid(wait.sql, 'pg_snapshot_xmin(pg_current_snapshot())')) >= horizon) return;
     if (monotonicMs() - startedMs >= NAME_AFTER_MS) wait.onBlocked(await olderThan(wait.sql, horizon));
     await sleep(pollMs, wait.signal);
   }
 };
 
-const readXid = async (sql: SqlExecutor, end: 'xmin' | 'xmax'): Promise<bigint> => {
-  const { rows } = await sql.query(`SELECT pg_snapshot_${end}(pg_current_snapshot())::text AS xid`);
-  return BigInt(rows[0]?.xid ?? '0');
+const readXid = async (sql: SqlExecutor, expression: string): Promise<bigint> => {
+  const row = onlyRow(await sql.query(`SELECT ${expression}::text AS xid`));
+  return BigInt(textOf(row, 'xid'));
 };
 
 const olderThan = async (sql: SqlExecutor, horizon: bigint): Promise<readonly Blocker[]> => {

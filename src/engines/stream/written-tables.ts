@@ -20,8 +20,8 @@ export interface WrittenColumn {
   readonly isToastable: boolean;
   /** Quoted name of a collation that is not the default one, or null. */
   readonly collation: string | null;
-  /** A call's beginning that reads the type's text form where `text::type` would run another function, or null. */
-  readonly input: { readonly function: string; readonly parameter: string } | null;
+  /** Put around a text before it is cast, so that the type's own input function reads it. */
+  readonly reading: { readonly before: string; readonly after: string };
 }
 
 /** A table as the written side has it now. */
@@ -36,7 +36,9 @@ export interface WrittenTable {
 export type WrittenTables = ReadonlyMap<string, WrittenTable>;
 
 // A cast from text runs the function in pg_cast where there is one. It may differ from the type's own input function:
-// before 16, text::"char" knows no octal escapes; text::regclass knows no numbers; an extension's may do anything.
+// before 16, text::"char" knows no octal escapes; text::regclass knows no numbers; an extension's may do anything. Then
+// the input function is called itself, or, where its result has no type of its own (composites), a detour is made over
+// another string type that has no such cast.
 const COLUMNS = `
   SELECT n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned, a.attname AS column_name,
          format_type(a.atttypid, -1) AS type, a.atttypid::text AS type_id, a.atttypmod::text AS type_modifier,
@@ -44,7 +46,8 @@ const COLUMNS = `
          a.attidentity = 'a' AS identity_always, a.attlen = -1 AND a.attstorage <> 'p' AS toastable,
          cn.nspname AS collation_schema, co.collname AS collation_name,
          pn.nspname AS input_schema, p.proname AS input_name,
-         CASE WHEN b.typelem <> 0 THEN b.typelem ELSE b.oid END::text AS input_parameter, p.pronargs::text AS input_arguments
+         CASE WHEN b.typelem <> 0 THEN b.typelem ELSE b.oid END::text AS input_parameter, p.pronargs::text AS input_arguments,
+         k.oid IS NOT NULL AS has_cast, v.oid IS NOT NULL AS has_varchar_cast
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -58,6 +61,7 @@ const COLUMNS = `
     LEFT JOIN pg_collation co ON co.oid = a.attcollation AND co.collname <> 'default'
     LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
     LEFT JOIN pg_cast k ON k.castsource = 'text'::regtype AND k.casttarget = b.oid AND k.castmethod = 'f'
+    LEFT JOIN pg_cast v ON v.castsource = 'varchar'::regtype AND v.casttarget = b.oid AND v.castmethod = 'f'
     LEFT JOIN pg_proc p ON k.oid IS NOT NULL AND p.oid = b.typinput AND p.prorettype = b.oid
     LEFT JOIN pg_namespace pn ON pn.oid = p.pronamespace
    WHERE c.relkind = 'p' OR c.relkind = 'r' AND (n.nspname, c.relname) IN (SELECT * FROM unnest($1::text[], $2::text[]))
@@ -104,7 +108,7 @@ const columnOf = (row: TextRow): WrittenColumn => ({
   isIdentityAlways: isTrue(row, 'identity_always'),
   isToastable: isTrue(row, 'toastable'),
   collation: collationOf(row),
-  input: inputOf(row),
+  reading: readingOf(row),
 });
 
 const collationOf = (row: TextRow): string | null => {
@@ -112,9 +116,12 @@ const collationOf = (row: TextRow): string | null => {
   return schema === null || schema === undefined || !name ? null : `${quoteName(schema)}.${quoteName(name)}`;
 };
 
-const inputOf = (row: TextRow): WrittenColumn['input'] => {
+const readingOf = (row: TextRow): WrittenColumn['reading'] => {
+  if (!isTrue(row, 'has_cast')) return { before: '', after: '' };
   const { input_schema: schema, input_name: name } = row;
-  if (schema === null || schema === undefined || !name) return null;
-  const parameter = textOf(row, 'input_arguments') === '1' ? '' : `, ${textOf(row, 'input_parameter')}::oid, -1`;
-  return { function: `${quoteName(schema)}.${quoteName(name)}`, parameter };
+  if (schema === null || schema === undefined || !name) {
+    return { before: '', after: isTrue(row, 'has_varchar_cast') ? '::pg_catalog.bpchar' : '::pg_catalog.varchar' };
+  }
+  const more = textOf(row, 'input_arguments') === '1' ? '' : `, ${textOf(row, 'input_parameter')}::oid, -1`;
+  return { before: `${quoteName(schema)}.${quoteName(name)}(pg_catalog.textout(`, after: `)${more})` };
 };

@@ -32,23 +32,33 @@ const STRATEGIES = { less: 1, atMost: 2, equal: 3, atLeast: 4, greater: 5 } as c
   number
 >;
 
+/** The index of the key's name, or else any whole unique one over the same columns: each side names its own. */
 const KEY_COLUMNS = `
+  WITH indexes AS (
+    SELECT x.*, i.relname = $3 AS is_named,
+           ARRAY(SELECT a.attname::text FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS u(attnum, ord)
+                 JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = u.attnum
+                 WHERE u.ord <= x.indnkeyatts ORDER BY u.ord) AS columns
+    FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+    JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE n.nspname = $1 AND t.relname = $2 AND x.indisunique AND x.indisvalid AND x.indpred IS NULL),
+  chosen AS (
+    SELECT * FROM indexes WHERE columns @> $4::text[] AND columns <@ $4::text[]
+    ORDER BY is_named DESC, columns = $4::text[] DESC, indexrelid LIMIT 1)
   SELECT a.attname AS name, format_type(a.atttypid, -1) AS type,
          cn.nspname AS collation_schema, co.collname AS collation_name,
          o.amopstrategy AS strategy, opn.nspname AS operator_schema, op.oprname AS operator
-  FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
-  JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
+  FROM chosen x
   CROSS JOIN LATERAL (
     SELECT u.* FROM unnest(x.indkey::int2[], x.indclass::oid[], x.indcollation::oid[])
       WITH ORDINALITY AS u(attnum, opclass, coll, ord) WHERE u.ord <= x.indnkeyatts) k
-  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum
+  JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
   JOIN pg_opclass c ON c.oid = k.opclass
   JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
     AND o.amoppurpose = 's'
   JOIN pg_operator op ON op.oid = o.amopopr JOIN pg_namespace opn ON opn.oid = op.oprnamespace
   LEFT JOIN pg_collation co ON co.oid = k.coll AND co.oid <> a.attcollation
   LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
-  WHERE n.nspname = $1 AND t.relname = $2 AND i.relname = $3
   ORDER BY k.ord, o.amopstrategy`;
 
 const collateOf = (row: TextRow | undefined): string => {
@@ -57,20 +67,20 @@ const collateOf = (row: TextRow | undefined): string => {
 };
 
 /**
- * Reads the columns of a table's key, in key order, with their operators. Throws kind `internal` for a table without a
- * key, `refused` when its index is gone.
+ * Reads the columns of a table's key, in key order, with their operators on this side. Throws kind `internal` for a table
+ * without a key, `refused` when this side has no unique index over it.
  */
 export const readKeyColumns = async (sql: SqlExecutor, table: Table): Promise<readonly KeyColumn[]> => {
   if (table.key === null) throw new SwitchbackError('internal', `${displayName(table)} has no key`);
-  const { rows } = await sql.query(KEY_COLUMNS, [table.schema, table.name, table.key.index]);
+  const { rows } = await sql.query(KEY_COLUMNS, [table.schema, table.name, table.key.index, table.key.columns]);
   return table.key.columns.map((name) => {
     const own = rows.filter((row) => row.name === name);
     const [first] = own;
     const operator = (comparison: Comparison): Operator => {
       const row = own.find((candidate) => Number(candidate.strategy) === STRATEGIES[comparison]);
       if (row !== undefined) return { schema: textOf(row, 'operator_schema'), name: textOf(row, 'operator') };
-      throw new SwitchbackError('refused', `index ${table.key?.index} of ${displayName(table)} is not what it was`, {
-        remedy: 'restore the key of the table, then try again',
+      throw new SwitchbackError('refused', `${displayName(table)} has no unique index on its key`, {
+        remedy: `make one on (${table.key?.columns.map(quoteName).join(', ')}), then try again`,
       });
     };
     return {

@@ -1,15 +1,17 @@
 import { SwitchbackError } from '../../domain/errors.ts';
-import { blocks } from '../../domain/finding.ts';
+import { blocks, type Finding } from '../../domain/finding.ts';
 import { opposite, sidesOf } from '../../domain/position.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { laneName, writeLane } from '../../sidecar/lanes.ts';
 import { readCertificate } from '../../sidecar/records.ts';
 import type { Certificate } from '../certificate.ts';
+import type { RunContext } from '../context.ts';
 import { haltedError } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
 import { routerOf } from '../routes.ts';
-import { runnerOf, type Switch, type SwitchTools, sideA, sideB } from './types.ts';
+import { readScope, scopeFindings } from '../scope.ts';
+import { runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 const refused = (message: string, remedy: string): SwitchbackError =>
   new SwitchbackError('refused', message, { remedy });
@@ -21,15 +23,13 @@ export const commandOf = (direction: Switch['direction']): 'cutover' | 'failback
 /** Refuses phases that are not in a state from which they can switch, or whose turn it is not (`after:`). */
 export const assertStates = (
   phases: readonly Phase[],
-  options: { direction: Switch['direction']; all: readonly Phase[]; tools: SwitchTools },
+  options: { readonly direction: Switch['direction']; readonly all: readonly Phase[]; readonly context: RunContext },
 ): void => {
-  const { plan } = options.tools.context;
+  const { plan } = options.context;
   for (const phase of phases) {
     const state = phase.state.name;
     const wanted = options.direction === 'forward' ? ['ready', 'following'] : ['soaking'];
     if (!wanted.includes(state)) throw wrongState(phase, options.direction);
-    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'see `switchback status`');
-    if (phase.runner.halt) throw haltedError(phase.runner.name, phase.runner.halt);
     if (options.direction === 'reverse') continue;
     const after = plan.phases.find(({ name }) => name === phase.name)?.after ?? [];
     for (const name of after) {
@@ -43,6 +43,14 @@ export const assertStates = (
         );
       }
     }
+  }
+};
+
+/** Refuses phases whose lane is halted. */
+export const assertLanes = (phases: readonly Phase[]): void => {
+  for (const phase of phases) {
+    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'see `switchback status`');
+    if (phase.runner.halt) throw haltedError(phase.runner.name, phase.runner.halt);
   }
 };
 
@@ -83,17 +91,22 @@ export const checkBeforeWindow = async (s: Switch): Promise<void> => {
 
 const assertPreflight = async (s: Switch): Promise<void> => {
   const { context } = s.tools;
-  const scope = { phases: new Map(s.phases.map((p) => [p.name, p.scope])), ignored: [], findings: [] };
-  const findings = await context.preflight({
-    scope,
-    begun: new Set(s.phases.map((phase) => phase.name)),
-    schemaReady: true,
-  });
+  const names = new Set(s.phases.map((phase) => phase.name));
+  const now = await readScope(context, sidesOf(s.direction).from);
+  const scope = { phases: new Map(s.phases.map((p) => [p.name, p.scope])), ignored: now.ignored };
+  const findings = [
+    ...(s.direction === 'forward' ? scopeFindings(now, names) : scopeFindings(now, names).map(lessSevere)),
+    ...(await context.preflight({ scope, begun: names, schemaReady: true })),
+  ];
   for (const finding of findings) context.emit({ type: 'finding', phase: null, finding });
   if (!blocks(findings)) return;
   const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
   throw new SwitchbackError('findings', ['findings block the switch:', ...list].join('\n'), { findings });
 };
+
+/** A new table on the target is no reason to stay there: going back leaves it behind. A new partition holds the phase's rows. */
+const lessSevere = (finding: Finding): Finding =>
+  finding.id === 'plan/new-partition' ? finding : { ...finding, severity: 'warns' };
 
 /** A cutover wants a certificate younger than the plan says; both directions want every change since it to be known. */
 const assertCertificate = async (s: Switch, phase: Phase): Promise<void> => {

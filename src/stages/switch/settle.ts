@@ -40,8 +40,14 @@ export const settleSwitch = async (s: Settlement): Promise<'committed' | 'aborte
   return outcome;
 };
 
-/** Steps 10 to 12: repoint, lift B, release; then the states. Tried again until the budget is spent, then parked. */
-export const completeSwitch = async (s: Settlement): Promise<void> => {
+/**
+ * Steps 10 to 12: repoint, lift B, release; then what nobody waits for, and the states. Each is tried again until the budget
+ * is spent, then parked. `onReleased` is called when clients may go on.
+ */
+export const completeSwitch = async (
+  s: Settlement,
+  onReleased: () => Promise<void> = async () => undefined,
+): Promise<void> => {
   const { to } = sidesOf(s.record.direction);
   await repeatedly(s, 'repoint', async () => {
     for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
@@ -53,6 +59,7 @@ export const completeSwitch = async (s: Settlement): Promise<void> => {
   await repeatedly(s, 'release', async () => {
     for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
   });
+  await onReleased();
   await repeatedly(s, 'retire', () => retireOldLane(s));
   const since = await serverTime(s.tools.context.source.sql);
   for (const phase of s.phases) await phase.enter(stateAfter(s.record, since));
@@ -74,7 +81,7 @@ const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: strin
   record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
 
 const lift = async (s: Settlement, side: 'source' | 'target'): Promise<void> => {
-  const { context, tenure, signal } = s.tools;
+  const { context, tenure } = s.tools;
   await portsOf(context, side).database.lift({
     tables: tablesOf(s),
     reason: '',
@@ -89,7 +96,8 @@ const lift = async (s: Settlement, side: 'source' | 'target'): Promise<void> => 
     blockers: context.plan.switch.blockers,
     budgetMs: SETTLE_BUDGET_MS,
     onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
-    signal,
+    // Whoever interrupts a command wants the state settled all the more; the budget is what bounds it.
+    signal: new AbortController().signal,
   });
 };
 

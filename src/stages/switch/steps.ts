@@ -48,7 +48,7 @@ const fence: WindowStep = {
     const { from, to } = sidesOf(s.direction);
     await sideA(s).database.fence({
       tables: tablesOf(s),
-      reason: `phase ${namesOf(s).join(', ')} is moving to the ${to} database`,
+      reason: `phase ${namesOf(s).join(', ')} is moving, or has moved, to the ${to} database`,
       guard: ownershipGuard({
         phases: namesOf(s),
         epoch: tenure.epoch,

@@ -4,17 +4,10 @@ import { sidesOf } from '../../domain/position.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
-import {
-  countSwitches,
-  decideOutcome,
-  readOutcome,
-  readSwitch,
-  type SwitchRecord,
-  writeSwitch,
-} from '../../sidecar/switches.ts';
+import { decideOutcome, readOutcome, readSwitch, type SwitchRecord, writeSwitch } from '../../sidecar/switches.ts';
 import type { Phase } from '../machine.ts';
 import { routerOf } from '../routes.ts';
-import { assertStates, checkBeforeWindow, commandOf } from './guards.ts';
+import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
 import { completeSwitch, settleSwitch } from './settle.ts';
 import { WINDOW_STEPS } from './steps.ts';
 import { runnerOf, type Switch, type SwitchTools, scopeOfSwitch } from './types.ts';
@@ -45,14 +38,15 @@ export const runSwitch = async (
     readonly all: readonly Phase[];
   },
 ): Promise<SwitchResult> => {
-  assertStates(options.phases, { ...options, tools });
-  const s = await newSwitch(tools, options);
+  assertStates(options.phases, { ...options, context: tools.context });
+  assertLanes(options.phases);
+  const s = newSwitch(tools, options);
   let intended = false;
   let windowBegan = 0;
   try {
     await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
-    await intend(s);
     intended = true;
+    await intend(s);
     windowBegan = monotonicMs();
     await runWindow(s);
     await commit(s);
@@ -62,14 +56,14 @@ export const runSwitch = async (
   return await complete(s, windowBegan);
 };
 
-const newSwitch = async (
+const newSwitch = (
   tools: SwitchTools,
   options: { readonly direction: Switch['direction']; readonly phases: readonly Phase[] },
-): Promise<Switch> => {
-  const number = (await countSwitches(tools.context.source.sql)) + 1;
+): Switch => {
   const state: { deadline: number } = { deadline: Number.POSITIVE_INFINITY };
   return {
-    id: `${commandOf(options.direction)}-${number}`,
+    // The epoch that the intent will raise to, so that no two switches of a run, recorded or not, share an outcome.
+    id: `${commandOf(options.direction)}-${tools.tenure.epoch + 1n}`,
     direction: options.direction,
     phases: options.phases,
     tools,
@@ -148,9 +142,11 @@ const commit = async (s: Switch): Promise<void> => {
 };
 
 const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
-  await adoptWayBack(s);
-  await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
-  const windowMs = monotonicMs() - windowBegan;
+  let windowMs = 0;
+  await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools }, async () => {
+    windowMs = monotonicMs() - windowBegan;
+    await adoptWayBack(s);
+  });
   s.tools.context.emit({
     type: 'switched',
     switchId: s.id,
@@ -179,13 +175,14 @@ const giveUp = async (
   if (isKind(error, 'deposed')) throw error;
   if (!intended) {
     for (const runner of s.wayBack.values()) await runner.close({ drop: true });
-    throw error;
+    throw s.tools.signal.aborted ? interrupted(s, 'before its window; nothing was changed', error) : error;
   }
   const outcome = await outcomeOf(s);
   if (outcome === 'committed') return await complete(s, windowBegan);
   for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
   await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
   for (const phase of s.phases) runnerOf(phase).start();
+  if (s.tools.signal.aborted) throw interrupted(s, 'and undone; the application goes on where it was', error);
   throw new SwitchbackError('aborted', `${s.id} was undone: ${messageOf(error)}`, {
     remedy:
       error instanceof SwitchbackError && error.remedy
@@ -195,6 +192,12 @@ const giveUp = async (
     ...(error instanceof SwitchbackError ? { findings: error.findings } : {}),
   });
 };
+
+const interrupted = (s: Switch, what: string, cause: unknown): SwitchbackError =>
+  new SwitchbackError('aborted', `${s.id} was interrupted ${what}`, {
+    remedy: `switchback status ${s.tools.context.plan.path}`,
+    cause,
+  });
 
 /** What is recorded; asked again for a while when the source does not answer, because guessing could break S11. */
 const outcomeOf = async (s: Switch): Promise<'committed' | 'aborted' | null> => {

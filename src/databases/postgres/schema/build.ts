@@ -3,6 +3,7 @@ import { isKind, messageOf, SwitchbackError } from '../../../domain/errors.ts';
 import type { SqlExecutor } from '../../../domain/sql.ts';
 import { displayName } from '../../../domain/table.ts';
 import { monotonicMs } from '../../../platform/clock.ts';
+import { cancelStatement, prepareForLongStatements } from '../../../platform/postgres/backend.ts';
 import { quoteName } from '../../../platform/postgres/quote.ts';
 import { isConnectionLost, type PostgresServer, runTransaction } from '../../../platform/postgres/server.ts';
 import type { BuildOptions, DeferredItem } from '../../schema.ts';
@@ -18,9 +19,6 @@ const RAISE_SORT_MEMORY = `
   SELECT set_config('maintenance_work_mem', greatest(
     pg_size_bytes(current_setting('maintenance_work_mem')),
     least(pg_size_bytes(current_setting('shared_buffers')) / (2 * $1::int), 1 << 30)) / 1024 || 'kB', false)`;
-
-/** From 14 on a server can notice during a long statement that its client has died. */
-const NOTICE_DEATH = `SELECT set_config(name, '5s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'`;
 
 /** Drops the items that are there, foreign keys first since they need the keys. The list must have been stored before. */
 export const dropItems = async (server: PostgresServer, items: readonly DeferredItem[]): Promise<void> => {
@@ -101,14 +99,12 @@ class Builder {
 
   async #work(queue: DeferredItem[], round: Round, signal: AbortSignal): Promise<void> {
     const client = await this.#server.connect('build');
-    const pid = (await client.query<{ pid: string }>('SELECT pg_backend_pid() AS pid')).rows[0]?.pid ?? '';
+    const pid = await prepareForLongStatements(client);
     // The server would go on with a statement whose client has gone away.
-    const cancel = (): void =>
-      void this.#server.query('SELECT pg_cancel_backend($1::int)', [pid]).catch(() => undefined);
+    const cancel = (): void => void cancelStatement(this.#server, pid);
     signal.addEventListener('abort', cancel, { once: true });
     try {
       await client.query(RAISE_SORT_MEMORY, [String(this.#options.parallel)]);
-      await client.query(NOTICE_DEATH);
       for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
         signal.throwIfAborted();
         await this.#build(client, item, { ...round, signal });

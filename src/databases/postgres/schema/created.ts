@@ -27,7 +27,6 @@ const CATALOGUES = [
   'pg_language',
   'pg_foreign_data_wrapper',
   'pg_foreign_server',
-  'pg_user_mapping',
   'pg_trigger',
   'pg_constraint',
   'pg_rewrite',
@@ -40,9 +39,15 @@ const CATALOGUES = [
   'pg_default_acl',
 ] as const;
 
-const ALL_OBJECTS = CATALOGUES.map(
-  (name) => `SELECT 'pg_catalog.${name}'::regclass::oid AS classid, oid AS objid FROM pg_catalog.${name}`,
-).join(' UNION ALL ');
+/** User mappings hold passwords, so only superusers may read their catalogue; its view tells everybody which there are. */
+const USER_MAPPINGS = `SELECT 'pg_catalog.pg_user_mapping'::regclass::oid AS classid, umid AS objid FROM pg_catalog.pg_user_mappings`;
+
+const ALL_OBJECTS = [
+  ...CATALOGUES.map(
+    (name) => `SELECT 'pg_catalog.${name}'::regclass::oid AS classid, oid AS objid FROM pg_catalog.${name}`,
+  ),
+  USER_MAPPINGS,
+].join(' UNION ALL ');
 
 const IDS = `SELECT classid, objid FROM (${ALL_OBJECTS}) o WHERE objid >= 16384`;
 

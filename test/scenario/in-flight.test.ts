@@ -1,0 +1,105 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { sleep } from '../../src/platform/clock.ts';
+import { makeScene, outcomeOf, type Scene, saidBy, stepSeen } from '../support/scene.ts';
+import { runSql, useServerPair } from '../support/servers.ts';
+
+/**
+ * What is under way when the fence is set must not fall between the sides: it is on the target afterwards, or its client
+ * was told that it failed. And a switch that cannot be done within its window leaves no trace.
+ */
+const servers = useServerPair();
+const SCHEMA = 'CREATE TABLE item (id bigint PRIMARY KEY, name text); CREATE TABLE other (id bigint PRIMARY KEY)';
+const ROWS = `INSERT INTO item SELECT n, 'item ' || n FROM generate_series(1, 200) n`;
+
+let scene: Scene;
+afterEach(async () => await scene?.close());
+
+const begin = async (more: string) => {
+  scene = await makeScene(servers(), { schema: SCHEMA, rows: ROWS, more });
+  const worker = scene.worker();
+  await worker.untilState('ready', 'all');
+  return worker;
+};
+
+const cutover = () => scene.run.command('cutover', scene.run.plan, 'all', '--confirm', 'all');
+
+/** The application can write on the source, the target refuses, and nothing is held. */
+const expectUntouched = async (): Promise<void> => {
+  expect(await outcomeOf(await scene.session(scene.source), `INSERT INTO item VALUES (9000, 'goes on')`)).toBe('done');
+  expect(await outcomeOf(await scene.session(scene.target), `INSERT INTO item VALUES (9001, 'stray')`)).toBe('25006');
+  expect(scene.run.route('all')).toMatchObject({ primary: 'source', held: false });
+  await runSql(scene.source, 'DELETE FROM item WHERE id = 9000');
+  const slots = await runSql(
+    scene.target,
+    'SELECT slot_name FROM pg_replication_slots WHERE database = current_database()',
+  );
+  expect(slots).toEqual([]);
+};
+
+const itemsOnTarget = (id: number) => runSql(scene.target, `SELECT name FROM item WHERE id = ${id}`);
+
+describe('a transaction in flight', () => {
+  it('is on the target when it commits within the time that is waited', async () => {
+    const worker = await begin('switch: { window: 60s, max_lag: 20s, blockers: { wait: 30s, then: terminate } }');
+    const client = await scene.session(scene.source);
+    await client.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight')`);
+    const answer = cutover();
+    await worker.until(stepSeen('fence', 'begun'));
+    await sleep(700);
+    expect(worker.events.some((event) => event.type === 'blocked')).toBe(true);
+    // It writes more while the fence waits for it, and all of it belongs to what was in flight.
+    await client.query(`UPDATE item SET name = 'changed in flight' WHERE id = 1; COMMIT`);
+    expect(await answer).toMatchObject({ exitCode: 0 });
+    expect(await itemsOnTarget(1001)).toEqual([{ name: 'in flight' }]);
+    expect(await itemsOnTarget(1)).toEqual([{ name: 'changed in flight' }]);
+  });
+
+  it('is ended when it outlasts the time that is waited, its client is told, and none of it is anywhere', async () => {
+    await begin('switch: { window: 60s, max_lag: 20s, blockers: { wait: 300ms, then: terminate } }');
+    const client = await scene.session(scene.source);
+    await client.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight')`);
+    expect(await cutover()).toMatchObject({ exitCode: 0 });
+    expect(await outcomeOf(client, 'COMMIT')).not.toBe('done');
+    for (const url of [scene.source, scene.target]) {
+      expect(await runSql(url, 'SELECT FROM item WHERE id = 1001')).toEqual([]);
+    }
+  });
+
+  it('that outlasts the window undoes the cutover, which names it, and a second one works', async () => {
+    await begin('switch: { window: 1500ms, max_lag: 20s, blockers: { wait: 200ms, then: abort } }');
+    const client = await scene.session(scene.source);
+    await client.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight') /* the slow one */`);
+    const [{ pid }] = (await client.query('SELECT pg_backend_pid() AS pid, 1 /* the last one */')).rows;
+    const answer = await cutover();
+    expect(answer.exitCode).toBe(5);
+    const { message, remedy } = saidBy(answer);
+    expect(message).toContain(`pid ${pid} of "postgres" (scene)`);
+    expect(message).toContain('/* the last one */');
+    expect(remedy).toContain(`pg_terminate_backend(${pid})`);
+    await expectUntouched();
+    expect(await outcomeOf(client, 'COMMIT')).toBe('done');
+    expect(await cutover()).toMatchObject({ exitCode: 0 });
+    expect(await itemsOnTarget(1001)).toEqual([{ name: 'in flight' }]);
+  });
+});
+
+describe('a drain that cannot finish', () => {
+  it('within the window undoes the cutover, and a second one works', async () => {
+    const worker = await begin('switch: { window: 10s, max_lag: 20s, blockers: { wait: 9s, then: abort } }');
+    const writer = await scene.session(scene.source);
+    await writer.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight')`);
+    const answer = cutover();
+    await worker.until(stepSeen('fence', 'begun'));
+    const locker = await scene.session(scene.target);
+    await locker.query('BEGIN; LOCK TABLE item IN EXCLUSIVE MODE');
+    await writer.query('COMMIT');
+    const undone = await answer;
+    expect(undone.exitCode).toBe(5);
+    expect(saidBy(undone).message).toMatch(/all\/forward did not reach/);
+    expect(stepSeen('fence', 'done')(worker)).toBe(true);
+    await locker.query('ROLLBACK');
+    await expectUntouched();
+    await expect.poll(() => itemsOnTarget(1001), { timeout: 20_000 }).toHaveLength(1);
+    expect(await cutover()).toMatchObject({ exitCode: 0 });
+  });
+});
