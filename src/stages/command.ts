@@ -71,32 +71,43 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
   let seen = await lastJournalId(sql);
   const id = await appendRequest(sql, request);
   for (;;) {
-    if (options.signal.aborted) {
-      if (await withdrawRequest(sql, id)) {
-        throw new SwitchbackError('refused', 'interrupted before the worker took the command; nothing was done');
+    if (options.signal.aborted) throw await interrupted(context, id);
+    try {
+      for (const entry of await readJournal(sql, { after: seen, limit: 200 })) {
+        seen = entry.id;
+        options.onJournal(entry);
       }
-      throw new SwitchbackError('refused', 'interrupted; the worker goes on with the command', {
-        remedy: `switchback status ${context.plan.path}`,
-      });
-    }
-    // The last abort of a run removes the sidecar, and the answer with it.
-    if (!(await sidecarExists(sql))) return { exitCode: 0, message: 'done; the run and its sidecars are removed' };
-    for (const entry of await readJournal(sql, { after: seen, limit: 200 })) {
-      seen = entry.id;
-      options.onJournal(entry);
-    }
-    const answer = await readRequest(sql, id);
-    if (answer?.state === 'done' && answer.result) return answer.result;
-    if (answer?.state === 'waiting' && !(await isHeld(context)) && (await withdrawRequest(sql, id))) {
-      throw new SwitchbackError('refused', 'the worker has gone before it took the command', {
-        remedy: 'run the command again',
-      });
-    }
-    if (answer?.state === 'taken' && !(await isHeld(context)) && (await readRequest(sql, id))?.state === 'taken') {
-      throw new SwitchbackError('parked', 'the worker has gone in the middle of the command', {
-        remedy: `find out what became of it, and go on: switchback resume ${context.plan.path}`,
-      });
+      const answer = await readRequest(sql, id);
+      if (answer?.state === 'done' && answer.result) return answer.result;
+      await assertWorker(context, id);
+    } catch (error) {
+      // The last abort or finalise of a run removes the sidecar, and the answer with it, at any moment.
+      if (await sidecarExists(sql)) throw error;
+      return { exitCode: 0, message: 'done; the run and its sidecars are removed' };
     }
     await sleep(POLL_MS, options.signal).catch(() => undefined);
   }
+};
+
+const interrupted = async (context: RunContext, id: bigint): Promise<SwitchbackError> =>
+  (await withdrawRequest(context.source.sql, id))
+    ? new SwitchbackError('refused', 'interrupted before the worker took the command; nothing was done')
+    : new SwitchbackError('refused', 'interrupted; the worker goes on with the command', {
+        remedy: `switchback status ${context.plan.path}`,
+      });
+
+/** Throws when nobody is there to execute the request any more: kind `refused` before it was begun, `parked` after. */
+const assertWorker = async (context: RunContext, id: bigint): Promise<void> => {
+  const { sql } = context.source;
+  if (await isHeld(context)) return;
+  if (await withdrawRequest(sql, id)) {
+    throw new SwitchbackError('refused', 'the worker has gone before it took the command', {
+      remedy: 'run the command again',
+    });
+  }
+  // Read again: it may have finished the request and gone in between.
+  if ((await readRequest(sql, id))?.state !== 'taken') return;
+  throw new SwitchbackError('parked', 'the worker has gone in the middle of the command', {
+    remedy: `find out what became of it, and go on: switchback resume ${context.plan.path}`,
+  });
 };

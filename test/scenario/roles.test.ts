@@ -214,7 +214,7 @@ describe('roles without superuser', () => {
     await admin('source', WRITES);
 
     const blocker = new pg.Client({ connectionString: servers().source.urlFor('shop', 'shop_app') });
-    const ended = new Promise((resolve) => blocker.once('error', resolve));
+    const ended = new Promise((resolve) => blocker.on('error', resolve));
     await blocker.connect();
     await blocker.query(`BEGIN; UPDATE shop.note SET words = 'in the way'`);
     await scenario.change('cutover', 'all');
