@@ -136,7 +136,9 @@ export const runDemo = async (options: DemoOptions): Promise<DemoResult> => {
   try {
     const [source, target] = options.servers ?? (await startServers(servers, options.tell));
     const stage = setStage({ directory, source, target, script: options.script });
-    return await play(stage, { ...options, begun });
+    const verdict = await play(stage, { ...options, begun });
+    if (options.keep) options.tell(keptText(stage));
+    return verdict;
   } finally {
     for (const server of servers) await (options.keep ? server.leaveRunning() : server.stopAndRemove());
     if (!options.keep) rmSync(directory, { recursive: true, force: true });
@@ -154,6 +156,14 @@ const startServers = async (
   started.push(target);
   return [source, target];
 };
+
+const keptText = (stage: Stage): string =>
+  [
+    'Kept for a look around; end the two servers by their process ids when done:',
+    `  export OLD_DATABASE_URL=${stage.urls.source}`,
+    `  export NEW_DATABASE_URL=${stage.urls.target}`,
+    `  switchback status ${stage.plan}`,
+  ].join('\n');
 
 const setStage = (made: { directory: string; source: DemoServer; target: DemoServer; script: string }): Stage => {
   const { directory, source, target } = made;

@@ -155,12 +155,15 @@ export const proveTouched = async (context: RunContext, phase: Phase, signal: Ab
     });
   }
   const batch = touched.peek();
-  let compared = 0;
-  for (const [table, keys] of keyed(phase, batch)) {
-    const result = await verifyKeys({ table, keys, isStatic: true, ...comparison(context, phase, signal) });
-    if (result.divergent.length > 0) throw differsByKey(phase.name, table, result.divergent.length);
-    compared += keys.length;
-  }
+  const pairs = keyed(phase, batch);
+  // Nobody can write meanwhile, so tables are compared at once, as far as the servers' pools have sessions.
+  await Promise.all(
+    pairs.map(async ([table, keys]) => {
+      const result = await verifyKeys({ table, keys, isStatic: true, ...comparison(context, phase, signal) });
+      if (result.divergent.length > 0) throw differsByKey(phase.name, table, result.divergent.length);
+    }),
+  );
+  const compared = pairs.reduce((sum, [, keys]) => sum + keys.length, 0);
   const whole = phase.scope.tables.filter((t) => batch.some((b) => b.keys === 'all' && b.table === displayName(t)));
   if (whole.length > 0) {
     const result = await verifyTables({

@@ -5,7 +5,7 @@ import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
-import { abortPhases, assertAbortable, finalisePhases } from './end.ts';
+import { abortPhases, assertAbortable, finalisePhases, type Remains } from './end.ts';
 import type { Phase } from './machine.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
@@ -157,10 +157,19 @@ const end = async (worker: Executor, request: NewRequest, phases: readonly Phase
           unfence: request.options.unfence === true,
           early: request.options.early === true,
         });
-  if (!(await sidecarExists(context.source.sql))) worker.stop();
+  const isOver = !(await sidecarExists(context.source.sql));
   const names = phases.map((phase) => phase.name).join(', ');
   const done = request.command === 'abort' ? 'aborted' : 'finalised';
-  const left =
-    remains.length > 0 ? `what remains:\n${remains.map((line) => `  ${line}`).join('\n')}` : 'nothing of ours remains';
-  return { exitCode: 0, message: `${names}: ${done}; ${left}`, data: { remains } };
+  const message = `${names}: ${done}; ${leftText(remains, isOver)}`;
+  if (isOver) {
+    // Whoever asked from elsewhere cannot be answered any more: the request went with the sidecar.
+    context.emit({ type: 'note', phase: null, text: message });
+    worker.stop();
+  }
+  return { exitCode: 0, message, data: { remains } };
+};
+
+const leftText = (remains: Remains, isOver: boolean): string => {
+  if (remains.length > 0) return `what remains:\n${remains.map((line) => `  ${line}`).join('\n')}`;
+  return isOver ? 'nothing of ours remains' : 'the run goes on with its other phases';
 };

@@ -45,7 +45,7 @@ export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): 
     const found = tables.byPhase.get(name) ?? [];
     const kept = pinned[name];
     const own = kept === undefined ? found : found.filter((table) => kept.includes(displayName(table)));
-    if (kept !== undefined) changed.set(name, changesOf({ phase: name, found, kept }));
+    if (kept !== undefined) changed.set(name, changesOf({ phase: name, found, kept, path: plan.path }));
     phases.set(name, {
       name,
       tables: own,
@@ -80,18 +80,24 @@ export const scopeFindings = (scope: RunScope, phases: ReadonlySet<string>): rea
 
 const changesOf = (about: {
   readonly phase: string;
+  readonly path: string;
   readonly found: readonly Table[];
   readonly kept: readonly string[];
 }): readonly Finding[] => {
-  const { phase, found, kept } = about;
+  const { phase, found, kept, path } = about;
   const names = new Set(found.map(displayName));
   return [
-    ...found.filter((table) => !kept.includes(displayName(table))).map((table) => newTable(phase, table)),
-    ...kept.filter((name) => !names.has(name)).map((name) => goneTable(phase, name)),
+    ...found.filter((table) => !kept.includes(displayName(table))).map((table) => newTable({ phase, path }, table)),
+    ...kept.filter((name) => !names.has(name)).map((name) => goneTable({ phase, path }, name)),
   ];
 };
 
-const newTable = (phase: string, table: Table): Finding =>
+interface Whose {
+  readonly phase: string;
+  readonly path: string;
+}
+
+const newTable = ({ phase, path }: Whose, table: Table): Finding =>
   table.root === null
     ? {
         id: 'plan/new-table',
@@ -105,15 +111,15 @@ const newTable = (phase: string, table: Table): Finding =>
         severity: 'blocks',
         subject: displayName(table),
         fact: `is a partition of ${displayName(table.root)} that came after phase ${phase} was prepared`,
-        remedy: `create it on the other side too, then: switchback resume PLAN ${phase}`,
+        remedy: `create it on the other side too, then: switchback resume ${path} ${phase}`,
       };
 
-const goneTable = (phase: string, name: string): Finding => ({
+const goneTable = ({ phase, path }: Whose, name: string): Finding => ({
   id: 'plan/table-gone',
   severity: 'blocks',
   subject: name,
   fact: `phase ${phase} was prepared with it, and it is not there any more under this name`,
-  remedy: `give it back its name; if it was dropped on purpose, abort phase ${phase} and run it again`,
+  remedy: `give it back its name; a partition that was dropped: drop it on the other side too, then: switchback resume ${path} ${phase}`,
 });
 
 const rootsOf = (tables: PhaseScope['tables']): readonly TableName[] => {

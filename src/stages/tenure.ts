@@ -158,10 +158,13 @@ export class Tenure {
   }
 
   async #settleSoon(): Promise<void> {
-    await sleep(MIRROR_AFTER_MS);
     try {
-      await this.#writePending();
-      await this.#mirror();
+      // What is told while the mirror is written has its turn as well.
+      do {
+        await sleep(MIRROR_AFTER_MS);
+        await this.#writePending();
+        await this.#mirror();
+      } while (this.#pending.length > 0);
     } catch (error) {
       // The next intent meets the same failure, and there it stops the work.
       this.#context.emit({ type: 'note', phase: null, text: `the journal was not written: ${messageOf(error)}` });

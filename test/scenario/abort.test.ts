@@ -69,7 +69,7 @@ const abortIn: Readonly<Record<string, () => Promise<{ readonly exitCode: number
   copying: async () => {
     const locker = await scene.session(scene.target);
     const worker = scene.worker();
-    await worker.until(stepSeen('publish', 'begun'));
+    await worker.until(stepSeen('publish', 'done'));
     await locker.query('BEGIN; LOCK TABLE customer IN EXCLUSIVE MODE');
     await worker.untilState('copying', 'all');
     const answer = abort();

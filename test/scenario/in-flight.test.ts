@@ -83,6 +83,30 @@ describe('a transaction in flight', () => {
   });
 });
 
+describe('a drain', () => {
+  it('waits for all that was committed before the fence, however late the target takes it', async () => {
+    const worker = await begin('switch: { window: 60s, max_lag: 20s, blockers: { wait: 30s, then: abort } }');
+    const writer = await scene.session(scene.source);
+    const other = await scene.session(scene.source);
+    const locker = await scene.session(scene.target);
+    await writer.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight')`);
+    const answer = cutover();
+    await worker.until(stepSeen('fence', 'begun'));
+    await locker.query('BEGIN; LOCK TABLE item IN EXCLUSIVE MODE');
+    // Several batches: the lane hangs in the first of them.
+    for (let id = 2000; id < 2010; id++) {
+      await other.query(`INSERT INTO item VALUES (${id}, 'before the fence')`);
+      await sleep(50);
+    }
+    await writer.query('COMMIT');
+    await worker.until(stepSeen('fence', 'done'));
+    await sleep(500);
+    await locker.query('ROLLBACK');
+    expect(await answer).toMatchObject({ exitCode: 0 });
+    expect(await runSql(scene.target, 'SELECT FROM item WHERE id > 1000')).toHaveLength(11);
+  });
+});
+
 describe('a drain that cannot finish', () => {
   it('within the window undoes the cutover, and a second one works', async () => {
     const worker = await begin('switch: { window: 10s, max_lag: 20s, blockers: { wait: 9s, then: abort } }');

@@ -152,6 +152,20 @@ describe('a partition that comes later', () => {
     await expect.poll(() => runSql(scene.source, 'SELECT FROM reading_2 WHERE id = 902')).toHaveLength(1);
   });
 
+  it('may be dropped on both sides, and is let go by resume', async () => {
+    await begin();
+    await runSql(scene.source, ADD);
+    await runSql(scene.target, ADD);
+    expect(await command('resume', 'all')).toMatchObject({ exitCode: 0 });
+    await runSql(scene.source, 'DROP TABLE reading_1');
+    const refused = await cutover();
+    expect(refused).toMatchObject({ exitCode: 3 });
+    expect(saidBy(refused).message).toMatch(/public\.reading_1: phase all was prepared with it/);
+    await runSql(scene.target, 'DROP TABLE reading_1');
+    expect(await command('resume', 'all')).toMatchObject({ exitCode: 0 });
+    expect(await cutover()).toMatchObject({ exitCode: 0 });
+  });
+
   it('is not taken in with rows that no stream has brought', async () => {
     await begin();
     await runSql(

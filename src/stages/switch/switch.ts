@@ -46,6 +46,7 @@ export const runSwitch = async (
   try {
     await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
     intended = true;
+    tools.signal.throwIfAborted();
     await intend(s);
     windowBegan = monotonicMs();
     await runWindow(s);

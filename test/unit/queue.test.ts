@@ -1,0 +1,121 @@
+import { describe, expect, test } from 'vitest';
+import type { LaneTable } from '../../src/engines/stream/lane-table.ts';
+import { type Batch, ChangeQueue } from '../../src/engines/stream/queue.ts';
+import type { Change } from '../../src/rows/change.ts';
+import { tupleOf } from '../../src/rows/tuple.ts';
+
+const table: LaneTable = {
+  name: 'public.t',
+  keyAt: [0],
+  columns: [],
+  table: {
+    schema: 'public',
+    name: 't',
+    columns: [],
+    key: null,
+    replicaIdentity: 'default',
+    root: null,
+    estimatedRows: 0,
+    bytes: 0,
+  },
+};
+const change: Change<LaneTable> = { kind: 'insert', table, after: tupleOf([]) };
+const never = new AbortController().signal;
+
+/** Queues a transaction of so many changes, of so many bytes each. */
+const transaction = (queue: ChangeQueue, at: bigint, { changes = 1, bytes = 100 } = {}): void => {
+  queue.begin(at);
+  for (let i = 0; i < changes; i++) queue.add(change, bytes);
+  queue.commit(at + 1n);
+};
+
+const summary = (batch: Batch | null): unknown => ({
+  changes: batch?.changes.length,
+  ends: batch?.endings.map((ending) => [ending.endLsn, ending.until]),
+  open: batch?.open,
+});
+
+describe('the queue of changes', () => {
+  test('hands out whole transactions, and nothing of one that has not ended', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    transaction(queue, 10n);
+    transaction(queue, 20n, { changes: 2 });
+    queue.begin(30n);
+    queue.add(change, 100);
+    expect(summary(await queue.take(never))).toEqual({
+      changes: 3,
+      ends: [
+        [11n, 1],
+        [21n, 3],
+      ],
+      open: null,
+    });
+    expect(queue.isInTransaction).toBe(true);
+    queue.commit(31n);
+    expect(summary(await queue.take(never))).toEqual({ changes: 1, ends: [[31n, 1]], open: null });
+  });
+
+  test('a large transaction comes in parts, after what was before it', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    transaction(queue, 10n);
+    transaction(queue, 20n, { changes: 50_000 });
+    transaction(queue, 30n);
+    queue.end();
+    const batches: Batch[] = [];
+    for (let batch = await queue.take(never); batch !== null; batch = await queue.take(never)) batches.push(batch);
+    expect(summary(batches[0] ?? null)).toEqual({ changes: 1, ends: [[11n, 1]], open: null });
+    const parts = batches.filter((batch) => batch.open === 20n);
+    expect(parts.length).toBeGreaterThan(1);
+    expect(parts.every((part) => part.endings.length === 0)).toBe(true);
+    expect(batches.reduce((sum, batch) => sum + batch.changes.length, 0)).toBe(50_002);
+    expect(batches.flatMap((batch) => batch.endings.map((ending) => ending.endLsn))).toEqual([11n, 21n, 31n]);
+    // The part with the end of the large one is the first with an ending after it.
+    expect(batches[1 + parts.length]?.endings[0]?.endLsn).toBe(21n);
+  });
+
+  test('large values fill a batch too, and the socket waits until there is room', async () => {
+    let rooms = 0;
+    const queue = new ChangeQueue(() => {
+      rooms += 1;
+    });
+    for (let i = 0; i < 40; i++) transaction(queue, BigInt(i * 10), { bytes: 2 ** 20 });
+    expect(queue.isFull).toBe(true);
+    let changes = 0;
+    while (changes < 40) changes += (await queue.take(never))?.changes.length ?? 0;
+    expect(rooms).toBeGreaterThan(0);
+    expect(queue.isFull).toBe(false);
+  });
+
+  test('carries the marker of the transaction that it was in, and no other', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    queue.begin(10n);
+    queue.mark(7n);
+    queue.commit(11n);
+    transaction(queue, 20n);
+    queue.idle(30n);
+    const batch = await queue.take(never);
+    expect(batch?.endings.map((ending) => ending.marker)).toEqual([7n, null, null]);
+    expect(batch?.endings.at(-1)).toEqual({ commitLsn: 30n, endLsn: 30n, until: 1, marker: null });
+  });
+
+  test('what has ended comes before the failure that ended the stream', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    transaction(queue, 10n);
+    queue.begin(20n);
+    queue.add(change, 100);
+    queue.end(new Error('the stream broke'));
+    expect(summary(await queue.take(never))).toEqual({ changes: 1, ends: [[11n, 1]], open: null });
+    await expect(queue.take(never)).rejects.toThrow('the stream broke');
+  });
+
+  test('a wait ends with its signal, or with the next transaction', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    const stop = new AbortController();
+    const aborted = queue.take(stop.signal);
+    stop.abort(new Error('stopped'));
+    await expect(aborted).rejects.toThrow('stopped');
+    const taken = queue.take(never);
+    transaction(queue, 10n);
+    expect(summary(await taken)).toEqual({ changes: 1, ends: [[11n, 1]], open: null });
+  });
+});
