@@ -51,8 +51,8 @@ module.exports = {
     },
   ],
   options: {
-    // TypeScript 7 has no JavaScript API, so swc parses; without either nothing would be cruised and nothing could fail.
-    parser: 'swc',
+    // TypeScript 7 has no JavaScript API, so the last version that has one is installed for this alone.
+    tsPreCompilationDeps: true,
     doNotFollow: { path: 'node_modules' },
     enhancedResolveOptions: { extensions: ['.ts', '.js'] },
   },
