@@ -114,21 +114,30 @@ export const withdrawRequest = async (sql: SqlExecutor, id: bigint): Promise<boo
   return rowCount > 0;
 };
 
-/**
- * Ends requests that an earlier worker took and never finished, and those that it never took: whoever asked is told to
- * look, since what became of a switch is decided by its outcome and not by asking again.
- */
-export const closeOrphanedRequests = async (sql: SqlExecutor): Promise<void> => {
-  const result: RequestResult = {
+/** What whoever asked an earlier worker is told, by how far that had come with it. */
+const ORPHANED: Readonly<Record<'waiting' | 'taken', RequestResult>> = {
+  waiting: {
+    exitCode: 4,
+    message: 'the worker changed before the command was begun; nothing was done',
+    remedy: 'run the command again',
+  },
+  // What became of a switch is decided by its outcome and not by asking again.
+  taken: {
     exitCode: 6,
     message: 'the worker ended before this command was done; another one has taken over',
     remedy: 'see `switchback status` for what became of it',
-  };
-  await execute(
-    sql,
-    build
-      .updateTable('request')
-      .set({ state: 'done', result: JSON.stringify(result) })
-      .where('state', 'in', ['waiting', 'taken']),
-  );
+  },
+};
+
+/** Ends requests that an earlier worker took and never finished, and those that it never took. */
+export const closeOrphanedRequests = async (sql: SqlExecutor): Promise<void> => {
+  for (const state of ['waiting', 'taken'] as const) {
+    await execute(
+      sql,
+      build
+        .updateTable('request')
+        .set({ state: 'done', result: JSON.stringify(ORPHANED[state]) })
+        .where('state', '=', state),
+    );
+  }
 };

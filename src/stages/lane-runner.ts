@@ -174,7 +174,6 @@ export class LaneRunner {
   async #followUntil(signal: AbortSignal): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
-      const begun = monotonicMs();
       try {
         await this.lane.follow({ signal, observer: this.#observer() });
         return;
@@ -183,7 +182,8 @@ export class LaneRunner {
         if (isKind(error, 'deposed')) return this.#options.onDeposed(error);
         const retry = error instanceof SwitchbackError && error.policy === 'retry';
         if (!retry) return await this.haltWith(findingOf(this.name, error));
-        failures = monotonicMs() - begun > 30_000 ? 0 : failures + 1;
+        // A marker that has travelled in this attempt shows that the lane worked: what broke it now is new.
+        failures = this.#lagSeconds === null ? failures + 1 : 0;
         this.#lagSeconds = null;
         this.#note(`lane ${this.name}: ${messageOf(error)}; trying again`);
         await sleep(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 5_000, signal).catch(() => undefined);

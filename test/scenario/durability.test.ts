@@ -127,6 +127,8 @@ describe('a reader that is cut off', () => {
     let touching = 0;
     try {
       for (let pair = 0; pair < PAIRS; pair++) {
+        // Time for the reader to come back and for a marker to travel, which ends the lane's growing pauses.
+        await sleep(1_500);
         if (await commitPair({ watch, first, second }, { slot, id: 10_000 + pair * 2 })) touching += 1;
       }
     } finally {

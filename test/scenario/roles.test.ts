@@ -207,6 +207,21 @@ describe('roles without superuser', () => {
     }
   });
 
+  it.each(['source', 'target'] as const)(
+    'check names every table when the %s lacks membership in their owner',
+    async (side) => {
+      await admin(side, 'REVOKE shop_owner FROM mover');
+      try {
+        const found = (await findings()).filter((f) => f.id === 'privilege/not-owner');
+        const tables = ['customer', 'note', 'sale', 'sale_1', 'sale_2', 'secret'];
+        expect(found.map((f) => f.subject).sort()).toEqual(tables.map((table) => `shop.${table} on the ${side}`));
+        expect(new Set(found.map((f) => f.remedy))).toEqual(new Set(['GRANT "shop_owner" TO "mover";']));
+      } finally {
+        await admin(side, 'GRANT shop_owner TO mover');
+      }
+    },
+  );
+
   it('go the whole way: run, cutover past a blocking session, failback, cutover, finalise', async () => {
     const { run } = scenario;
     const worker = scenario.startWorker();

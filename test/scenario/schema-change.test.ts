@@ -108,7 +108,7 @@ describe('a table that comes after the phase was prepared', () => {
     };
     await expectFound();
     await worker.stop();
-    scene.worker();
+    await scene.worker().until((w) => w.events.some((event) => event.type === 'lag'));
     await expectFound();
     expect(scene.run.route('all')).toMatchObject({ primary: 'source', held: false });
     await runSql(scene.source, 'DROP TABLE latecomer');

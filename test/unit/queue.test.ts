@@ -50,7 +50,6 @@ describe('the queue of changes', () => {
       ],
       open: null,
     });
-    expect(queue.isInTransaction).toBe(true);
     queue.commit(31n);
     expect(summary(await queue.take(never))).toEqual({ changes: 1, ends: [[31n, 1]], open: null });
   });
@@ -92,10 +91,12 @@ describe('the queue of changes', () => {
     queue.mark(7n);
     queue.commit(11n);
     transaction(queue, 20n);
-    queue.idle(30n);
     const batch = await queue.take(never);
-    expect(batch?.endings.map((ending) => ending.marker)).toEqual([7n, null, null]);
-    expect(batch?.endings.at(-1)).toEqual({ commitLsn: 30n, endLsn: 30n, until: 1, marker: null });
+    expect(batch?.endings).toEqual([
+      { commitLsn: 10n, endLsn: 11n, until: 0, marker: 7n },
+      { commitLsn: 20n, endLsn: 21n, until: 1, marker: null },
+    ]);
+    expect(() => queue.commit(30n)).toThrow(RangeError);
   });
 
   test('what has ended comes before the failure that ended the stream', async () => {

@@ -2,7 +2,7 @@ import { monotonicMs, sleep } from '../../platform/clock.ts';
 import type { Change } from '../../rows/change.ts';
 import type { LaneTable } from './lane-table.ts';
 
-/** A transaction of the origin, or an idle stretch of its log, that ends within a batch. */
+/** A transaction of the origin that ends within a batch. */
 export interface Ending {
   /** Where its commit record begins. */
   readonly commitLsn: bigint;
@@ -62,11 +62,6 @@ export class ChangeQueue {
     return this.#queuedBytes > QUEUED_BYTES || this.#queuedChanges > QUEUED_CHANGES;
   }
 
-  /** Whether a transaction has begun and not ended. */
-  get isInTransaction(): boolean {
-    return this.#commitLsn !== null;
-  }
-
   begin(commitLsn: bigint): void {
     this.#received += 1;
     this.#commitLsn = commitLsn;
@@ -88,14 +83,14 @@ export class ChangeQueue {
   }
 
   commit(endLsn: bigint): void {
-    this.#end({ commitLsn: this.#commitLsn ?? endLsn, endLsn });
+    this.#received += 1;
+    if (this.#commitLsn === null) throw new RangeError('a commit without a begin');
+    if (this.#endings.length === 0) this.#firstEndMs = monotonicMs();
+    this.#endings.push({ commitLsn: this.#commitLsn, endLsn, until: this.#changes.length, marker: this.#marker });
+    this.#endedBytes = this.#bytes;
     this.#commitLsn = null;
-  }
-
-  /** The origin says that it has sent everything before this point. Only outside a transaction. */
-  idle(lsn: bigint): void {
-    this.#marker = null;
-    this.#end({ commitLsn: lsn, endLsn: lsn });
+    if (this.#isLarge()) this.#seal();
+    this.#wake();
   }
 
   /** No more will come: what has ended is still handed out, then `take` throws the failure or answers null. */
@@ -124,15 +119,6 @@ export class ChangeQueue {
       }
       await this.#something(signal);
     }
-  }
-
-  #end(at: { readonly commitLsn: bigint; readonly endLsn: bigint }): void {
-    this.#received += 1;
-    if (this.#endings.length === 0) this.#firstEndMs = monotonicMs();
-    this.#endings.push({ ...at, until: this.#changes.length, marker: this.#marker });
-    this.#endedBytes = this.#bytes;
-    if (this.#isLarge()) this.#seal();
-    this.#wake();
   }
 
   #isLarge(): boolean {

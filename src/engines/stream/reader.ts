@@ -66,7 +66,7 @@ export class SlotReader {
     service.on('start', () => started.resolve());
     service.on('error', (error) => this.#end(error));
     service.on('data', (_lsn: string, bytes: Buffer) => this.#receive(bytes));
-    service.on('heartbeat', (lsn, _time, shouldRespond) => this.#heartbeat(lsn, shouldRespond));
+    service.on('heartbeat', (_lsn, _time, shouldRespond) => this.#heartbeat(shouldRespond));
     const { slot, from } = this.#options;
     service
       .subscribe(this.#plugin(), slot, from)
@@ -156,13 +156,9 @@ export class SlotReader {
     if (this.#queue.isFull) this.#socket?.pause();
   }
 
-  /** An idle origin that wants an answer, such as one that shuts down, waits until we have confirmed all that it has sent. */
-  #heartbeat(lsn: string, shouldRespond: boolean): void {
+  #heartbeat(shouldRespond: boolean): void {
     this.#hasHeard = true;
-    if (!shouldRespond || this.#isEnded) return;
-    const sent = Lsn.parse(lsn);
-    if (!this.#queue.isInTransaction && sent > this.#durable) this.#queue.idle(sent);
-    this.#tellStatus(false);
+    if (shouldRespond) this.#tellStatus(false);
   }
 
   #keep(bytes: Buffer): Span {

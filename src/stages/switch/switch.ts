@@ -45,8 +45,8 @@ export const runSwitch = async (
   let windowBegan = 0;
   try {
     await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
-    intended = true;
     tools.signal.throwIfAborted();
+    intended = true;
     await intend(s);
     windowBegan = monotonicMs();
     await runWindow(s);
