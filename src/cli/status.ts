@@ -72,6 +72,8 @@ const print = (status: RunStatus, path: string, watch: boolean): void => {
 };
 
 const printNeeds = (phase: PhaseStatus): void => {
+  if (phase.stuck)
+    say(`${color.red('stuck')}  ${phase.name}: ${phase.stuck.fact}\n        remedy: ${phase.stuck.remedy}`);
   const halt = phase.lane?.halt;
   if (halt) say(`${color.red('halted')}  ${halt.lane}: ${halt.finding.fact}\n        remedy: ${halt.finding.remedy}`);
 };

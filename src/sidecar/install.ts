@@ -49,7 +49,8 @@ const TABLES: readonly TableDefinition[] = [
   },
   {
     name: 'phase',
-    columns: { name: 'text', ordinal: 'bigint', doc: 'text', updated_at: 'timestamptz' },
+    columns: { name: 'text', ordinal: 'bigint', doc: 'text', stuck: 'text', updated_at: 'timestamptz' },
+    nullable: ['stuck'],
     key: ['name'],
   },
   {

@@ -1,4 +1,5 @@
 import { sql as raw } from 'kysely';
+import type { Finding } from '../domain/finding.ts';
 import type { PhaseState } from '../domain/phase.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
@@ -8,12 +9,22 @@ export interface StoredPhase {
   readonly name: string;
   readonly state: PhaseState;
   readonly updatedAt: string;
+  /** Why its stage cannot go on by itself, or null. */
+  readonly stuck: Finding | null;
 }
 
 /** All phases of the run, in the plan's order. */
 export const readPhases = async (sql: SqlExecutor): Promise<readonly StoredPhase[]> => {
-  const rows = await fetch(sql, build.selectFrom('phase').select(['name', 'doc', 'updated_at']).orderBy('ordinal'));
-  return rows.map((row) => ({ name: row.name, state: JSON.parse(row.doc) as PhaseState, updatedAt: row.updated_at }));
+  const rows = await fetch(
+    sql,
+    build.selectFrom('phase').select(['name', 'doc', 'stuck', 'updated_at']).orderBy('ordinal'),
+  );
+  return rows.map((row) => ({
+    name: row.name,
+    state: JSON.parse(row.doc) as PhaseState,
+    updatedAt: row.updated_at,
+    stuck: row.stuck === null ? null : (JSON.parse(row.stuck) as Finding),
+  }));
 };
 
 /** Makes the rows of phases that the run does not know yet, as `planned`. */
@@ -28,6 +39,17 @@ export const seedPhases = async (sql: SqlExecutor, names: readonly string[]): Pr
         .onConflict((conflict) => conflict.doNothing()),
     );
   }
+};
+
+/** Stores why a phase cannot go on by itself, or null when it may try again. */
+export const writeStuck = async (sql: SqlExecutor, name: string, stuck: Finding | null): Promise<void> => {
+  await execute(
+    sql,
+    build
+      .updateTable('phase')
+      .set({ stuck: stuck === null ? null : JSON.stringify(stuck) })
+      .where('name', '=', name),
+  );
 };
 
 /** Stores a phase's state. Only `machine.ts` calls it, in a transaction that has asserted the lease. */

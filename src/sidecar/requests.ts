@@ -74,6 +74,12 @@ export const readRequest = async (sql: SqlExecutor, id: bigint): Promise<Request
   return row ? requestOf(row) : null;
 };
 
+/** Whether a request waits. */
+export const hasRequests = async (sql: SqlExecutor): Promise<boolean> => {
+  const rows = await fetch(sql, build.selectFrom('request').select('id').where('state', '=', 'waiting').limit(1));
+  return rows.length > 0;
+};
+
 /** Takes the oldest waiting request, or null. The caller's transaction has asserted the lease. */
 export const takeRequest = async (sql: SqlExecutor): Promise<Request | null> => {
   const [row] = await fetch(

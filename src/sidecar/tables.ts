@@ -31,8 +31,8 @@ export interface SidecarTables {
   lease: { run: string; holder: string; host: string; session: string; epoch: string; heartbeat_at: Generated<string> };
   /** Both sides: who may write a phase's tables here. */
   ownership: { phase: string; epoch: string; role: string; fenced: string; since: Generated<string>; by: string };
-  /** Source: the durable state of each phase. */
-  phase: { name: string; ordinal: string; doc: string; updated_at: Generated<string> };
+  /** Source: the durable state of each phase, and why it cannot go on by itself if it cannot. */
+  phase: { name: string; ordinal: string; doc: string; stuck: string | null; updated_at: Generated<string> };
   /** Source: intent and outcome of every step, in order. */
   journal: {
     id: Generated<string>;

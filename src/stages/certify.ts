@@ -39,7 +39,7 @@ const comparison = (context: RunContext, phase: Phase, signal: AbortSignal) => {
  */
 export const certify = async (context: RunContext, options: CertifyOptions): Promise<Certificate> => {
   const { certificate, result } = await compare(context, options);
-  if (!certificate.clean) throw differs(options.phase.name, result);
+  if (!certificate.clean) throw differs(context, options.phase.name, result);
   return certificate;
 };
 
@@ -112,7 +112,7 @@ const compare = async (
 const mismatches = (result: VerifyResult): number =>
   result.tables.reduce((sum, table) => sum + table.divergent.length, 0);
 
-const differs = (phase: string, result: VerifyResult): SwitchbackError => {
+const differs = (context: RunContext, phase: string, result: VerifyResult): SwitchbackError => {
   const lines = result.tables
     .filter((table) => table.divergent.length > 0 || table.unsettled.length > 0)
     .map((table) => {
@@ -120,7 +120,7 @@ const differs = (phase: string, result: VerifyResult): SwitchbackError => {
       return `  ${table.table}: ${table.divergent.length} rows differ, ${table.unsettled.length} never settled; ${keys.join(' ')}${table.stopped ? '; so many that the rest of the table was not looked at' : ''}`;
     });
   return new SwitchbackError('findings', [`phase ${phase} is not equal on both sides:`, ...lines].join('\n'), {
-    remedy: 'find out who wrote to the fenced side, then copy the rows again: switchback verify PLAN PHASE --repair',
+    remedy: `find out who wrote to the fenced side, then copy the rows again: switchback verify ${context.plan.path} ${phase} --repair`,
   });
 };
 
@@ -132,7 +132,8 @@ export const proveWhileFollowing = async (context: RunContext, phase: Phase, sig
     await runnerOf(phase).drain({ budgetMs: SETTLE_BUDGET_MS, signal });
     for (const [table, keys] of keyed(phase, batch)) {
       const result = await verifyKeys({ table, keys, isStatic: false, ...comparison(context, phase, signal) });
-      if (result.divergent.length > 0) throw differsByKey(phase.name, table, result.divergent.length);
+      if (result.divergent.length > 0)
+        throw differsByKey(context, { phase: phase.name, table, rows: result.divergent.length });
       // What kept changing has been remembered again by the lane; what never settled must not be forgotten either.
       if (result.unsettled.length > 0) touched.add([{ table: displayName(table), keys: result.unsettled }]);
     }
@@ -160,7 +161,8 @@ export const proveTouched = async (context: RunContext, phase: Phase, signal: Ab
   await Promise.all(
     pairs.map(async ([table, keys]) => {
       const result = await verifyKeys({ table, keys, isStatic: true, ...comparison(context, phase, signal) });
-      if (result.divergent.length > 0) throw differsByKey(phase.name, table, result.divergent.length);
+      if (result.divergent.length > 0)
+        throw differsByKey(context, { phase: phase.name, table, rows: result.divergent.length });
     }),
   );
   const compared = pairs.reduce((sum, [, keys]) => sum + keys.length, 0);
@@ -171,7 +173,7 @@ export const proveTouched = async (context: RunContext, phase: Phase, signal: Ab
       ...comparison(context, phase, signal),
       appliedPast: async () => undefined,
     });
-    if (!result.clean) throw new SwitchbackError('aborted', differs(phase.name, result).message);
+    if (!result.clean) throw new SwitchbackError('aborted', differs(context, phase.name, result).message);
   }
   return compared;
 };
@@ -185,11 +187,14 @@ const keyed = (phase: Phase, batch: readonly Touched[]) => {
   return pairs;
 };
 
-const differsByKey = (phase: string, table: Table, rows: number): SwitchbackError =>
+const differsByKey = (
+  context: RunContext,
+  { phase, table, rows }: { readonly phase: string; readonly table: Table; readonly rows: number },
+): SwitchbackError =>
   new SwitchbackError(
     'aborted',
     `phase ${phase}: ${rows} changed rows of ${displayName(table)} differ between the sides`,
     {
-      remedy: `switchback verify PLAN ${phase} shows which`,
+      remedy: `switchback verify ${context.plan.path} ${phase} shows which`,
     },
   );

@@ -192,8 +192,11 @@ export class LaneRunner {
   }
 
   /** Halts: nothing is applied until `resume`. */
-  async haltWith(finding: Finding): Promise<void> {
+  async haltWith(found: Finding): Promise<void> {
     const { context, tenure, scope } = this.#options;
+    // An engine does not know how its user calls the plan.
+    const remedy = found.remedy.replaceAll('PLAN PHASE', `${context.plan.path} ${scope.name}`);
+    const finding = { ...found, remedy };
     this.#halt = finding;
     context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
     try {

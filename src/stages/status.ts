@@ -1,4 +1,5 @@
 import { messageOf } from '../domain/errors.ts';
+import type { Finding } from '../domain/finding.ts';
 import type { Halt, PhaseState } from '../domain/phase.ts';
 import { laneDirection } from '../domain/phase.ts';
 import type { Direction, Position, Side } from '../domain/position.ts';
@@ -40,6 +41,8 @@ export interface PhaseStatus {
   readonly source: { readonly role: string; readonly fenced: boolean } | null;
   readonly target: { readonly role: string; readonly fenced: boolean } | null;
   readonly lane: LaneStatus | null;
+  /** Why its stage cannot go on by itself, or null. */
+  readonly stuck: Finding | null;
   readonly copied: { readonly rows: number; readonly bytes: number };
   readonly certificate: {
     readonly id: string;
@@ -153,7 +156,7 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
     readProgress(source.sql),
   ]);
   return await Promise.all(
-    phases.map(async ({ name, state }) => {
+    phases.map(async ({ name, state, stuck }) => {
       const direction = laneDirection(state) ?? 'forward';
       const lane = lanes.find((l) => l.name === laneName(name, direction));
       const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(laneName(name, direction));
@@ -168,9 +171,16 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
         source: roleOf(ownSource.find((o) => o.phase === name)),
         target: roleOf(ownTarget.find((o) => o.phase === name)),
         lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
+        stuck,
         copied: rows,
         certificate,
-        next: nextCommands({ name, state, halted: lane?.halt != null, worker, path: context.plan.path }),
+        next: nextCommands({
+          name,
+          state,
+          halted: lane?.halt != null || stuck !== null,
+          worker,
+          path: context.plan.path,
+        }),
       };
     }),
   );

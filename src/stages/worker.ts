@@ -1,33 +1,28 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/phase.ts';
 import type { Direction } from '../domain/position.ts';
-import { monotonicMs, sleep } from '../platform/clock.ts';
-import { failpoint } from '../platform/failpoint.ts';
+import { sleep } from '../platform/clock.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
-import { readPhases, serverTime } from '../sidecar/phases.ts';
-import { readCertificate } from '../sidecar/records.ts';
-import { finishRequest, type NewRequest, type RequestResult, takeRequest } from '../sidecar/requests.ts';
-import { certify, proveWhileFollowing } from './certify.ts';
+import { readPhases } from '../sidecar/phases.ts';
+import { finishRequest, hasRequests, type NewRequest, type RequestResult, takeRequest } from '../sidecar/requests.ts';
+import { certify } from './certify.ts';
 import type { PhaseScope, RunContext } from './context.ts';
-import { copy } from './copy.ts';
+import { Driver } from './driver.ts';
 import { type Executor, execute } from './execute.ts';
 import { LaneRunner } from './lane-runner.ts';
-import { nextStage, Phase } from './machine.ts';
+import { Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { publicationName } from './names.ts';
 import { openRun } from './open.ts';
-import { prepare } from './prepare.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
-import { TOUCHED_KEYS_KEPT } from './touched.ts';
 
 const HEARTBEAT_MS = 2_000;
 const REQUEST_POLL_MS = 200;
 const IDLE_MS = 250;
-const RETRY_MS = 2_000;
 
 /** When `run` is content. */
 export type Until = 'ended' | 'ready';
@@ -47,11 +42,8 @@ export class Worker implements Executor {
   readonly tenure: Tenure;
   readonly phases: readonly Phase[];
   readonly #stop = new AbortController();
-  /** Ends the piece of a stage that a phase is in the middle of. */
-  readonly #interrupts = new Map<string, AbortController>();
   readonly #turns = new Map<string, Mutex>();
-  readonly #stuck = new Map<string, SwitchbackError>();
-  readonly #preparing = new Mutex();
+  readonly #driver: Driver;
   #fatal: unknown = null;
   #heart: Promise<void> = Promise.resolve();
 
@@ -59,6 +51,14 @@ export class Worker implements Executor {
     this.context = options.context;
     this.tenure = options.tenure;
     this.phases = options.phases;
+    this.#driver = new Driver({
+      context: this.context,
+      tenure: this.tenure,
+      exclusively: (phases, work) => this.exclusively(phases, work),
+      ensureLane: (phase) => this.ensureLane(phase),
+      runnerFor: (phase, slot) => this.#runnerFor(phase.scope, 'forward', slot),
+      onDeposed: (error) => this.#die(error),
+    });
   }
 
   /**
@@ -80,6 +80,7 @@ export class Worker implements Executor {
     worker.#heart = worker.#beat();
     try {
       await worker.settle();
+      for (const phase of phases) await worker.#driver.revive(phase);
     } catch (error) {
       await worker.close();
       throw error;
@@ -94,7 +95,10 @@ export class Worker implements Executor {
 
   /** Phases that cannot go on by themselves. */
   get stuck(): readonly Stuck[] {
-    return [...this.#stuck].map(([phase, error]) => ({ phase, error }));
+    return this.phases.flatMap((phase) => {
+      const error = this.#driver.problem(phase);
+      return error ? [{ phase: phase.name, error }] : [];
+    });
   }
 
   /** Finds phases by name; all of them for an empty list. Throws kind `usage` for a name that the plan does not have. */
@@ -112,7 +116,7 @@ export class Worker implements Executor {
   /** Drives all phases and executes requests until the signal, or until every phase has come as far as asked. */
   async run(options: { readonly signal: AbortSignal; readonly until: Until }): Promise<void> {
     const signal = AbortSignal.any([options.signal, this.signal]);
-    const driving = this.phases.map((phase) => this.#drive(phase, signal));
+    const driving = this.phases.map((phase) => this.#driver.drive(phase, signal));
     const serving = this.#serve(signal);
     while (!signal.aborted && !this.#content(options.until)) await sleep(IDLE_MS, signal).catch(() => undefined);
     this.#stop.abort();
@@ -134,7 +138,7 @@ export class Worker implements Executor {
 
   /** Ends what the phases' stages are doing, so that whoever waits for its turn has it soon. */
   interrupt(phases: readonly Phase[]): void {
-    for (const phase of phases) this.#interrupts.get(phase.name)?.abort();
+    for (const phase of phases) this.#driver.interrupt(phase);
   }
 
   /** What a switch borrows from the worker. */
@@ -163,7 +167,7 @@ export class Worker implements Executor {
 
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
   async revive(phase: Phase): Promise<void> {
-    this.#stuck.delete(phase.name);
+    await this.#driver.revive(phase);
     await phase.runner?.close();
     phase.runner = null;
     await reviseScope({ context: this.context, tenure: this.tenure, phase, signal: this.signal });
@@ -244,10 +248,15 @@ export class Worker implements Executor {
     return this.phases.every((phase) => {
       const { name } = phase.state;
       if (name === 'finalised' || name === 'aborted') return true;
-      // Nothing would change by itself any more, and nobody can ask for it through us when all are stuck.
-      if (this.#stuck.has(phase.name)) return until === 'ready' || this.#stuck.size === this.phases.length;
+      // It would not change by itself any more. A worker that is to run on keeps waiting for `resume`.
+      if (this.#driver.problem(phase)) return until === 'ready' || this.#isHopeless();
       return until === 'ready' && (name === 'ready' || name === 'soaking');
     });
+  }
+
+  /** Before anything has been copied there is nothing to keep alive: what is stuck is told, and the process ends. */
+  #isHopeless(): boolean {
+    return this.phases.every((phase) => phase.state.name === 'planned' && this.#driver.problem(phase) !== undefined);
   }
 
   async #beat(): Promise<void> {
@@ -263,114 +272,11 @@ export class Worker implements Executor {
     }
   }
 
-  async #drive(phase: Phase, signal: AbortSignal): Promise<void> {
-    let piece = this.#interruptible(phase, signal);
-    while (!signal.aborted) {
-      if (this.#stuck.has(phase.name)) {
-        await sleep(IDLE_MS, signal).catch(() => undefined);
-        continue;
-      }
-      if (piece.aborted) piece = this.#interruptible(phase, signal);
-      try {
-        const idle = await this.#turn(phase).run(() => this.#advance(phase, piece));
-        if (idle) await sleep(IDLE_MS, piece).catch(() => undefined);
-      } catch (error) {
-        if (!piece.aborted) await this.#onFailure(phase, error, signal);
-      }
-    }
-  }
-
-  #interruptible(phase: Phase, signal: AbortSignal): AbortSignal {
-    const interrupt = new AbortController();
-    this.#interrupts.set(phase.name, interrupt);
-    return AbortSignal.any([signal, interrupt.signal]);
-  }
-
-  async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
-    if (isKind(error, 'deposed')) return this.#die(error);
-    if (error instanceof SwitchbackError && error.policy === 'retry') {
-      this.context.emit({ type: 'note', phase: phase.name, text: `${messageOf(error)}; trying again` });
-      await sleep(RETRY_MS, signal).catch(() => undefined);
-      return;
-    }
-    const known =
-      error instanceof SwitchbackError ? error : new SwitchbackError('internal', messageOf(error), { cause: error });
-    this.#stuck.set(phase.name, known);
-    this.context.emit({
-      type: 'finding',
-      phase: phase.name,
-      finding: {
-        id: `stage/${known.kind}`,
-        severity: 'blocks',
-        subject: `phase ${phase.name}`,
-        fact: known.message,
-        remedy: known.remedy ?? `mend the cause, then: switchback resume ${this.context.plan.path} ${phase.name}`,
-      },
-    });
-  }
-
-  /** Does the next piece of a phase's work. Returns whether there is nothing to do for now. */
-  async #advance(phase: Phase, signal: AbortSignal): Promise<boolean> {
-    const stage = nextStage(phase.state);
-    const runnerFor = (slot: string) => this.#runnerFor(phase.scope, 'forward', slot);
-    const tools = { context: this.context, tenure: this.tenure, phase, signal, runnerFor };
-    if (signal.aborted || stage === 'none' || stage === 'settle') return true;
-    if (stage === 'prepare') {
-      // The schema is one for all phases, so one of them makes it.
-      await this.#preparing.run(() => prepare(tools));
-      return false;
-    }
-    if (stage === 'copy') {
-      failpoint('stage:prepared');
-      if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
-      await this.ensureLane(phase);
-      if (phase.runner?.halt) return true;
-      await copy(tools);
-      return false;
-    }
-    await this.ensureLane(phase);
-    if (!phase.runner || phase.runner.halt) return true;
-    if (stage === 'certify') return await this.#certify(phase, signal);
-    return await this.#keepProven(phase, signal);
-  }
-
-  async #certify(phase: Phase, signal: AbortSignal): Promise<boolean> {
-    const certificate = await certify(this.context, { tenure: this.tenure, phase, signal });
-    await phase.enter({
-      name: 'ready',
-      since: await serverTime(this.context.source.sql),
-      certificate: certificate.id,
-    });
-    return false;
-  }
-
-  /** While a phase waits: few unproven keys, and a certificate that is young enough for a cutover. */
-  async #keepProven(phase: Phase, signal: AbortSignal): Promise<boolean> {
-    const touched = phase.runner?.touched;
-    if (touched?.complete && touched.size > TOUCHED_KEYS_KEPT / 2) {
-      await proveWhileFollowing(this.context, phase, signal);
-      return false;
-    }
-    if (phase.state.name !== 'ready' || !this.#oncePerMinute(phase)) return true;
-    const stored = await readCertificate(this.context.source.sql, phase.name);
-    if (stored && stored.ageMs < this.context.plan.verify.freshForMs) return true;
-    await phase.enter({ name: 'following', since: await serverTime(this.context.source.sql) });
-    return false;
-  }
-
-  readonly #lookedAt = new Map<string, number>();
-
-  #oncePerMinute(phase: Phase): boolean {
-    const now = monotonicMs();
-    if (now - (this.#lookedAt.get(phase.name) ?? Number.NEGATIVE_INFINITY) < 60_000) return false;
-    this.#lookedAt.set(phase.name, now);
-    return true;
-  }
-
   async #serve(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const request = await this.tenure.act(takeRequest);
+        // A look takes no lock; the lease's row would otherwise be written several times a second.
+        const request = (await hasRequests(this.context.source.sql)) ? await this.tenure.act(takeRequest) : null;
         if (request) {
           const result = await this.execute(request);
           await finishRequest(this.context.source.sql, request.id, result);

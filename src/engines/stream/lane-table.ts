@@ -59,7 +59,7 @@ const schemaChanged = (lane: LaneTables, name: string, fact: string): Switchback
     id: 'lane/schema-changed',
     subject: name,
     fact,
-    remedy: `bring ${name} on the ${lane.side} to what the change needs (same columns, types and lengths), then: switchback resume`,
+    remedy: `bring ${name} on the ${lane.side} to what the change needs (same columns, types and lengths), then: switchback resume PLAN PHASE`,
   });
 
 const matchColumns = (
@@ -126,7 +126,7 @@ const matchKey = (
     id: 'lane/no-key-index',
     subject: name,
     fact: `has no unique index over (${columns.join(', ')}) on the ${to.lane.side}, by which changes find their rows`,
-    remedy: `create it: CREATE UNIQUE INDEX CONCURRENTLY ON ${quoteName(table.schema)}.${quoteName(table.name)} (${columns.map(quoteName).join(', ')}); then: switchback resume`,
+    remedy: `create it: CREATE UNIQUE INDEX CONCURRENTLY ON ${quoteName(table.schema)}.${quoteName(table.name)} (${columns.map(quoteName).join(', ')}); then: switchback resume PLAN PHASE`,
   });
 };
 

@@ -265,7 +265,8 @@ const slotLost = (side: string, slot: string, error: unknown): SwitchbackError =
       id: 'lane/slot-lost',
       subject: `slot ${slot}`,
       fact: `the ${side} cannot stream from it: ${error instanceof Error ? error.message : String(error)}`,
-      remedy: 'changes may be missing, so nothing more is applied: abort the phase and run it again',
+      remedy:
+        'changes may be missing, so nothing more is applied: before a cutover: switchback abort PLAN PHASE, then run it again; after one the way back is lost, and the target goes on',
     },
     error,
   );

@@ -153,7 +153,7 @@ const explain = (error: unknown, staged: readonly StagedChange[], replay: Replay
       id: 'lane/apply-failed',
       subject,
       fact: `the ${replay.side} refuses ${message}`,
-      remedy: `mend ${subject} on the ${replay.side}, then: switchback resume`,
+      remedy: `mend ${subject} on the ${replay.side}, then: switchback resume PLAN PHASE`,
     },
     error,
   );

@@ -119,7 +119,8 @@ export const inspectSlot = async (server: PostgresServer, slot: string, from: Po
       id: 'lane/slot-lost',
       subject: `slot ${slot}`,
       fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
-      remedy: 'nothing more is applied from it: abort the phase and run it again',
+      remedy:
+        'nothing more is applied from it: before a cutover: switchback abort PLAN PHASE, then run it again; after one the way back is lost, and the target goes on',
     });
   if (row === undefined) throw lost('does not exist');
   if (row.plugin !== 'pgoutput' || row.here !== 't') throw lost('is not ours (another plugin or database)');

@@ -24,6 +24,9 @@ export const PINNED_SETTINGS: Readonly<Record<string, string>> = {
   row_security: 'off',
 };
 
+/** Bookkeeping and looks never wait for a table that somebody keeps locked (kind `busy` then), in milliseconds. */
+const BOOKKEEPING_LOCK_MS = 15_000;
+
 const startupOptions = Object.entries(PINNED_SETTINGS)
   .map(([name, value]) => `-c ${name}=${value}`)
   .join(' ');
@@ -32,10 +35,12 @@ const startupOptions = Object.entries(PINNED_SETTINGS)
 const rawText = { getTypeParser: () => (value: string | Buffer) => value };
 
 const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
+const LOCK_NOT_AVAILABLE = '55P03';
 const SOCKET_LOST = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)/;
 
-/** The SQLSTATE or system code of anything that a driver threw. */
+/** The SQLSTATE or system code of anything that a driver threw, also when it is the cause of an error of ours. */
 export const codeOf = (error: unknown): string => {
+  if (error instanceof SwitchbackError) return codeOf(error.cause);
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   return typeof code === 'string' ? code : '';
 };
@@ -95,7 +100,9 @@ export class PostgresServer implements SqlSide {
   constructor(options: ServerOptions) {
     this.label = options.label;
     this.#options = options;
-    this.#pool = new pg.Pool({ ...this.config('pool'), max: 8, idleTimeoutMillis: 30_000 });
+    const config = this.config('pool');
+    const patience = `${startupOptions} -c lock_timeout=${BOOKKEEPING_LOCK_MS}`;
+    this.#pool = new pg.Pool({ ...config, options: patience, max: 8, idleTimeoutMillis: 30_000 });
     // An idle pooled session that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', () => undefined);
   }
@@ -141,9 +148,16 @@ export class PostgresServer implements SqlSide {
     await this.#pool.end();
   }
 
-  /** Turns a lost connection into kind `unreachable`; leaves every other error as it is. */
+  /** Turns a lost connection into kind `unreachable`, a lock timeout into `busy`; leaves every other error as it is. */
   wrap(error: unknown): unknown {
-    if (error instanceof SwitchbackError || !isConnectionLost(error)) return error;
+    if (error instanceof SwitchbackError) return error;
+    if (codeOf(error) === LOCK_NOT_AVAILABLE) {
+      return new SwitchbackError('busy', `a lock on the ${this.label} could not be had: ${messageOf(error)}`, {
+        remedy: 'see pg_locks for who holds a table exclusively',
+        cause: error,
+      });
+    }
+    if (!isConnectionLost(error)) return error;
     return new SwitchbackError('unreachable', `the ${this.label} cannot be reached: ${messageOf(error)}`, {
       remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
       cause: error,

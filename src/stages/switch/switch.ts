@@ -45,6 +45,7 @@ export const runSwitch = async (
   let windowBegan = 0;
   try {
     await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
+    await describe(s);
     tools.signal.throwIfAborted();
     intended = true;
     await intend(s);
@@ -88,9 +89,9 @@ const timeLeft = (tools: SwitchTools, deadline: number): number => {
   return left;
 };
 
-/** Step 1: the epoch rises; what undoing needs is durable, and the phases are `switching`, before any effect. */
-const intend = async (s: Switch): Promise<void> => {
-  const { context, tenure } = s.tools;
+/** What undoing will need: states, routes and slots as they are now. */
+const describe = async (s: Switch): Promise<void> => {
+  const { context } = s.tools;
   const before: Record<string, PhaseState> = {};
   const routes: Record<string, string> = {};
   for (const phase of s.phases) {
@@ -99,6 +100,11 @@ const intend = async (s: Switch): Promise<void> => {
   }
   const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
   s.document = { before, routes, reverseSlots };
+};
+
+/** Step 1: the epoch rises; what undoing needs is durable, and the phases are `switching`, before any effect. */
+const intend = async (s: Switch): Promise<void> => {
+  const { tenure } = s.tools;
   await tenure.raise();
   const state = { name: 'switching', switchId: s.id, direction: s.direction } as const;
   await tenure.act(async (sql) => {

@@ -1,0 +1,173 @@
+import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
+import { failpoint } from '../platform/failpoint.ts';
+import { serverTime, writeStuck } from '../sidecar/phases.ts';
+import { readCertificate } from '../sidecar/records.ts';
+import { certify, proveWhileFollowing } from './certify.ts';
+import type { RunContext } from './context.ts';
+import { copy } from './copy.ts';
+import type { LaneRunner } from './lane-runner.ts';
+import { nextStage, type Phase } from './machine.ts';
+import { Mutex } from './mutex.ts';
+import { prepare } from './prepare.ts';
+import type { Tenure } from './tenure.ts';
+import { TOUCHED_KEYS_KEPT } from './touched.ts';
+
+const IDLE_MS = 250;
+const RETRY_MS = 2_000;
+const LOOK_EVERY_MS = 60_000;
+
+/** What driving phases needs of the worker. */
+export interface DriverOptions {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+  /** Runs work on a phase while nothing else is done to it. */
+  readonly exclusively: <T>(phases: readonly Phase[], work: () => Promise<T>) => Promise<T>;
+  readonly ensureLane: (phase: Phase) => Promise<void>;
+  /** A runner for the phase's forward lane with a slot; not opened. */
+  readonly runnerFor: (phase: Phase, slot: string) => LaneRunner;
+  /** Called when this process must stop at once. */
+  readonly onDeposed: (error: unknown) => void;
+}
+
+/**
+ * Keeps phases going, one piece of a stage at a time, in between which commands have their turn. What a phase needs next is
+ * `machine.ts`'s choice alone.
+ */
+export class Driver {
+  readonly #options: DriverOptions;
+  /** Ends the piece of a stage that a phase is in the middle of. */
+  readonly #interrupts = new Map<string, AbortController>();
+  readonly #stuck = new Map<string, SwitchbackError>();
+  readonly #preparing = new Mutex();
+  readonly #lookedAt = new Map<string, number>();
+
+  constructor(options: DriverOptions) {
+    this.#options = options;
+  }
+
+  /** Why a phase cannot go on by itself, or undefined. */
+  problem(phase: Phase): SwitchbackError | undefined {
+    const halt = phase.runner?.halt;
+    const halted = halt
+      ? new SwitchbackError('halted', `phase ${phase.name} is halted: ${halt.fact}`, { remedy: halt.remedy })
+      : undefined;
+    return this.#stuck.get(phase.name) ?? halted;
+  }
+
+  /** Lets a phase try again. */
+  async revive(phase: Phase): Promise<void> {
+    this.#stuck.delete(phase.name);
+    await this.#options.tenure.act((sql) => writeStuck(sql, phase.name, null));
+  }
+
+  /** Ends what the phase's stage is doing, so that whoever waits for its turn has it soon. */
+  interrupt(phase: Phase): void {
+    this.#interrupts.get(phase.name)?.abort();
+  }
+
+  /** Drives a phase until the signal. */
+  async drive(phase: Phase, signal: AbortSignal): Promise<void> {
+    let piece = this.#interruptible(phase, signal);
+    while (!signal.aborted) {
+      if (this.#stuck.has(phase.name)) {
+        await sleep(IDLE_MS, signal).catch(() => undefined);
+        continue;
+      }
+      if (piece.aborted) piece = this.#interruptible(phase, signal);
+      try {
+        const idle = await this.#options.exclusively([phase], () => this.#advance(phase, piece));
+        if (idle) await sleep(IDLE_MS, piece).catch(() => undefined);
+      } catch (error) {
+        if (!piece.aborted) await this.#onFailure(phase, error, signal);
+      }
+    }
+  }
+
+  #interruptible(phase: Phase, signal: AbortSignal): AbortSignal {
+    const interrupt = new AbortController();
+    this.#interrupts.set(phase.name, interrupt);
+    return AbortSignal.any([signal, interrupt.signal]);
+  }
+
+  async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
+    const { context, tenure, onDeposed } = this.#options;
+    if (isKind(error, 'deposed')) return onDeposed(error);
+    if (error instanceof SwitchbackError && error.policy === 'retry') {
+      context.emit({ type: 'note', phase: phase.name, text: `${messageOf(error)}; trying again` });
+      await sleep(RETRY_MS, signal).catch(() => undefined);
+      return;
+    }
+    const known =
+      error instanceof SwitchbackError ? error : new SwitchbackError('internal', messageOf(error), { cause: error });
+    const finding = {
+      id: `stage/${known.kind}`,
+      severity: 'blocks',
+      subject: `phase ${phase.name}`,
+      fact: known.message,
+      remedy: known.remedy ?? `mend the cause, then: switchback resume ${context.plan.path} ${phase.name}`,
+    } as const;
+    this.#stuck.set(phase.name, known);
+    context.emit({ type: 'finding', phase: phase.name, finding });
+    // Somebody who was not looking when it was told has to learn it from `status`.
+    await tenure
+      .act((sql) => writeStuck(sql, phase.name, finding))
+      .catch((failure: unknown) =>
+        context.emit({ type: 'note', phase: phase.name, text: `that was not recorded: ${messageOf(failure)}` }),
+      );
+  }
+
+  /** Does the next piece of a phase's work. Returns whether there is nothing to do for now. */
+  async #advance(phase: Phase, signal: AbortSignal): Promise<boolean> {
+    const { context, tenure, ensureLane } = this.#options;
+    const stage = nextStage(phase.state);
+    if (signal.aborted || stage === 'none' || stage === 'settle') return true;
+    const runnerFor = (slot: string) => this.#options.runnerFor(phase, slot);
+    const tools = { context, tenure, phase, signal, runnerFor };
+    if (stage === 'prepare') {
+      // The schema is one for all phases, so one of them makes it.
+      await this.#preparing.run(() => prepare(tools));
+      return false;
+    }
+    if (stage === 'copy') {
+      failpoint('stage:prepared');
+      if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
+      await ensureLane(phase);
+      if (phase.runner?.halt) return true;
+      await copy(tools);
+      return false;
+    }
+    await ensureLane(phase);
+    if (!phase.runner || phase.runner.halt) return true;
+    return stage === 'certify' ? await this.#certify(phase, signal) : await this.#keepProven(phase, signal);
+  }
+
+  async #certify(phase: Phase, signal: AbortSignal): Promise<boolean> {
+    const { context, tenure } = this.#options;
+    const certificate = await certify(context, { tenure, phase, signal });
+    await phase.enter({ name: 'ready', since: await serverTime(context.source.sql), certificate: certificate.id });
+    return false;
+  }
+
+  /** While a phase waits: few unproven keys, and a certificate that is young enough for a cutover. */
+  async #keepProven(phase: Phase, signal: AbortSignal): Promise<boolean> {
+    const { context } = this.#options;
+    const touched = phase.runner?.touched;
+    if (touched?.complete && touched.size > TOUCHED_KEYS_KEPT / 2) {
+      await proveWhileFollowing(context, phase, signal);
+      return false;
+    }
+    if (phase.state.name !== 'ready' || !this.#isTimeToLook(phase)) return true;
+    const stored = await readCertificate(context.source.sql, phase.name);
+    if (stored && stored.ageMs < context.plan.verify.freshForMs) return true;
+    await phase.enter({ name: 'following', since: await serverTime(context.source.sql) });
+    return false;
+  }
+
+  #isTimeToLook(phase: Phase): boolean {
+    const now = monotonicMs();
+    if (now - (this.#lookedAt.get(phase.name) ?? Number.NEGATIVE_INFINITY) < LOOK_EVERY_MS) return false;
+    this.#lookedAt.set(phase.name, now);
+    return true;
+  }
+}
