@@ -48,11 +48,12 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
   switch (start.kind) {
     case 'create': {
       const position = await createSlot(from, spec.slot);
-      await store(context, { position, strictFrom: null, marker: 0n });
+      // Chunks of an earlier start would be taken for done, and what changed in between would be missing.
+      await context.to.transaction((sql) => spec.store.restart(sql, { position, strictFrom: null, marker: 0n }));
       break;
     }
     case 'from': {
-      await inspectSlot(from, spec.slot, start.position);
+      await inspectSlot(from, spec.slot, async () => start.position);
       const earlier = await spec.store.progress(context.to);
       await store(context, {
         position: start.position,
@@ -62,9 +63,11 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
       break;
     }
     case 'resume': {
-      const progress = await spec.store.progress(context.to);
-      if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
-      await inspectSlot(from, spec.slot, progress.position);
+      await inspectSlot(from, spec.slot, async () => {
+        const progress = await spec.store.progress(context.to);
+        if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
+        return progress.position;
+      });
     }
   }
   return new StreamLane(context);

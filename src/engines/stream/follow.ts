@@ -93,7 +93,7 @@ export class Follower {
     const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, side: to.label };
     const startMs = monotonicMs();
     for (;;) {
-      await inspectSlot(from, spec.slot, this.#progress.position);
+      await inspectSlot(from, spec.slot, async () => this.#progress.position);
       const { lane, publication, slot } = spec;
       const reader = new SlotReader({ server: from, lane, publication, slot, from: this.#progress.position, tables });
       this.#reader = reader;

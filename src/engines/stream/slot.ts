@@ -1,5 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
+import type { TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
@@ -102,34 +103,47 @@ const tryDrop = async (server: PostgresServer, slot: string): Promise<boolean> =
 
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
- * it is gone, invalidated, or has been read beyond that position.
+ * it is gone, invalidated, or has been read beyond that position. The position is asked for after the slot has been looked
+ * at: a worker that is still at work stores its progress first and confirms it then, never the other way round.
  */
-export const inspectSlot = async (server: PostgresServer, slot: string, from: Position): Promise<void> => {
+export const inspectSlot = async (
+  server: PostgresServer,
+  slot: string,
+  position: () => Promise<Position>,
+): Promise<void> => {
   // Columns differ by version; as JSON a missing one is just absent.
   const { rows } = await server.query(
     `SELECT plugin, s.database = current_database() AS here, confirmed_flush_lsn::text AS confirmed,
-            pg_current_wal_insert_lsn()::text AS head, restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
+            restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
             to_jsonb(s) ->> 'invalidation_reason' AS reason, to_jsonb(s) ->> 'conflicting' AS conflicting
        FROM pg_replication_slots s WHERE slot_name = $1`,
     [slot],
   );
   const [row] = rows;
-  const lost = (fact: string): SwitchbackError =>
-    halted({
-      id: 'lane/slot-lost',
-      subject: `slot ${slot}`,
-      fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
-      remedy:
-        'nothing more is applied from it: before a cutover: switchback abort PLAN PHASE, then run it again; after one the way back is lost, and the target goes on',
-    });
-  if (row === undefined) throw lost('does not exist');
-  if (row.plugin !== 'pgoutput' || row.here !== 't') throw lost('is not ours (another plugin or database)');
-  if (row.reason) throw lost(`was invalidated (${row.reason})`);
-  if (row.discarded === 't' || row.wal_status === 'lost' || row.conflicting === 'true') throw lost('was invalidated');
-  if (row.head && !Lsn.reached(row.head as Position, from)) throw lost(`is in a log that ends at ${row.head}`);
-  if (row.confirmed && !Lsn.reached(from, row.confirmed as Position)) {
-    throw lost(`has been read up to ${row.confirmed}, beyond what was applied,`);
-  }
+  const from = await position();
+  const fact = row === undefined ? 'does not exist' : (damageOf(row, from) ?? (await otherHistory(server, from)));
+  if (fact === null) return;
+  throw halted({
+    id: 'lane/slot-lost',
+    subject: `slot ${slot}`,
+    fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
+    remedy: 'nothing more is applied from it: abort the phase and run it again',
+  });
+};
+
+const damageOf = (slot: TextRow, from: Position): string | null => {
+  if (slot.plugin !== 'pgoutput' || slot.here !== 't') return 'is not ours (another plugin or database)';
+  if (slot.reason) return `was invalidated (${slot.reason})`;
+  if (slot.discarded === 't' || slot.wal_status === 'lost' || slot.conflicting === 'true') return 'was invalidated';
+  if (!slot.confirmed || Lsn.reached(from, slot.confirmed as Position)) return null;
+  return `has been read up to ${slot.confirmed}, beyond what was applied,`;
+};
+
+/** A server that was put back to an earlier state would skip what it writes until it is past the position again. */
+const otherHistory = async (server: PostgresServer, from: Position): Promise<string | null> => {
+  const { rows } = await server.query('SELECT pg_current_wal_insert_lsn()::text AS head');
+  const head = rows[0]?.head;
+  return head && !Lsn.reached(head as Position, from) ? `is in a log that ends at ${head}` : null;
 };
 
 /** Ends whoever streams from a slot. Only for a worker that has just proved that the lane is its own. */

@@ -24,12 +24,13 @@ export const PINNED_SETTINGS: Readonly<Record<string, string>> = {
   row_security: 'off',
 };
 
-/** Bookkeeping and looks never wait for a table that somebody keeps locked (kind `busy` then), in milliseconds. */
-const BOOKKEEPING_LOCK_MS = 15_000;
+/** Settings of pooled sessions: bookkeeping and looks do not wait for ever for a table that somebody keeps locked. */
+export const POOL_SETTINGS: Readonly<Record<string, string>> = { ...PINNED_SETTINGS, lock_timeout: '15000' };
 
-const startupOptions = Object.entries(PINNED_SETTINGS)
-  .map(([name, value]) => `-c ${name}=${value}`)
-  .join(' ');
+const startupOptions = (settings: Readonly<Record<string, string>>): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
 
 /** Leaves every value as the text that the server sent. */
 const rawText = { getTypeParser: () => (value: string | Buffer) => value };
@@ -100,9 +101,8 @@ export class PostgresServer implements SqlSide {
   constructor(options: ServerOptions) {
     this.label = options.label;
     this.#options = options;
-    const config = this.config('pool');
-    const patience = `${startupOptions} -c lock_timeout=${BOOKKEEPING_LOCK_MS}`;
-    this.#pool = new pg.Pool({ ...config, options: patience, max: 8, idleTimeoutMillis: 30_000 });
+    const config = { ...this.config('pool'), options: startupOptions(POOL_SETTINGS) };
+    this.#pool = new pg.Pool({ ...config, max: 8, idleTimeoutMillis: 30_000 });
     // An idle pooled session that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', () => undefined);
   }
@@ -112,7 +112,7 @@ export class PostgresServer implements SqlSide {
     return {
       connectionString: this.#options.url,
       application_name: `${this.#options.application}:${purpose}`.slice(0, 63),
-      options: startupOptions,
+      options: startupOptions(PINNED_SETTINGS),
       connectionTimeoutMillis: 10_000,
       keepAlive: true,
       keepAliveInitialDelayMillis: 5_000,

@@ -1,6 +1,6 @@
 import type { SqlExecutor, TextRow } from '../../../../domain/sql.ts';
 import { isTrue, onlyRow, textOf } from '../../../../platform/postgres/row.ts';
-import { PINNED_SETTINGS, type PostgresServer } from '../../../../platform/postgres/server.ts';
+import { POOL_SETTINGS, type PostgresServer } from '../../../../platform/postgres/server.ts';
 
 /** How many of something the server allows, and how many are taken. */
 export interface Capacity {
@@ -108,10 +108,10 @@ const OPEN_TRANSACTIONS = `
 
 const readUnpinned = async (sql: SqlExecutor): Promise<readonly string[]> => {
   const { rows } = await sql.query('SELECT name, setting FROM pg_settings WHERE lower(name) = ANY($1::text[])', [
-    Object.keys(PINNED_SETTINGS).map((name) => name.toLowerCase()),
+    Object.keys(POOL_SETTINGS).map((name) => name.toLowerCase()),
   ]);
   const found = new Map(rows.map((row) => [textOf(row, 'name').toLowerCase(), textOf(row, 'setting')]));
-  return Object.entries(PINNED_SETTINGS)
+  return Object.entries(POOL_SETTINGS)
     .filter(([name, wanted]) => found.get(name.toLowerCase())?.replaceAll(' ', '') !== wanted)
     .map(([name]) => name);
 };
