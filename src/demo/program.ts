@@ -18,7 +18,8 @@ export interface Answer {
 }
 
 const start = (self: Self, args: readonly string[]): ChildProcess =>
-  spawn(process.execPath, [self.script, ...args, '--json'], {
+  // The flag as in scripts/switchback.js, which users start.
+  spawn(process.execPath, ['--max-semi-space-size=4', self.script, ...args, '--json'], {
     env: { ...self.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -108,7 +108,7 @@ export const onConflict = (table: LaneTable): string => {
 const matches = (table: LaneTable, part: number, operation: Operation): string => {
   const keys = (table.keyAt ?? []).flatMap((i) => {
     const column = table.columns[i];
-    return column === undefined ? [] : [`t.${quoteName(column.name)} = ${typed(column, `s.n${i + 1}`)}`];
+    return column === undefined ? [] : [`t.${quoteName(column.name)} ${column.equals} ${typed(column, `s.n${i + 1}`)}`];
   });
   return [`s.part = ${part} AND s.op = '${operation}'`, ...keys].join(' AND ');
 };

@@ -109,7 +109,9 @@ const found = (table: LaneTable): string => {
     return column === undefined ? [] : [{ column, name: quoteName(column.name), staged: `_c.o${at + 1}` }];
   });
   if (table.keyAt !== null) {
-    return columns.map(({ column, name, staged }) => `_t.${name} = ${typed(column, staged)}`).join(' AND ');
+    return columns
+      .map(({ column, name, staged }) => `_t.${name} ${column.equals} ${typed(column, staged)}`)
+      .join(' AND ');
   }
   // format() prints by the type's output function, as the origin did; a cast to text may run another one. A composite
   // value of nothing but NULLs satisfies IS NULL as well, and is not a NULL.

@@ -20,6 +20,11 @@ export interface WrittenColumn {
   readonly isToastable: boolean;
   /** Quoted name of a collation that is not the default one, or null. */
   readonly collation: string | null;
+  /**
+   * Equality of the type's own index operators, for SQL. Named in full where it is not a built-in one: under our search_path
+   * a plain `=` on citext means text's, which is another equality and does not use the key's index.
+   */
+  readonly equals: string;
   /** Put around a text before it is cast, so that the type's own input function reads it. */
   readonly reading: { readonly before: string; readonly after: string };
 }
@@ -47,7 +52,8 @@ const COLUMNS = `
          cn.nspname AS collation_schema, co.collname AS collation_name,
          pn.nspname AS input_schema, p.proname AS input_name,
          CASE WHEN b.typelem <> 0 THEN b.typelem ELSE b.oid END::text AS input_parameter, p.pronargs::text AS input_arguments,
-         k.oid IS NOT NULL AS has_cast, v.oid IS NOT NULL AS has_varchar_cast
+         k.oid IS NOT NULL AS has_cast, v.oid IS NOT NULL AS has_varchar_cast,
+         eq.schema AS equals_schema, eq.name AS equals_name
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -64,6 +70,12 @@ const COLUMNS = `
     LEFT JOIN pg_cast v ON v.castsource = 'varchar'::regtype AND v.casttarget = b.oid AND v.castmethod = 'f'
     LEFT JOIN pg_proc p ON k.oid IS NOT NULL AND p.oid = b.typinput AND p.prorettype = b.oid
     LEFT JOIN pg_namespace pn ON pn.oid = p.pronamespace
+    LEFT JOIN LATERAL (
+      SELECT opn.nspname AS schema, op.oprname AS name
+        FROM pg_opclass oc JOIN pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree'
+        JOIN pg_amop o ON o.amopfamily = oc.opcfamily AND o.amoplefttype = b.oid AND o.amoprighttype = b.oid AND o.amopstrategy = 3
+        JOIN pg_operator op ON op.oid = o.amopopr JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+       WHERE oc.opcintype = b.oid AND oc.opcdefault AND opn.nspname <> 'pg_catalog') eq ON true
    WHERE c.relkind = 'p' OR c.relkind = 'r' AND (n.nspname, c.relname) IN (SELECT * FROM unnest($1::text[], $2::text[]))
    ORDER BY c.oid, a.attnum`;
 
@@ -108,12 +120,18 @@ const columnOf = (row: TextRow): WrittenColumn => ({
   isIdentityAlways: isTrue(row, 'identity_always'),
   isToastable: isTrue(row, 'toastable'),
   collation: collationOf(row),
+  equals: equalsOf(row),
   reading: readingOf(row),
 });
 
 const collationOf = (row: TextRow): string | null => {
   const { collation_schema: schema, collation_name: name } = row;
   return schema === null || schema === undefined || !name ? null : `${quoteName(schema)}.${quoteName(name)}`;
+};
+
+const equalsOf = (row: TextRow): string => {
+  const { equals_schema: schema, equals_name: name } = row;
+  return schema === null || schema === undefined || !name ? '=' : `OPERATOR(${quoteName(schema)}.${name})`;
 };
 
 const readingOf = (row: TextRow): WrittenColumn['reading'] => {
