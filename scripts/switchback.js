@@ -14,7 +14,11 @@ const main = existsSync(source) ? source : built;
 if (Number(process.versions.node.split('.')[0]) >= 24) {
   await import(main.href);
 } else if (existsSync(ownNode)) {
-  const { status, signal } = spawnSync(ownNode, ['--max-semi-space-size=4', fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const { status, signal } = spawnSync(
+    ownNode,
+    ['--max-semi-space-size=4', fileURLToPath(main), ...process.argv.slice(2)],
+    { stdio: 'inherit' },
+  );
   process.exitCode = signal ? 1 : (status ?? 1);
 } else {
   process.stderr.write(`switchback needs Node 24 or newer; this is ${process.version}.\n`);
