@@ -124,6 +124,8 @@ export interface Lane {
 export type LaneStart =
   /** Make the slot (an unused one of this name is replaced) and store its consistent point as progress. */
   | { readonly kind: 'create' }
+  /** Make the slot and nothing else, for a lane that `from` will open: what its store knows stays. */
+  | { readonly kind: 'reserve' }
   /** The slot must exist and be intact; otherwise kind `halted`. Never created silently (fault 22). */
   | { readonly kind: 'resume' }
   /** As `resume`, but progress is set to this position, which is at or past the slot's own, and apply is strict at once. */

@@ -3,9 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** Milliseconds on a monotonic clock, for durations and budgets. The only reading of time in the project. */
 export const monotonicMs = (): number => performance.now();
 
-/** Wall-clock time as ISO 8601 UTC, for people only. No decision about safety may use it (fault 67). */
-export const wallClockIso = (): string => new Date().toISOString();
-
 /** Resolves after `ms`, or rejects with an AbortError when the signal is aborted. */
 export const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
   await delay(ms, undefined, signal ? { signal } : {});

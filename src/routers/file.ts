@@ -124,13 +124,16 @@ const sameRoute = (a: StoredRoute, b: StoredRoute): boolean =>
 /** The route after a repoint. A hold stays. Throws kind `refused` for an older epoch or a version that has moved on. */
 const repointed = (repoint: Repoint, phase: string, route: StoredRoute): StoredRoute => {
   const { to, epoch, expect } = repoint;
-  if (epoch < route.epoch) {
+  const isAsObserved = expect[phase] === versionOf(route);
+  // A higher epoch that was there before the switch is an earlier run's, which began to count anew; one that has come since
+  // is a newer worker's.
+  if (epoch < route.epoch && !isAsObserved) {
     if (route.primary === to) return route;
     throw new SwitchbackError('refused', `phase ${phase} was repointed by epoch ${route.epoch}, and this is ${epoch}`, {
       remedy: 'stop this worker: a newer one is at work',
     });
   }
-  if (route.primary !== to && expect[phase] !== versionOf(route)) {
+  if (route.primary !== to && !isAsObserved) {
     throw new SwitchbackError('refused', `the route of phase ${phase} was changed by somebody since it was looked at`, {
       remedy: `see who edits the route file; it leads ${phase} to ${route.primary ?? 'no side'} now`,
     });

@@ -1,5 +1,5 @@
 import { isKind, SwitchbackError } from '../domain/errors.ts';
-import { sleep } from '../platform/clock.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { type JournalEntry, lastJournalId, readJournal } from '../sidecar/journal.ts';
 import { LEASE_EXPIRES_AFTER_SECONDS, readLease } from '../sidecar/lease.ts';
@@ -15,6 +15,8 @@ import { assertPlan, readRuns } from './open.ts';
 import { Worker } from './worker.ts';
 
 const POLL_MS = 150;
+/** After this long without an answer of the source a command stops following what the worker does. */
+const SOURCE_SILENT_MS = 60_000;
 
 /** How a command is carried out. */
 export interface CommandOptions {
@@ -70,6 +72,7 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
   const { sql } = context.source;
   let seen = await lastJournalId(sql);
   const id = await appendRequest(sql, request);
+  let lostAt: number | null = null;
   for (;;) {
     if (options.signal.aborted) throw await interrupted(context, id);
     try {
@@ -80,7 +83,15 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
       const answer = await readRequest(sql, id);
       if (answer?.state === 'done' && answer.result) return answer.result;
       await assertWorker(context, id);
+      lostAt = null;
     } catch (error) {
+      if (isKind(error, 'unreachable')) {
+        // The worker goes on meanwhile; what it does is not known here until the source answers again.
+        lostAt ??= monotonicMs();
+        if (monotonicMs() - lostAt > SOURCE_SILENT_MS) throw outOfTouch(context, error);
+        await sleep(POLL_MS, options.signal).catch(() => undefined);
+        continue;
+      }
       // The last abort or finalise of a run removes the sidecar, and the answer with it, at any moment.
       if (await sidecarExists(sql)) throw error;
       return { exitCode: 0, message: 'done; the run and its sidecars are removed' };
@@ -88,6 +99,12 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
     await sleep(POLL_MS, options.signal).catch(() => undefined);
   }
 };
+
+const outOfTouch = (context: RunContext, cause: unknown): SwitchbackError =>
+  new SwitchbackError('parked', 'the source does not answer, and the worker may be in the middle of the command', {
+    remedy: `switchback status ${context.plan.path}, and when the source answers again: switchback resume ${context.plan.path}`,
+    cause,
+  });
 
 const interrupted = async (context: RunContext, id: bigint): Promise<SwitchbackError> =>
   (await withdrawRequest(context.source.sql, id))

@@ -39,6 +39,8 @@ export class Driver {
   /** Ends the piece of a stage that a phase is in the middle of. */
   readonly #interrupts = new Map<string, AbortController>();
   readonly #stuck = new Map<string, SwitchbackError>();
+  /** Phases that wait for a command to have its turn. */
+  readonly #held = new Set<string>();
   readonly #preparing = new Mutex();
   readonly #lookedAt = new Map<string, number>();
 
@@ -61,16 +63,22 @@ export class Driver {
     await this.#options.tenure.act((sql) => writeStuck(sql, phase.name, null));
   }
 
-  /** Ends what the phase's stage is doing, so that whoever waits for its turn has it soon. */
-  interrupt(phase: Phase): void {
+  /** Ends what the phase's stage is doing, and begins nothing new until `release`. */
+  hold(phase: Phase): void {
+    this.#held.add(phase.name);
     this.#interrupts.get(phase.name)?.abort();
+  }
+
+  /** Lets the phase's stages go on. */
+  release(phase: Phase): void {
+    this.#held.delete(phase.name);
   }
 
   /** Drives a phase until the signal. */
   async drive(phase: Phase, signal: AbortSignal): Promise<void> {
     let piece = this.#interruptible(phase, signal);
     while (!signal.aborted) {
-      if (this.#stuck.has(phase.name)) {
+      if (this.#stuck.has(phase.name) || this.#held.has(phase.name)) {
         await sleep(IDLE_MS, signal).catch(() => undefined);
         continue;
       }
@@ -93,7 +101,8 @@ export class Driver {
   async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
     const { context, tenure, onDeposed } = this.#options;
     if (isKind(error, 'deposed')) return onDeposed(error);
-    if (error instanceof SwitchbackError && error.policy === 'retry') {
+    // Stages may be repeated, so an answer to COMMIT that was lost needs no care here.
+    if (error instanceof SwitchbackError && (error.policy === 'retry' || error.kind === 'parked')) {
       context.emit({ type: 'note', phase: phase.name, text: `${messageOf(error)}; trying again` });
       await sleep(RETRY_MS, signal).catch(() => undefined);
       return;
@@ -153,6 +162,11 @@ export class Driver {
   async #keepProven(phase: Phase, signal: AbortSignal): Promise<boolean> {
     const { context } = this.#options;
     const touched = phase.runner?.touched;
+    if (touched && !touched.complete) {
+      // A worker that has just started does not know what changed before. A switch at 3 a.m. must not have to find out first.
+      await certify(context, { tenure: this.#options.tenure, phase, signal });
+      return false;
+    }
     if (touched?.complete && touched.size > TOUCHED_KEYS_KEPT / 2) {
       await proveWhileFollowing(context, phase, signal);
       return false;

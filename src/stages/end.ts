@@ -1,5 +1,6 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
+import { primarySide } from '../domain/phase.ts';
 import type { Direction, Side } from '../domain/position.ts';
 import { displayName } from '../domain/table.ts';
 import { dropSidecar } from '../sidecar/install.ts';
@@ -7,6 +8,7 @@ import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';
 import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
+import { readRun } from '../sidecar/run.ts';
 import { portsOf, type RunContext } from './context.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
@@ -35,8 +37,11 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
   const { context, phases, all } = tools;
   for (const phase of phases) assertAbortable(context, phase);
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
+  // A phase that is still `planned` may have been prepared half-way.
+  const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
   for (const phase of phases) {
-    if (phase.state.name !== 'planned' && phase.state.name !== 'aborted') await abortPhase(tools, phase, last);
+    const begun = phase.state.name !== 'planned' || pinned[phase.name] !== undefined;
+    if (begun && phase.state.name !== 'aborted') await abortPhase(tools, phase, last);
     if (phase.state.name !== 'aborted')
       await phase.enter({ name: 'aborted', at: await serverTime(context.source.sql) });
   }
@@ -70,11 +75,14 @@ const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise
     await tenure.step(where, 'rows', () => emptyTarget(tools, phase));
   }
   await tenure.step(where, 'fence target', () => unfence(tools, phase, 'target'));
+  // An undone switch leaves its trigger there, disabled.
+  await tenure.step(where, 'fence source', () => unfence(tools, phase, 'source'));
 };
 
 /** The target's tables are as they were found: empty, with their indexes and constraints. */
 const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<void> => {
-  await context.schema.empty(phase.scope.tables);
+  // Before `prepared` nobody has made sure that the rows there are none of somebody else's; we have copied none yet.
+  if (phase.state.name !== 'planned') await context.schema.empty(phase.scope.tables);
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
   await context.schema.build(items, { parallel: 1, signal, onProgress: () => undefined });
 };
@@ -94,8 +102,8 @@ const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<void> =
 
 const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<void> => {
   const { context, tenure, signal } = tools;
-  // A side that never became primary stays a replica in the record, although nothing of ours refuses writes any more.
-  const role = phase.state.name === 'soaking' && side === 'target' ? 'primary' : 'replica';
+  // A replica stays one in the record, although nothing of ours refuses writes there any more.
+  const role = primarySide(phase.state) === side ? 'primary' : 'replica';
   await portsOf(context, side).database.lift({
     tables: phase.scope.tables,
     reason: '',

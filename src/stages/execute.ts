@@ -29,8 +29,10 @@ export interface Executor {
   settle(): Promise<readonly string[]>;
   /** Lets a phase go on after somebody mended what stopped it. */
   revive(phase: Phase): Promise<void>;
-  /** Ends what the phases' stages are doing, so that whoever waits for its turn has it soon. */
-  interrupt(phases: readonly Phase[]): void;
+  /** Runs work on phases whose stages are ended for it, and begin nothing meanwhile. */
+  interrupting<T>(phases: readonly Phase[], work: () => Promise<T>): Promise<T>;
+  /** Forgets why a phase could not go on. */
+  clear(phase: Phase): Promise<void>;
   /** There is no run any more. */
   stop(): void;
 }
@@ -43,8 +45,8 @@ export const execute = async (worker: Executor, request: NewRequest): Promise<Re
   try {
     const phases = worker.find(request.phases);
     assertPossible(worker, request.command, phases);
-    if (request.command === 'abort') worker.interrupt(phases);
-    return await worker.exclusively(phases, () => run(worker, request, phases));
+    const inTurn = () => worker.exclusively(phases, () => run(worker, request, phases));
+    return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     return failure(error);
@@ -123,6 +125,8 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
     } else {
       certificates.push(await certify(worker.context, options));
     }
+    // Differences may have been what it was stuck at.
+    await worker.clear(phase);
   }
   const tables = certificates.reduce((sum, c) => sum + c.tables.length, 0);
   const rows = certificates.reduce((sum, c) => sum + c.tables.reduce((n, t) => n + t.rows, 0), 0);

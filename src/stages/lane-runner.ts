@@ -148,12 +148,11 @@ export class LaneRunner {
   async repair(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
     if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
     await this.stop();
-    const repaired = await this.#options.context.engine.repair(this.#spec, requests, {
-      signal,
-      observer: this.#observer(),
-    });
-    this.start();
-    return repaired;
+    try {
+      return await this.#options.context.engine.repair(this.#spec, requests, { signal, observer: this.#observer() });
+    } finally {
+      this.start();
+    }
   }
 
   /** Forgets why it was halted, here and in the sidecar, and goes on. */

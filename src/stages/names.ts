@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Direction } from '../domain/position.ts';
 import type { RunContext } from './context.ts';
 
@@ -12,13 +12,20 @@ const short = (context: RunContext, phase: string): string =>
 export const publicationName = (context: RunContext, phase: string): string =>
   `switchback_${plain(phase)}_${short(context, phase)}`;
 
-/** Name of a lane's slot. Every switch makes a new one, so that an old one is never taken for it. At most 63 bytes. */
+/**
+ * A new name for a lane's slot; it is stored before it is used. Never the same twice, so that an old slot is not taken for
+ * it, nor that of another run on the same cluster, where slots of all databases share their names. At most 63 bytes.
+ */
 export const slotName = (
   context: RunContext,
   phase: string,
   lane: { readonly direction: Direction; readonly generation: string },
 ): string =>
-  `switchback_${plain(phase).slice(0, 20)}_${short(context, phase)}_${lane.direction === 'forward' ? 'f' : 'r'}_${plain(lane.generation)}`.slice(
-    0,
-    63,
-  );
+  [
+    'switchback',
+    plain(phase).slice(0, 16),
+    short(context, phase),
+    lane.direction === 'forward' ? 'f' : 'r',
+    plain(lane.generation).slice(0, 14),
+    randomBytes(3).toString('hex'),
+  ].join('_');

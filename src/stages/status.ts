@@ -114,13 +114,13 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   if (!(await sidecarExists(sql))) return { ...NO_RUN, servers };
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
-  const lease = await readLease(sql);
+  const worker = await workerStatus(context, await readLease(sql));
   return {
     ...NO_RUN,
     servers,
     run: { id: run.id, name: run.planName, planHash: run.planHash, createdAt: run.createdAt },
-    worker: await workerStatus(context, lease),
-    phases: await phaseStatuses(context, lease !== null && lease.holder !== ''),
+    worker,
+    phases: await phaseStatuses(context, worker?.alive === true),
     lastSwitch: await lastSwitch(context),
   };
 };

@@ -41,6 +41,7 @@ export class Tenure {
   readonly #writing = new Mutex();
   readonly #pending: Line[] = [];
   #background: Promise<void> | null = null;
+  #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
 
   private constructor(context: RunContext, epoch: bigint) {
@@ -75,16 +76,47 @@ export class Tenure {
 
   /** Runs a transaction on the source that commits only while the lease is ours. */
   async act<T>(work: (sql: SqlExecutor) => Promise<T>): Promise<T> {
-    return await this.#context.source.sql.transaction(async (sql) => {
-      await assertLease(sql, this.#epoch);
-      return await work(sql);
-    });
+    return await this.#asOwner((epoch) =>
+      this.#context.source.sql.transaction(async (sql) => {
+        await assertLease(sql, epoch);
+        return await work(sql);
+      }),
+    );
   }
 
   /** Raises the epoch, as every switch does first. */
   async raise(): Promise<bigint> {
-    this.#epoch = await this.#context.source.sql.transaction((sql) => raiseEpoch(sql, this.#epoch));
+    const raised = this.#raiseOnce();
+    this.#raising = raised.catch(() => undefined);
+    return await raised;
+  }
+
+  async #raiseOnce(): Promise<bigint> {
+    const { sql } = this.#context.source;
+    try {
+      this.#epoch = await sql.transaction((transaction) => raiseEpoch(transaction, this.#epoch));
+    } catch (error) {
+      if (!isKind(error, 'parked')) throw error;
+      // The answer to COMMIT was lost; the lease says whether it took effect, and only we could have raised it for us.
+      const lease = await readLease(sql);
+      if (lease?.holder !== this.#context.holder || lease.epoch !== this.#epoch + 1n) throw error;
+      this.#epoch = lease.epoch;
+    }
     return this.#epoch;
+  }
+
+  /** An act that was under way while we raised the epoch ourselves was not deposed by anybody: it is done again. */
+  async #asOwner<T>(attempt: (epoch: bigint) => Promise<T>): Promise<T> {
+    for (;;) {
+      const epoch = this.#epoch;
+      try {
+        return await attempt(epoch);
+      } catch (error) {
+        if (!isKind(error, 'deposed')) throw error;
+        await this.#raising;
+        if (this.#epoch === epoch) throw error;
+      }
+    }
   }
 
   /**
@@ -93,7 +125,8 @@ export class Tenure {
    */
   async heartbeat(): Promise<void> {
     const { sql, sessions } = this.#context.source;
-    await heartbeat(sql, { epoch: this.#epoch, session: await sessions.presence() });
+    const session = await sessions.presence();
+    await this.#asOwner((epoch) => heartbeat(sql, { epoch, session }));
   }
 
   /** Gives the lease back. */

@@ -1,4 +1,5 @@
 import type { KeyText } from '../databases/digests.ts';
+import { displayName, type Table } from '../domain/table.ts';
 import type { Touched } from '../engines/engine.ts';
 
 /** Keys remembered per phase before they are verified while following; about 100 bytes each. */
@@ -21,6 +22,14 @@ export class TouchedKeys {
   /** Number of keys remembered. */
   get size(): number {
     return this.#size;
+  }
+
+  /**
+   * Whether a table with a key is in here as a whole (TRUNCATE, a very large transaction). It is verified before the window,
+   * because there only keys can be compared in short time.
+   */
+  hasWholeKeyedTable(tables: readonly Table[]): boolean {
+    return tables.some((table) => table.key !== null && this.#tables.get(displayName(table)) === 'all');
   }
 
   /** Forgets everything and counts from now on: a verification of all tables begins. */

@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/phase.ts';
-import type { Direction } from '../domain/position.ts';
+import { type Direction, opposite } from '../domain/position.ts';
 import { sleep } from '../platform/clock.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import { readPhases } from '../sidecar/phases.ts';
@@ -16,6 +16,7 @@ import { publicationName } from './names.ts';
 import { openRun } from './open.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
+import { retireUnusedSlot } from './slots.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
@@ -79,8 +80,9 @@ export class Worker implements Executor {
     const worker = new Worker({ context, tenure, phases });
     worker.#heart = worker.#beat();
     try {
-      await worker.settle();
       for (const phase of phases) await worker.#driver.revive(phase);
+      await worker.#settleAtStart();
+      for (const phase of phases) await worker.#sweep(phase);
     } catch (error) {
       await worker.close();
       throw error;
@@ -136,9 +138,19 @@ export class Worker implements Executor {
     return await this.#turn(first).run(() => this.exclusively(rest, work));
   }
 
-  /** Ends what the phases' stages are doing, so that whoever waits for its turn has it soon. */
-  interrupt(phases: readonly Phase[]): void {
-    for (const phase of phases) this.#driver.interrupt(phase);
+  /** Runs work on phases whose stages are ended for it, and begin nothing meanwhile. */
+  async interrupting<T>(phases: readonly Phase[], work: () => Promise<T>): Promise<T> {
+    for (const phase of phases) this.#driver.hold(phase);
+    try {
+      return await work();
+    } finally {
+      for (const phase of phases) this.#driver.release(phase);
+    }
+  }
+
+  /** Forgets why a phase could not go on. */
+  async clear(phase: Phase): Promise<void> {
+    await this.#driver.revive(phase);
   }
 
   /** What a switch borrows from the worker. */
@@ -158,11 +170,39 @@ export class Worker implements Executor {
   async settle(): Promise<readonly string[]> {
     const ids = new Set(this.phases.flatMap(({ state }) => (state.name === 'switching' ? [state.switchId] : [])));
     const said: string[] = [];
+    // Each is tried: one that cannot be settled must not keep another fenced.
+    let failure: unknown = null;
     for (const id of ids) {
-      said.push(await resumeSwitch(this.switchTools(this.signal), this.phases, id));
-      this.context.emit({ type: 'note', phase: null, text: said.at(-1) ?? '' });
+      try {
+        said.push(await resumeSwitch(this.switchTools(this.signal), this.phases, id));
+        this.context.emit({ type: 'note', phase: null, text: said.at(-1) ?? '' });
+      } catch (error) {
+        if (isKind(error, 'deposed')) throw error;
+        failure ??= error;
+      }
     }
+    if (failure !== null) throw failure;
     return said;
+  }
+
+  /** What cannot be settled now is told and left `switching`; the other phases' lanes must be followed all the same. */
+  async #settleAtStart(): Promise<void> {
+    try {
+      await this.settle();
+    } catch (error) {
+      if (!isKind(error, 'parked')) throw error;
+      const remedy = error.remedy ?? `switchback resume ${this.context.plan.path}`;
+      this.context.emit({ type: 'note', phase: null, text: `parked: ${error.message}; what to do: ${remedy}` });
+    }
+  }
+
+  /** Drops slots that no state uses; see {@link retireUnusedSlot}. A side that cannot be asked is asked the next time. */
+  async #sweep(phase: Phase): Promise<void> {
+    const direction = laneDirection(phase.state);
+    if (direction === null) return;
+    await retireUnusedSlot(this.context, phase.name, opposite(direction)).catch((error: unknown) =>
+      this.context.emit({ type: 'note', phase: phase.name, text: `an old slot is still there: ${messageOf(error)}` }),
+    );
   }
 
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
@@ -272,6 +312,20 @@ export class Worker implements Executor {
     }
   }
 
+  /** Whoever asked waits for it, so it is tried until the source takes it or the worker stops. */
+  async #answer(id: bigint, result: RequestResult): Promise<void> {
+    for (;;) {
+      try {
+        return await finishRequest(this.context.source.sql, id, result);
+      } catch (error) {
+        // After the last phase's end there is no sidecar to answer in; whoever asked sees that.
+        if (this.signal.aborted) return;
+        this.context.emit({ type: 'note', phase: null, text: `the answer was not recorded: ${messageOf(error)}` });
+        await sleep(HEARTBEAT_MS, this.signal).catch(() => undefined);
+      }
+    }
+  }
+
   async #serve(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
@@ -279,7 +333,7 @@ export class Worker implements Executor {
         const request = (await hasRequests(this.context.source.sql)) ? await this.tenure.act(takeRequest) : null;
         if (request) {
           const result = await this.execute(request);
-          await finishRequest(this.context.source.sql, request.id, result);
+          await this.#answer(request.id, result);
           continue;
         }
       } catch (error) {

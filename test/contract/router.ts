@@ -81,10 +81,11 @@ export const routerContract = (name: string, make: () => Promise<RouterUnderTest
     });
 
     test('refuses an older epoch, and lets it be when it wants what is', async () => {
+      const looked = await versionsOf(router, ['orders']);
       await switchTo(router, { phases: ['orders'], to: 'target', epoch: 7n });
       const before = await router.observe('orders');
-      // The sleeper has just looked, so only its epoch gives it away.
-      const sleeper = switchTo(state.open(), { phases: ['orders'], to: 'source', epoch: 6n });
+      // The sleeper looked before it slept.
+      const sleeper = state.open().repoint({ phases: ['orders'], to: 'source', epoch: 6n, expect: looked });
       await expect(sleeper).rejects.toMatchObject({ kind: 'refused' });
       await router.repoint({ phases: ['orders'], to: 'target', epoch: 6n, expect: {} });
       expect(await router.observe('orders')).toEqual(before);

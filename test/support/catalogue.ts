@@ -40,7 +40,8 @@ const QUERIES: Readonly<Record<string, string>> = {
     WHERE NOT t.tgisinternal ORDER BY t.tgrelid::regclass::text, t.tgname`,
   constraintTriggers: `
     SELECT t.tgrelid::regclass, t.tgenabled, t.tgfoid::regproc, count(*) FROM pg_trigger t
-    WHERE t.tgisinternal GROUP BY 1, 2, 3 ORDER BY 1::text, 2, 3::text`,
+    WHERE t.tgisinternal GROUP BY 1, 2, 3
+    ORDER BY (t.tgrelid::regclass)::text, t.tgenabled, (t.tgfoid::regproc)::text`,
   functions: `
     SELECT n.nspname, p.oid::regprocedure, p.prosrc, p.proacl::text FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace WHERE ${USER} ORDER BY n.nspname, p.oid::regprocedure::text`,

@@ -52,6 +52,9 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
       await context.to.transaction((sql) => spec.store.restart(sql, { position, strictFrom: null, marker: 0n }));
       break;
     }
+    case 'reserve':
+      await createSlot(from, spec.slot);
+      break;
     case 'from': {
       await inspectSlot(from, spec.slot, async () => start.position);
       const earlier = await spec.store.progress(context.to);

@@ -52,7 +52,7 @@ export const isConnectionLost = (error: unknown): boolean => {
   return (
     CONNECTION_LOST.has(code) ||
     SOCKET_LOST.test(code) ||
-    /Connection terminated|connection timeout|Client has encountered a connection error|not queryable/i.test(
+    /Connection terminated|connection timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i.test(
       messageOf(error),
     )
   );

@@ -11,6 +11,7 @@ import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
 import { routerOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
+import { retireUnusedSlot } from '../slots.ts';
 import { runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 const refused = (message: string, remedy: string): SwitchbackError =>
@@ -86,7 +87,8 @@ export const checkBeforeWindow = async (s: Switch): Promise<void> => {
     await sideA(s).database.sequences.read(phase.scope.sequences);
     await sideB(s).database.sequences.read(phase.scope.sequences);
   }
-  await Promise.all(s.phases.map((phase) => proveWayBack(s, phase)));
+  const made = await Promise.allSettled(s.phases.map((phase) => proveWayBack(s, phase)));
+  for (const result of made) if (result.status === 'rejected') throw result.reason;
 };
 
 const assertPreflight = async (s: Switch): Promise<void> => {
@@ -112,7 +114,8 @@ const lessSevere = (finding: Finding): Finding =>
 const assertCertificate = async (s: Switch, phase: Phase): Promise<void> => {
   const { context, signal } = s.tools;
   const stored = await readCertificate<Certificate>(context.source.sql, phase.name);
-  const known = runnerOf(phase).touched.complete;
+  const { touched } = runnerOf(phase);
+  const known = touched.complete && !touched.hasWholeKeyedTable(phase.scope.tables);
   const fresh =
     s.direction === 'reverse' || (stored?.document.clean === true && stored.ageMs <= context.plan.verify.freshForMs);
   if (known && fresh && stored?.document.clean === true) return;
@@ -144,8 +147,9 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
 const proveWayBack = async (s: Switch, phase: Phase): Promise<void> => {
   const { tenure, context } = s.tools;
   const direction = opposite(s.direction);
-  const slot = s.document.reverseSlots[phase.name] ?? slotName(context, phase.name, { direction, generation: s.id });
+  const slot = slotName(context, phase.name, { direction, generation: s.id });
   const name = laneName(phase.name, direction);
+  await retireUnusedSlot(context, phase.name, direction);
   await tenure.act((sql) =>
     writeLane(sql, {
       name,
@@ -158,8 +162,5 @@ const proveWayBack = async (s: Switch, phase: Phase): Promise<void> => {
   );
   const runner = s.tools.runnerFor(phase.scope, direction, slot);
   s.wayBack.set(phase.name, runner);
-  await runner.open({ kind: 'create' });
+  await runner.open({ kind: 'reserve' });
 };
-
-/** The side of the primary before a switch in this direction. */
-export const losingSide = (direction: Switch['direction']) => sidesOf(direction).from;

@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
-import { opposite, sidesOf } from '../../domain/position.ts';
+import { type Direction, opposite, sidesOf } from '../../domain/position.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
@@ -61,8 +61,7 @@ export const completeSwitch = async (
   });
   await onReleased();
   await repeatedly(s, 'retire', () => retireOldLane(s));
-  const since = await serverTime(s.tools.context.source.sql);
-  for (const phase of s.phases) await phase.enter(stateAfter(s.record, since));
+  await repeatedly(s, 'states', () => enterAll(s, (_, since) => stateAfter(s.record, since)));
 };
 
 /** Takes back every effect of the window: lift A, release, drop the slots made for the way back; then the states. */
@@ -73,8 +72,18 @@ export const undoSwitch = async (s: Settlement): Promise<void> => {
     for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
   });
   await repeatedly(s, 'undo way back', () => dropWayBack(s));
+  await repeatedly(s, 'states', () =>
+    enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
+  );
+};
+
+/** All phases leave `switching` in one transaction: one that moved on alone would be settled again with the other. */
+const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => PhaseState): Promise<void> => {
   const since = await serverTime(s.tools.context.source.sql);
-  for (const phase of s.phases) await phase.enter(s.record.document.before[phase.name] ?? { name: 'following', since });
+  await s.tools.tenure.act(async (sql) => {
+    for (const phase of s.phases) await phase.store(sql, next(phase, since));
+  });
+  for (const phase of s.phases) phase.entered(next(phase, since));
 };
 
 const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
@@ -93,7 +102,8 @@ const lift = async (s: Settlement, side: 'source' | 'target'): Promise<void> => 
       fenced: false,
       by: context.holder,
     }),
-    blockers: context.plan.switch.blockers,
+    // Nobody can write anywhere until this is done, so whoever holds a lock on the tables is ended, whatever the plan says.
+    blockers: { waitMs: context.plan.switch.blockers.waitMs, action: 'terminate' },
     budgetMs: SETTLE_BUDGET_MS,
     onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
     // Whoever interrupts a command wants the state settled all the more; the budget is what bounds it.
@@ -108,17 +118,30 @@ const retireOldLane = async (s: Settlement): Promise<void> => {
   await portsOf(context, from).sql.transaction(
     ownershipGuard({ phases: namesOf(s), epoch: tenure.epoch, role: 'replica', fenced: true, by: context.holder }),
   );
-  for (const phase of s.phases) await dropSlotOf(s, phase, s.record.direction);
+  const lanes = await readLanes(context.source.sql);
+  for (const phase of s.phases) {
+    const lane = lanes.find((l) => l.name === laneName(phase.name, s.record.direction));
+    if (lane) await dropSlot(s, s.record.direction, lane.slot);
+  }
 };
 
 const dropWayBack = async (s: Settlement): Promise<void> => {
-  for (const phase of s.phases) await dropSlotOf(s, phase, opposite(s.record.direction));
+  const slots = Object.values(s.record.document.reverseSlots);
+  for (const slot of slots) await dropSlot(s, opposite(s.record.direction), slot);
 };
 
-const dropSlotOf = async (s: Settlement, phase: Phase, direction: 'forward' | 'reverse'): Promise<void> => {
-  const lanes = await readLanes(s.tools.context.source.sql);
-  const lane = lanes.find((l) => l.name === laneName(phase.name, direction));
-  if (lane) await s.tools.context.engine.retire({ direction, slot: lane.slot, publication: null });
+/**
+ * Drops a slot that is no longer needed, if its side can be asked; if not, whoever opens the run next does it. Clients do not
+ * wait for it, so it parks nothing. The lease is asked for right before: a worker that slept must not drop a newer slot.
+ */
+const dropSlot = async (s: Settlement, direction: Direction, slot: string): Promise<void> => {
+  const { context, tenure } = s.tools;
+  await tenure.act(async () => undefined);
+  try {
+    await context.engine.retire({ direction, slot, publication: null });
+  } catch (error) {
+    context.emit({ type: 'note', phase: null, text: `slot ${slot} is still there: ${messageOf(error)}` });
+  }
 };
 
 const repeatedly = async (s: Settlement, step: string, act: () => Promise<void>): Promise<void> => {

@@ -10,6 +10,8 @@ import { recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 /** One step of the window. All of it is undone by `undoSwitch`, so a step names only what it does. */
 export interface WindowStep {
   readonly name: string;
+  /** It ends by itself with the window, and then says what was in its way. */
+  readonly isBounded?: boolean;
   /** Returns what the journal should say of it, if anything. */
   act(s: Switch): Promise<string | undefined>;
 }
@@ -43,6 +45,7 @@ const hold: WindowStep = {
 
 const fence: WindowStep = {
   name: 'fence',
+  isBounded: true,
   act: async (s) => {
     const { context, tenure, signal } = s.tools;
     const { from, to } = sidesOf(s.direction);
@@ -77,6 +80,7 @@ const position: WindowStep = {
 
 const drain: WindowStep = {
   name: 'drain',
+  isBounded: true,
   act: async (s) => {
     const to = recorded(s.document.fencedAt, 'position');
     await Promise.all(

@@ -47,6 +47,7 @@ export const runSwitch = async (
     await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
     await describe(s);
     tools.signal.throwIfAborted();
+    await tools.tenure.raise();
     intended = true;
     await intend(s);
     windowBegan = monotonicMs();
@@ -102,10 +103,9 @@ const describe = async (s: Switch): Promise<void> => {
   s.document = { before, routes, reverseSlots };
 };
 
-/** Step 1: the epoch rises; what undoing needs is durable, and the phases are `switching`, before any effect. */
+/** Step 1, under the epoch just raised: what undoing needs is durable, and the phases are `switching`, before any effect. */
 const intend = async (s: Switch): Promise<void> => {
   const { tenure } = s.tools;
-  await tenure.raise();
   const state = { name: 'switching', switchId: s.id, direction: s.direction } as const;
   await tenure.act(async (sql) => {
     await writeSwitch(sql, { ...recordOf(s), document: s.document });
@@ -126,9 +126,33 @@ const runWindow = async (s: Switch): Promise<void> => {
   s.startWindow();
   for (const step of WINDOW_STEPS) {
     failpoint(`switch:before ${step.name}`);
-    await s.tools.tenure.step(scopeOfSwitch(s), step.name, () => step.act(s));
+    await s.tools.tenure.step(scopeOfSwitch(s), step.name, () =>
+      step.isBounded === true ? step.act(s) : within(s, step.act(s)),
+    );
     failpoint(`switch:after ${step.name}`);
     s.left();
+  }
+};
+
+/**
+ * A step that does not end by itself when its server falls silent ends with the window. What it was still doing only reads,
+ * or is refused by the undo's epoch and states.
+ */
+const within = async <T>(s: Switch, act: Promise<T>): Promise<T> => {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    try {
+      s.left();
+      reject(new SwitchbackError('aborted', 'the window has run out'));
+    } catch (error) {
+      reject(error);
+    }
+  }, s.left());
+  try {
+    return await Promise.race([act, late]);
+  } finally {
+    clearTimeout(timer);
+    act.catch(() => undefined);
   }
 };
 
@@ -150,10 +174,16 @@ const commit = async (s: Switch): Promise<void> => {
 
 const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
   let windowMs = 0;
-  await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools }, async () => {
-    windowMs = monotonicMs() - windowBegan;
+  try {
+    await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools }, async () => {
+      windowMs = monotonicMs() - windowBegan;
+      await adoptWayBack(s);
+    });
+  } catch (error) {
+    // Parked: `resume` goes on with these lanes, and must not open others on the same slots.
     await adoptWayBack(s);
-  });
+    throw error;
+  }
   s.tools.context.emit({
     type: 'switched',
     switchId: s.id,
@@ -168,8 +198,10 @@ const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> =
 const adoptWayBack = async (s: Switch): Promise<void> => {
   for (const phase of s.phases) {
     const old = phase.runner;
-    phase.runner = s.wayBack.get(phase.name) ?? null;
-    await old?.close();
+    const next = s.wayBack.get(phase.name);
+    if (!next || old === next) continue;
+    phase.runner = next;
+    await old?.close().catch(() => undefined);
   }
 };
 
@@ -181,13 +213,24 @@ const giveUp = async (
   const { error, intended, windowBegan } = failure;
   if (isKind(error, 'deposed')) throw error;
   if (!intended) {
-    for (const runner of s.wayBack.values()) await runner.close({ drop: true });
+    await dropUnused(s);
     throw s.tools.signal.aborted ? interrupted(s, 'before its window; nothing was changed', error) : error;
   }
-  const outcome = await outcomeOf(s);
+  const outcome = await outcomeOf(s).catch(async (unknown: unknown) => {
+    await closeWayBack(s);
+    throw unknown;
+  });
   if (outcome === 'committed') return await complete(s, windowBegan);
-  for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
-  await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
+  await closeWayBack(s);
+  const settled = await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
+  // The commit whose answer was lost came through after all: the worker opens the lane of the new state by itself.
+  if (settled === 'committed') {
+    for (const phase of s.phases) {
+      await phase.runner?.close().catch(() => undefined);
+      phase.runner = null;
+    }
+    return { switchId: s.id, windowMs: monotonicMs() - windowBegan };
+  }
   for (const phase of s.phases) runnerOf(phase).start();
   if (s.tools.signal.aborted) throw interrupted(s, 'and undone; the application goes on where it was', error);
   throw new SwitchbackError('aborted', `${s.id} was undone: ${messageOf(error)}`, {
@@ -198,6 +241,23 @@ const giveUp = async (
     cause: error,
     ...(error instanceof SwitchbackError ? { findings: error.findings } : {}),
   });
+};
+
+const closeWayBack = async (s: Switch): Promise<void> => {
+  for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
+};
+
+/** Nothing has been recorded yet: the slots made for the way back go, by name, also one whose making failed half-way. */
+const dropUnused = async (s: Switch): Promise<void> => {
+  const { engine, emit } = s.tools.context;
+  await closeWayBack(s);
+  for (const runner of s.wayBack.values()) {
+    await engine
+      .retire({ direction: runner.direction, slot: runner.slot, publication: null })
+      .catch((error: unknown) =>
+        emit({ type: 'note', phase: null, text: `slot ${runner.slot} is still there: ${messageOf(error)}` }),
+      );
+  }
 };
 
 const interrupted = (s: Switch, what: string, cause: unknown): SwitchbackError =>
@@ -234,7 +294,8 @@ export const resumeSwitch = async (tools: SwitchTools, phases: readonly Phase[],
     });
   const outcome = await settleSwitch({
     record,
-    phases: phases.filter((phase) => record.phases.includes(phase.name)),
+    // A phase that has moved on since is not the old switch's business any more.
+    phases: phases.filter(({ state }) => state.name === 'switching' && state.switchId === switchId),
     tools,
   });
   return `${switchId} was ${outcome === 'committed' ? 'completed' : 'undone'}`;
