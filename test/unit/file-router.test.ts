@@ -55,6 +55,13 @@ describe('the file', () => {
     );
   });
 
+  test('takes an epoch that is older than one it has just shown: an earlier run has counted further', async () => {
+    await toTarget(json(), 'orders', 7n);
+    const { version } = await json().observe('orders');
+    await json().repoint({ phases: ['orders'], to: 'source', epoch: 2n, expect: { orders: version } });
+    expect(await json().observe('orders')).toMatchObject({ primary: 'source' });
+  });
+
   test('keeps its mode and owner', async () => {
     await writeFile(path, '{}');
     await chmod(path, 0o640);
