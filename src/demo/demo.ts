@@ -65,7 +65,7 @@ export interface DemoResult {
 
 /** Operations a second of all clients together: busy, and leaves two cores to the servers and the copy. */
 const RATE_PER_SECOND = 600;
-const WRITE_ON_MS = 3_000;
+const WRITE_ON_MS = 1_500;
 const SWITCHES: readonly { readonly kind: 'cutover' | 'failback'; readonly phase: ShopPhase }[] = [
   { kind: 'cutover', phase: 'catalog' },
   { kind: 'cutover', phase: 'orders' },
