@@ -1,4 +1,4 @@
-import { type DemoResult, type DemoServer, readDemoServer, runDemo } from '../demo/demo.ts';
+import type { DemoResult, DemoServer } from '../demo/demo.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { type CommandModule, flag } from './command.ts';
 import { bytesText, color, countText, say, sayJson } from './render.ts';
@@ -17,6 +17,8 @@ export const demo: CommandModule = {
   },
   run: async (args) => {
     const json = flag(args, 'json');
+    // Loaded when it is run: no other command needs it, and all of them start faster without.
+    const { runDemo } = await import('../demo/demo.ts');
     const servers = await givenServers();
     const result = await runDemo({
       ...(servers ? { servers } : {}),
@@ -43,6 +45,7 @@ const givenServers = async (): Promise<readonly [DemoServer, DemoServer] | null>
       remedy: 'set both, each to an empty database, or neither',
     });
   }
+  const { readDemoServer } = await import('../demo/demo.ts');
   return [await readDemoServer('source', source), await readDemoServer('target', target)];
 };
 
