@@ -97,6 +97,8 @@ const prove: WindowStep = {
     let keys = 0;
     for (const phase of s.phases) {
       keys += await proveTouched(s.tools.context, phase, s.tools.signal);
+      // Nothing may be done any more when the window has run out meanwhile: the undo is under way.
+      s.left();
       await runnerOf(phase).stop();
     }
     s.left();
@@ -111,6 +113,7 @@ const sequences: WindowStep = {
     let moved = 0;
     for (const phase of s.phases) {
       const states = await sideA(s).database.sequences.read(phase.scope.sequences);
+      s.left();
       await sideB(s).database.sequences.advance(
         states,
         ownershipGuard({
@@ -138,7 +141,9 @@ const wayBack: WindowStep = {
       s.phases.map(async (phase) => {
         const runner = s.wayBack.get(phase.name);
         if (!runner) throw new SwitchbackError('internal', `no way back was made for phase ${phase.name}`);
+        s.left();
         await runner.open({ kind: 'from', position: reverseFrom });
+        s.left();
         runner.touched.restart();
         runner.start();
         await runner.drain({ to: reverseFrom, budgetMs: s.left(), signal: s.tools.signal });

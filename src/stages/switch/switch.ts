@@ -135,8 +135,8 @@ const runWindow = async (s: Switch): Promise<void> => {
 };
 
 /**
- * A step that does not end by itself when its server falls silent ends with the window. What it was still doing only reads,
- * or is refused by the undo's epoch and states.
+ * A step that does not end by itself when its server falls silent ends with the window. What it was still waiting for
+ * only reads; steps ask for the time that is left before they do anything after it.
  */
 const within = async <T>(s: Switch, act: Promise<T>): Promise<T> => {
   const { promise: late, reject } = Promise.withResolvers<never>();
