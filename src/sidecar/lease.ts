@@ -50,7 +50,7 @@ export interface Claim {
 
 /**
  * Takes the lease with the next epoch, if it is still the one that the caller judged to be free. Returns the new epoch, or
- * null when somebody else was quicker. One statement, so it is atomic by itself.
+ * null when somebody else was quicker.
  */
 export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint | null> => {
   const values = { holder: claim.holder, host: claim.host, session: claim.session };

@@ -11,6 +11,8 @@ export interface RequestResult {
   readonly remedy?: string;
   readonly findings?: readonly unknown[];
   readonly data?: unknown;
+  /** The worker changed before the command was begun: whoever asked may ask again. */
+  readonly unbegun?: true;
 }
 
 /** A command that waits for the worker, or that it has executed. */
@@ -120,13 +122,17 @@ export const withdrawRequest = async (sql: SqlExecutor, id: bigint): Promise<boo
   return rowCount > 0;
 };
 
+/** The answer to a request that no worker has begun. */
+export const UNBEGUN: RequestResult = {
+  exitCode: 4,
+  message: 'the worker changed before the command was begun; nothing was done',
+  remedy: 'run the command again',
+  unbegun: true,
+};
+
 /** What whoever asked an earlier worker is told, by how far that had come with it. */
 const ORPHANED: Readonly<Record<'waiting' | 'taken', RequestResult>> = {
-  waiting: {
-    exitCode: 4,
-    message: 'the worker changed before the command was begun; nothing was done',
-    remedy: 'run the command again',
-  },
+  waiting: UNBEGUN,
   // What became of a switch is decided by its outcome and not by asking again.
   taken: {
     exitCode: 6,

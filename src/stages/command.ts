@@ -8,6 +8,7 @@ import {
   type NewRequest,
   type RequestResult,
   readRequest,
+  UNBEGUN,
   withdrawRequest,
 } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
@@ -15,6 +16,8 @@ import { assertPlan, readRuns } from './open.ts';
 import { Worker } from './worker.ts';
 
 const POLL_MS = 150;
+/** How often a command is handed on when workers come and go before they have begun it. */
+const MAX_ROUNDS = 5;
 /** After this long without an answer of the source a command stops following what the worker does. */
 const SOURCE_SILENT_MS = 60_000;
 
@@ -41,14 +44,25 @@ export const carryOut = async (
     });
   }
   assertPlan(context, rows.source);
-  if (await isHeld(context)) return { ...(await askWorker(context, request, options)), here: false };
+  for (let round = 1; ; round++) {
+    const answer = (await isHeld(context))
+      ? { ...(await askWorker(context, request, options)), here: false }
+      : await workHere(context, request, options);
+    if (answer !== null && (answer.unbegun !== true || round === MAX_ROUNDS)) return answer;
+  }
+};
+
+/** Takes the lease and does the work in this process. Null when somebody else was quicker to take it. */
+const workHere = async (
+  context: RunContext,
+  request: NewRequest,
+  options: CommandOptions,
+): Promise<(RequestResult & { readonly here: boolean }) | null> => {
   let worker: Worker;
   try {
     worker = await Worker.open(context);
   } catch (error) {
-    if (isKind(error, 'refused') && (await isHeld(context))) {
-      return { ...(await askWorker(context, request, options)), here: false };
-    }
+    if (isKind(error, 'refused') && (await isHeld(context))) return null;
     throw error;
   }
   const stop = () => worker.stop();
@@ -82,7 +96,7 @@ const askWorker = async (context: RunContext, request: NewRequest, options: Comm
       }
       const answer = await readRequest(sql, id);
       if (answer?.state === 'done' && answer.result) return answer.result;
-      await assertWorker(context, id);
+      if (await isAbandoned(context, id)) return UNBEGUN;
       lostAt = null;
     } catch (error) {
       if (isKind(error, 'unreachable')) {
@@ -113,17 +127,13 @@ const interrupted = async (context: RunContext, id: bigint): Promise<SwitchbackE
         remedy: `switchback status ${context.plan.path}`,
       });
 
-/** Throws when nobody is there to execute the request any more: kind `refused` before it was begun, `parked` after. */
-const assertWorker = async (context: RunContext, id: bigint): Promise<void> => {
+/** Whether the worker has gone before it took the request, which is withdrawn then. Throws kind `parked` when it went after. */
+const isAbandoned = async (context: RunContext, id: bigint): Promise<boolean> => {
   const { sql } = context.source;
-  if (await isHeld(context)) return;
-  if (await withdrawRequest(sql, id)) {
-    throw new SwitchbackError('refused', 'the worker has gone before it took the command', {
-      remedy: 'run the command again',
-    });
-  }
+  if (await isHeld(context)) return false;
+  if (await withdrawRequest(sql, id)) return true;
   // Read again: it may have finished the request and gone in between.
-  if ((await readRequest(sql, id))?.state !== 'taken') return;
+  if ((await readRequest(sql, id))?.state !== 'taken') return false;
   throw new SwitchbackError('parked', 'the worker has gone in the middle of the command', {
     remedy: `find out what became of it, and go on: switchback resume ${context.plan.path}`,
   });

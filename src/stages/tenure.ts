@@ -66,7 +66,12 @@ export class Tenure {
       if (await sessions.isPresent(held.session)) throw heldBy(held);
     }
     const claim = { run, holder: context.holder, host: context.host, session: await sessions.presence() };
-    const epoch = await takeLease(sql, { ...claim, over: held?.epoch ?? null });
+    // In one transaction: whoever sees the new lease hands its request to us, and that one is no orphan of the former worker.
+    const epoch = await sql.transaction(async (transaction) => {
+      const taken = await takeLease(transaction, { ...claim, over: held?.epoch ?? null });
+      if (taken !== null) await closeOrphanedRequests(transaction);
+      return taken;
+    });
     if (epoch === null)
       throw heldBy((await readLease(sql)) ?? { holder: 'somebody', host: 'elsewhere', ageSeconds: 0 });
     const tenure = new Tenure(context, epoch);
@@ -233,7 +238,6 @@ export class Tenure {
       if (former !== '') await ports.sessions.endWorker(former);
       await ports.sql.transaction((sql) => raiseSide(sql, this.#epoch));
     }
-    await this.act(closeOrphanedRequests);
   }
 }
 

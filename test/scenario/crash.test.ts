@@ -247,7 +247,16 @@ describe('a switch whose worker is killed', () => {
     await worker.stop();
   };
 
+  /** Where a test begins, whatever the one before it has left. */
+  const beginOn = async (side: 'source' | 'target'): Promise<void> => {
+    const { run } = scenario;
+    const begun = await runSql(scenario.source, `SELECT to_regclass('switchback.phase') IS NOT NULL AS begun`);
+    if (begun[0]?.begun === true) expectExit(await run.command('resume', run.plan));
+    if (run.route('all').primary !== side) await switchAndCompare(side === 'target' ? 'cutover' : 'failback');
+  };
+
   it.each(POINTS)('%s: a cutover is undone or completed', async (point) => {
+    await beginOn('source');
     await dieAt('cutover', point);
     if (point === 'after commit') {
       await resumeOn('target', ['soaking']);
@@ -258,12 +267,14 @@ describe('a switch whose worker is killed', () => {
   });
 
   it('leaves a run that cuts over, fails back and cuts over', async () => {
+    await beginOn('source');
     await switchAndCompare('cutover', 'failback', 'cutover');
   });
 
   it.each(['before fence', 'after fence', 'after way back', 'before commit', 'after commit'])(
     '%s: a failback is undone or completed',
     async (point) => {
+      await beginOn('target');
       await dieAt('failback', point);
       if (point === 'after commit') {
         await resumeOn('source', ['following', 'ready']);
