@@ -185,7 +185,7 @@ export class PostgresServer implements SqlSide {
 }
 
 /**
- * Runs `work` between BEGIN and COMMIT on a session of the caller's. A connection lost during COMMIT throws kind `parked`:
+ * Runs `work` between BEGIN and COMMIT on a session of the caller's. A connection lost during COMMIT throws kind `unknown`:
  * the server may have committed, so the truth has to be read before anything is repeated.
  */
 export const runTransaction = async <T>(
@@ -206,7 +206,8 @@ export const runTransaction = async <T>(
     await sql.query('COMMIT');
   } catch (error) {
     if (!isConnectionLost(error)) throw error;
-    throw new SwitchbackError('parked', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
+    throw new SwitchbackError('unknown', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
+      remedy: 'see `switchback status` for what became of it; `switchback resume` goes on',
       cause: error,
     });
   }
