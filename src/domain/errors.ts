@@ -72,5 +72,11 @@ export class SwitchbackError extends Error {
 export const isKind = (error: unknown, kind: ErrorKind): error is SwitchbackError =>
   error instanceof SwitchbackError && error.kind === kind;
 
+/** The error for whoever acts under an epoch that is not the newest any more; the fact says where that was seen. */
+export const deposedError = (fact: string): SwitchbackError =>
+  new SwitchbackError('deposed', `another worker has taken over: ${fact}`, {
+    remedy: 'this process has stopped; the other one goes on (see `switchback status`)',
+  });
+
 /** The text of anything thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,5 +1,5 @@
 import { sql as raw } from 'kysely';
-import { SwitchbackError } from '../domain/errors.ts';
+import { deposedError } from '../domain/errors.ts';
 import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
@@ -89,7 +89,7 @@ export const ownershipGuard =
           ),
       );
       if (rowCount === 0) {
-        throw new SwitchbackError('deposed', `phase ${phase} is owned under an epoch newer than ${change.epoch}`);
+        throw deposedError(`phase ${phase} is owned under an epoch newer than ${change.epoch}`);
       }
     }
   };
