@@ -5,21 +5,26 @@ import { postgresDatabase } from './databases/postgres/database.ts';
 import { postgresDigests } from './databases/postgres/digests.ts';
 import { postgresSchema } from './databases/postgres/schema/schema.ts';
 import { applicationName, PostgresSessions } from './databases/postgres/sessions.ts';
+import { postgresTraces } from './databases/postgres/traces.ts';
 import type { Emit } from './domain/event.ts';
 import type { Finding } from './domain/finding.ts';
 import type { Direction, Side } from './domain/position.ts';
 import type { Engine } from './engines/engine.ts';
 import { streamEngine } from './engines/stream/engine.ts';
+import { streamTraces } from './engines/stream/traces.ts';
 import type { Plan, RouterPlan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import type { Router } from './routers/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
+import type { Traces } from './stages/rebuild/evidence.ts';
 
 /** A run's ports with what has to be closed at the end. */
 export interface Composition {
   readonly context: RunContext;
+  /** For a rebuild alone. */
+  readonly traces: Traces;
   close(): Promise<void>;
 }
 
@@ -77,6 +82,11 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       emit,
       holder,
       host: hostname(),
+    },
+    traces: {
+      source: postgresTraces(source, holder),
+      target: postgresTraces(target, holder),
+      lanes: streamTraces({ source, target }),
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);

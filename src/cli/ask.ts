@@ -5,6 +5,7 @@ import { sidecarExists } from '../sidecar/install.ts';
 import type { RequestCommand, RequestResult } from '../sidecar/requests.ts';
 import { carryOut } from '../stages/command.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
+import { assertNoRebuildOptions, REBUILD_OPTIONS, rebuildFirst } from './rebuild.ts';
 import { color, eventText, say, sayJson } from './render.ts';
 
 /** Commands that move writes or give something up; they want the phase's name. */
@@ -22,6 +23,7 @@ const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
     },
     early: { type: 'boolean', default: false, describe: "Before the plan's soak is over" },
   },
+  resume: REBUILD_OPTIONS,
 };
 
 /** A command that the worker executes: here, or wherever the lease is held. */
@@ -51,8 +53,12 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
       return await withPlan(
         args,
         (event) => emit(eventText(event)),
-        async (context) => {
+        async (context, traces) => {
           const phases = list(args, 'phases');
+          if (command === 'resume' && flag(args, 'rebuild')) {
+            const asking = () => confirm(args, 'rebuild', context.plan.name);
+            await rebuildFirst(args, { context, traces, phases, signal: stopping.signal, confirm: asking });
+          } else if (command === 'resume') assertNoRebuildOptions(args);
           if (SEVERE.has(command))
             await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
           const result = await carryOut(

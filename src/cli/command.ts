@@ -4,6 +4,7 @@ import { SwitchbackError } from '../domain/errors.ts';
 import type { Emit } from '../domain/event.ts';
 import { loadPlan } from '../plan/load.ts';
 import type { RunContext } from '../stages/context.ts';
+import type { Traces } from '../stages/rebuild/evidence.ts';
 
 /** Arguments as yargs gives them. */
 export type Arguments = Readonly<Record<string, unknown>>;
@@ -37,13 +38,13 @@ export const list = (args: Arguments, name: string): readonly string[] => {
 export const withPlan = async <T>(
   args: Arguments,
   emit: Emit,
-  work: (context: RunContext) => Promise<T>,
+  work: (context: RunContext, traces: Traces) => Promise<T>,
 ): Promise<T> => {
   const path = text(args, 'plan');
   if (path === undefined) throw new SwitchbackError('usage', 'no plan was named', { remedy: 'switchback --help' });
   const composition = compose(await loadPlan(path, process.env), emit);
   try {
-    return await work(composition.context);
+    return await work(composition.context, composition.traces);
   } finally {
     await composition.close();
   }

@@ -142,6 +142,11 @@ const TABLES: readonly TableDefinition[] = [
   { name: 'created', columns: { ordinal: 'bigint', doc: 'text' }, key: ['ordinal'] },
 ];
 
+/** Every table of the sidecar with its columns, as a whole sidecar has them. */
+export const SIDECAR_COLUMNS: ReadonlyMap<string, readonly string[]> = new Map(
+  TABLES.map((table) => [table.name, Object.keys(table.columns)]),
+);
+
 /** Columns that the server fills with its own clock, so that no machine's clock is ever written (fault 67). */
 const SERVER_TIME = new Set(['created_at', 'heartbeat_at', 'since', 'updated_at', 'at']);
 
@@ -163,6 +168,23 @@ const definition = (table: TableDefinition) => {
     });
   }
   return statement.addPrimaryKeyConstraint(`${table.name}_pkey`, [...table.key]);
+};
+
+/** Makes a damaged sidecar stand: what cannot be used goes, what is missing is made, empty. Whoever calls has salvaged it. */
+export const reinstallSidecar = async (
+  sql: SqlExecutor,
+  damage: {
+    readonly malformed: readonly string[];
+    readonly unreadable: readonly { readonly table: string; readonly key: string }[];
+  },
+): Promise<void> => {
+  for (const name of damage.malformed) await sql.query(`DROP TABLE ${SIDECAR_SCHEMA}.${name} CASCADE`);
+  await installSidecar(sql);
+  for (const { table, key } of damage.unreadable) {
+    const columns = TABLES.find(({ name }) => name === table)?.key ?? [];
+    const text = columns.map((column) => `${column}::text`).join(` || ' ' || `);
+    await sql.query(`DELETE FROM ${SIDECAR_SCHEMA}.${table} WHERE ${text} = $1`, [key]);
+  }
 };
 
 /** Whether the sidecar's tables are there. */

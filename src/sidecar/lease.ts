@@ -70,6 +70,27 @@ export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint 
   return row ? BigInt(row.epoch) : null;
 };
 
+/**
+ * Puts the lease at an epoch, held by nobody, whatever is left of it: for a rebuild, which has to be above every epoch that
+ * anybody may still act under. Returns whether it was still the lease that the caller looked at (null: there was none).
+ */
+export const restoreLease = async (
+  sql: SqlExecutor,
+  lease: { readonly run: string; readonly epoch: bigint; readonly over: bigint | null },
+): Promise<boolean> => {
+  const values = { run: lease.run, holder: '', host: '', session: '', epoch: String(lease.epoch) };
+  const { rowCount } = await execute(
+    sql,
+    lease.over === null
+      ? build
+          .insertInto('lease')
+          .values(values)
+          .onConflict((conflict) => conflict.doNothing())
+      : build.updateTable('lease').set(values).where('epoch', '=', String(lease.over)),
+  );
+  return rowCount === 1;
+};
+
 const deposed = (epoch: bigint): SwitchbackError => deposedError(`epoch ${epoch} is no longer the newest`);
 
 /** Says that the holder is alive, in this session. Throws kind `deposed` when the epoch is no longer ours. */

@@ -41,6 +41,21 @@ export const seedPhases = async (sql: SqlExecutor, names: readonly string[]): Pr
   }
 };
 
+/** Stores a phase's state for a rebuild, whatever is left of its row. The caller's transaction has asserted the lease. */
+export const restorePhase = async (
+  sql: SqlExecutor,
+  phase: { readonly name: string; readonly ordinal: number; readonly state: PhaseState },
+): Promise<void> => {
+  const values = { doc: JSON.stringify(phase.state), stuck: null, updated_at: raw<string>`now()` };
+  await execute(
+    sql,
+    build
+      .insertInto('phase')
+      .values({ name: phase.name, ordinal: String(phase.ordinal), ...values })
+      .onConflict((conflict) => conflict.column('name').doUpdateSet(values)),
+  );
+};
+
 /** Stores why a phase cannot go on by itself, or null when it may try again. */
 export const writeStuck = async (sql: SqlExecutor, name: string, stuck: Finding | null): Promise<void> => {
   await execute(

@@ -97,6 +97,28 @@ export const writeMirror = async (sql: SqlExecutor, key: string, document: unkno
   );
 };
 
+/** Puts the mirrored status aside under another key, where nothing writes over it, unless that has been done. */
+export const keepMirror = async (sql: SqlExecutor, key: string): Promise<void> => {
+  await execute(
+    sql,
+    build
+      .insertInto('mirror')
+      .columns(['key', 'doc'])
+      .expression(
+        build
+          .selectFrom('mirror')
+          .select([raw<string>`${key}::text`.as('key'), 'doc'])
+          .where('key', '=', 'status'),
+      )
+      .onConflict((conflict) => conflict.doNothing()),
+  );
+};
+
+/** Removes a mirrored document. */
+export const removeMirror = async (sql: SqlExecutor, key: string): Promise<void> => {
+  await execute(sql, build.deleteFrom('mirror').where('key', '=', key));
+};
+
 /** Reads a mirrored document and when it was written, or null. */
 export const readMirror = async <Document>(
   sql: SqlExecutor,

@@ -8,6 +8,8 @@ export interface RunFacts {
   readonly schemaReady?: boolean;
   /** On the source: the tables of every phase that has been prepared, by display name. Others have no copy and no lane. */
   readonly tables?: Readonly<Record<string, readonly string[]>>;
+  /** On the source: a rebuild of the sidecars has begun and not ended; nothing else may act on the run. */
+  readonly rebuilding?: boolean;
 }
 
 /** Which run a database belongs to, and as which side. */

@@ -1,5 +1,6 @@
 import type { Compilable, Generated } from 'kysely';
 import { DummyDriver, Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely';
+import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor, SqlResult } from '../domain/sql.ts';
 
 /** The schema that holds everything of ours in each database. */
@@ -103,13 +104,25 @@ export const build = new Kysely<SidecarTables>({
   },
 }).withSchema(SIDECAR_SCHEMA);
 
-/** Runs a built statement in the caller's session or transaction. */
+/** Undefined table, column, schema: something of the sidecar has been dropped under us. */
+const GONE = new Set(['42P01', '42703', '3F000']);
+
+/** Runs a built statement in the caller's session or transaction. Throws kind `refused` when its table is not there. */
 export const execute = async (sql: SqlExecutor, statement: Compilable): Promise<SqlResult> => {
   const { sql: text, parameters } = statement.compile();
-  return await sql.query(
-    text,
-    parameters.map((p) => (p === null || p === undefined ? null : String(p))),
-  );
+  try {
+    return await sql.query(
+      text,
+      parameters.map((p) => (p === null || p === undefined ? null : String(p))),
+    );
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (!GONE.has(code)) throw error;
+    throw new SwitchbackError('refused', `the sidecar is damaged: ${messageOf(error)}`, {
+      remedy: 'see what is left, then rebuild it: switchback resume PLAN --rebuild',
+      cause: error,
+    });
+  }
 };
 
 /** Runs a built query and gives its rows in the query's own type; every column that the query selects is text or null. */

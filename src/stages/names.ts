@@ -12,6 +12,10 @@ const short = (context: RunContext, phase: string): string =>
 export const publicationName = (context: RunContext, phase: string): string =>
   `switchback_${plain(phase)}_${short(context, phase)}`;
 
+/** How the names of all slots of a phase's lanes in one direction begin. */
+export const slotPrefix = (context: RunContext, phase: string, direction: Direction): string =>
+  ['switchback', plain(phase).slice(0, 16), short(context, phase), direction === 'forward' ? 'f' : 'r', ''].join('_');
+
 /**
  * A new name for a lane's slot; it is stored before it is used. Never the same twice, so that an old slot is not taken for
  * it, nor that of another run on the same cluster, where slots of all databases share their names. At most 63 bytes.
@@ -21,11 +25,4 @@ export const slotName = (
   phase: string,
   lane: { readonly direction: Direction; readonly generation: string },
 ): string =>
-  [
-    'switchback',
-    plain(phase).slice(0, 16),
-    short(context, phase),
-    lane.direction === 'forward' ? 'f' : 'r',
-    plain(lane.generation).slice(0, 14),
-    randomBytes(3).toString('hex'),
-  ].join('_');
+  `${slotPrefix(context, phase, lane.direction)}${plain(lane.generation).slice(0, 14)}_${randomBytes(3).toString('hex')}`;

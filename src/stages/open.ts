@@ -3,11 +3,13 @@ import { SwitchbackError } from '../domain/errors.ts';
 import type { Side } from '../domain/position.ts';
 import { diffPlans } from '../plan/diff.ts';
 import type { Json } from '../plan/document.ts';
-import { installSidecar, sidecarExists } from '../sidecar/install.ts';
+import { installSidecar } from '../sidecar/install.ts';
 import { seedPhases } from '../sidecar/phases.ts';
 import { type RunRow, readRun, writePlan, writeRun } from '../sidecar/run.ts';
+import { isWhole, readShape } from '../sidecar/shape.ts';
 import { SIDECAR_VERSION } from '../sidecar/tables.ts';
 import type { RunContext, SidePorts } from './context.ts';
+import { assertSound } from './damage.ts';
 
 /** What each side says of the run it belongs to; null where there is no sidecar. */
 export interface RunRows {
@@ -15,14 +17,26 @@ export interface RunRows {
   readonly target: RunRow | null;
 }
 
-const readSide = async (ports: SidePorts): Promise<RunRow | null> =>
-  (await sidecarExists(ports.sql)) ? await readRun(ports.sql) : null;
+const readSide = async (ports: SidePorts): Promise<RunRow | null> => {
+  const shape = await readShape(ports.sql);
+  if (!isWhole(shape, 'run') || shape.unreadable.some(({ table }) => table === 'run')) return null;
+  return await readRun(ports.sql);
+};
 
 /**
  * Reads which run the two databases belong to and refuses what cannot be meant: the same database twice, sides swapped
  * against an earlier run, databases of different runs, a sidecar made by a newer version (faults 10, 61). Changes nothing.
+ * Throws kind `parked` when something of the sidecars is damaged or gone: a run that lost one must not begin anew over the
+ * databases that the old one has moved.
  */
 export const readRuns = async (context: RunContext): Promise<RunRows> => {
+  const rows = await readRunsLeft(context);
+  await assertSound(context);
+  return rows;
+};
+
+/** As {@link readRuns}, with what can be read of damaged sidecars: null is also a row that cannot be. */
+export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
   const [source, target] = await Promise.all([context.source.sessions.describe(), context.target.sessions.describe()]);
   if (source.instance === target.instance) {
     throw new SwitchbackError('refused', `source and target are the same database (${source.identity})`, {
@@ -129,8 +143,9 @@ export const acceptPlan = async (context: RunContext, row: RunRow, hash: string)
 };
 
 /**
- * Makes the two databases a run: sidecars, run rows, phases. Safe to repeat; a run that was begun on one side only is
- * completed. Returns the run's id.
+ * Makes the two databases a run: sidecars, run rows, phases. Safe to repeat. A run that stands on the source only is
+ * completed if nothing of it has been begun, or all of it is over; otherwise, and with one on the target only, a sidecar has
+ * been lost and {@link readRuns} refuses. Returns the run's id.
  */
 export const openRun = async (context: RunContext, acceptedPlan?: string): Promise<string> => {
   const rows = await readRuns(context);

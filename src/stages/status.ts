@@ -1,4 +1,4 @@
-import { messageOf } from '../domain/errors.ts';
+import { isKind, messageOf } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Halt, PhaseState } from '../domain/phase.ts';
 import { laneDirection } from '../domain/phase.ts';
@@ -18,6 +18,7 @@ import { readRun } from '../sidecar/run.ts';
 import { readOutcome, readSwitch } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
+import { assertSound } from './damage.ts';
 
 /** A lane as `status` shows it. */
 export interface LaneStatus {
@@ -125,11 +126,17 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   };
 };
 
-/** As {@link readStatus}, or the target's mirror when the source does not answer. */
+/**
+ * As {@link readStatus}, or the target's mirror when the source does not answer. Throws kind `parked`, with the command, when
+ * the sidecars are damaged.
+ */
 export const readStatusFromEither = async (context: RunContext): Promise<RunStatus> => {
   try {
+    await assertSound(context);
     return await readStatus(context);
   } catch (error) {
+    // What the mirror knew is no answer to records that are damaged; the rebuild shows it.
+    if (isKind(error, 'parked')) throw error;
     const mirror = await readMirror<RunStatus>(context.target.sql, 'status').catch(() => null);
     if (!mirror) throw error;
     return { ...mirror.document, answeredBy: 'target', sourceError: messageOf(error), mirroredAt: mirror.at };

@@ -47,8 +47,8 @@ const TRIGGERS = `
   SELECT t.tgrelid AS oid, t.tgenabled IN ('O', 'A') AS enabled
   FROM pg_trigger t WHERE t.tgname = '${FENCE_TRIGGER}' AND NOT t.tgisinternal AND t.tgrelid = ANY($1::oid[])`;
 
-/** In lock order; tables that do not exist are left out. */
-const readRelations = async (sql: SqlExecutor, tables: readonly TableName[]): Promise<readonly Relation[]> => {
+/** The tables and what they inherit from or are partitions of, in lock order; tables that do not exist are left out. */
+export const readRelations = async (sql: SqlExecutor, tables: readonly TableName[]): Promise<readonly Relation[]> => {
   const wanted = JSON.stringify(tables.map(({ schema, name }) => ({ schema, name })));
   const { rows } = await sql.query(RELATIONS, [wanted]);
   return inLockOrder(

@@ -14,7 +14,8 @@ export interface PublicationSpec {
 const MARKER: TableName = { schema: 'switchback', name: 'marker' };
 const DUPLICATE_OBJECT = '42710';
 
-const PUBLISHED = `
+/** Tables of the publication `$1`: schema, name. */
+export const PUBLISHED = `
   SELECT n.nspname AS schema, c.relname AS name FROM pg_publication p
     JOIN pg_publication_rel r ON r.prpubid = p.oid
     JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace

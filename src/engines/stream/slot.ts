@@ -101,6 +101,11 @@ const tryDrop = async (server: PostgresServer, slot: string): Promise<boolean> =
   }
 };
 
+/** What {@link lossOf} and the position check look at. Columns differ by version; as JSON a missing one is just absent. */
+export const SLOT_FACTS = `plugin, s.database = current_database() AS here, confirmed_flush_lsn::text AS confirmed,
+            restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
+            to_jsonb(s) ->> 'invalidation_reason' AS reason, to_jsonb(s) ->> 'conflicting' AS conflicting`;
+
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
  * it is gone, invalidated, or has been read beyond that position. The position is asked for after the slot has been looked
@@ -111,14 +116,7 @@ export const inspectSlot = async (
   slot: string,
   position: () => Promise<Position>,
 ): Promise<void> => {
-  // Columns differ by version; as JSON a missing one is just absent.
-  const { rows } = await server.query(
-    `SELECT plugin, s.database = current_database() AS here, confirmed_flush_lsn::text AS confirmed,
-            restart_lsn IS NULL AS discarded, to_jsonb(s) ->> 'wal_status' AS wal_status,
-            to_jsonb(s) ->> 'invalidation_reason' AS reason, to_jsonb(s) ->> 'conflicting' AS conflicting
-       FROM pg_replication_slots s WHERE slot_name = $1`,
-    [slot],
-  );
+  const { rows } = await server.query(`SELECT ${SLOT_FACTS} FROM pg_replication_slots s WHERE slot_name = $1`, [slot]);
   const [row] = rows;
   const from = await position();
   const fact = row === undefined ? 'does not exist' : (damageOf(row, from) ?? (await otherHistory(server, from)));
@@ -131,10 +129,17 @@ export const inspectSlot = async (
   });
 };
 
-const damageOf = (slot: TextRow, from: Position): string | null => {
+/** Why a slot can bring nothing any more, from its {@link SLOT_FACTS}; null when it can. */
+export const lossOf = (slot: TextRow): string | null => {
   if (slot.plugin !== 'pgoutput' || slot.here !== 't') return 'is not ours (another plugin or database)';
   if (slot.reason) return `was invalidated (${slot.reason})`;
   if (slot.discarded === 't' || slot.wal_status === 'lost' || slot.conflicting === 'true') return 'was invalidated';
+  return null;
+};
+
+const damageOf = (slot: TextRow, from: Position): string | null => {
+  const loss = lossOf(slot);
+  if (loss !== null) return loss;
   if (!slot.confirmed || Lsn.reached(from, slot.confirmed as Position)) return null;
   return `has been read up to ${slot.confirmed}, beyond what was applied,`;
 };

@@ -1,0 +1,194 @@
+import { isKind } from '../../domain/errors.ts';
+import type { PhaseStateName } from '../../domain/phase.ts';
+import type { Direction, Side } from '../../domain/position.ts';
+import { displayName, type Table } from '../../domain/table.ts';
+import type { PublicationTrace, SlotTrace } from '../../engines/traces.ts';
+import { laneName } from '../../sidecar/lanes.ts';
+import { type Salvage, salvage } from '../../sidecar/salvage.ts';
+import { isPhaseState } from '../../sidecar/shape.ts';
+import type { PhaseScope, RunContext, RunScope } from '../context.ts';
+import { publicationName, slotPrefix } from '../names.ts';
+import { routerOf } from '../routes.ts';
+import { scopeOf } from '../scope.ts';
+import type { RunStatus } from '../status.ts';
+import type { PhaseEvidence, SideEvidence, SwitchEvidence, Traces } from './evidence.ts';
+
+/** Everything that is left of a run, of both sides and of every phase. */
+export interface Remains {
+  readonly source: Salvage;
+  readonly target: Salvage;
+  /** The newest epoch that anything left of the run knows. */
+  readonly epoch: bigint;
+  readonly phases: readonly PhaseRemains[];
+  /** Other workers whose sessions are on either side. */
+  readonly workers: readonly string[];
+}
+
+/** A phase's evidence with what writing the result needs. */
+export interface PhaseRemains {
+  readonly evidence: PhaseEvidence;
+  readonly scope: PhaseScope;
+  readonly publications: Readonly<Record<Direction, PublicationTrace | null>>;
+}
+
+/** What looking works with. */
+export interface LookOptions {
+  readonly context: RunContext;
+  readonly traces: Traces;
+  /** What a person has stated of phases' primaries. */
+  readonly stated: ReadonlyMap<string, Side>;
+}
+
+/** Reads all that is left of a run. Changes nothing. Throws kind `unreachable` while a side does not answer. */
+export const look = async (options: LookOptions): Promise<Remains> => {
+  const { context, traces } = options;
+  const [source, target] = await Promise.all([salvage(context.source.sql), salvage(context.target.sql)]);
+  const inventory = await context.source.database.inventory();
+  const published = await readPublications(options);
+  const patterns = scopeOf(context.plan, inventory);
+  const scope = scopeOf(context.plan, inventory, pinnedTables(patterns, { source, published }));
+  const mirror = mirrorOf(target);
+  const phases: PhaseRemains[] = [];
+  for (const own of scope.phases.values()) {
+    const publications = published.get(own.name) ?? { forward: null, reverse: null };
+    const evidence = await readPhase(options, { scope: own, source, target, mirror, publications });
+    phases.push({ evidence, scope: own, publications });
+  }
+  const [onSource, onTarget] = await Promise.all([traces.source.workers(), traces.target.workers()]);
+  const mirrored = mirror?.worker?.epoch ?? '';
+  const epochs = [source.epoch, target.epoch, /^\d{1,18}$/.test(mirrored) ? BigInt(mirrored) : 0n];
+  return {
+    source,
+    target,
+    epoch: epochs.reduce((a, b) => (a > b ? a : b)),
+    phases,
+    workers: [...new Set([...onSource, ...onTarget])],
+  };
+};
+
+type Publications = ReadonlyMap<string, Readonly<Record<Direction, PublicationTrace | null>>>;
+
+const readPublications = async ({ context, traces }: LookOptions): Promise<Publications> => {
+  const found = new Map<string, Readonly<Record<Direction, PublicationTrace | null>>>();
+  for (const { name } of context.plan.phases) {
+    const publication = publicationName(context, name);
+    const [forward, reverse] = await Promise.all([
+      traces.lanes.publication('forward', publication),
+      traces.lanes.publication('reverse', publication),
+    ]);
+    found.set(name, { forward, reverse });
+  }
+  return found;
+};
+
+/** The mirror is JSON of ours or nothing; a document of another shape is as good as none. */
+const mirrorOf = ({ mirror }: Salvage): RunStatus | null => {
+  if (typeof mirror !== 'object' || mirror === null || !('phases' in mirror) || !Array.isArray(mirror.phases))
+    return null;
+  return mirror.phases.every((phase: unknown) => isNamedPhase(phase)) ? (mirror as RunStatus) : null;
+};
+
+const isNamedPhase = (phase: unknown): boolean =>
+  typeof phase === 'object' && phase !== null && 'name' in phase && 'state' in phase && isPhaseState(phase.state);
+
+/**
+ * What each phase was prepared with: as the run's facts say, else as its publication does, which names partitioned tables for
+ * their partitions. A phase without either is taken as its patterns are now.
+ */
+const pinnedTables = (
+  patterns: RunScope,
+  known: { readonly source: Salvage; readonly published: Publications },
+): Readonly<Record<string, readonly string[]>> => {
+  const pinned: Record<string, readonly string[]> = { ...known.source.run?.facts?.tables };
+  for (const { name, tables } of patterns.phases.values()) {
+    const publication = known.published.get(name)?.forward ?? known.published.get(name)?.reverse;
+    if (pinned[name] !== undefined || !publication) continue;
+    pinned[name] = tables.filter((table) => publishes(publication, table)).map(displayName);
+  }
+  return pinned;
+};
+
+const publishes = (publication: PublicationTrace, table: Table): boolean => {
+  const names = new Set(publication.tables.map(displayName));
+  return names.has(displayName(table)) || (table.root !== null && names.has(displayName(table.root)));
+};
+
+interface PhaseSources {
+  readonly scope: PhaseScope;
+  readonly source: Salvage;
+  readonly target: Salvage;
+  readonly mirror: RunStatus | null;
+  readonly publications: Readonly<Record<Direction, PublicationTrace | null>>;
+}
+
+const readPhase = async (options: LookOptions, from: PhaseSources): Promise<PhaseEvidence> => {
+  const { scope, source, target } = from;
+  const last = source.switches.findLast((s) => s.phases.includes(scope.name)) ?? null;
+  const mirrored = from.mirror?.phases.find(({ name }) => name === scope.name) ?? null;
+  const reverseSlot = last?.document?.reverseSlots[scope.name];
+  const named = (direction: Direction): readonly string[] => [
+    ...[source.slots.get(laneName(scope.name, direction))].filter((name) => name !== undefined),
+    ...(reverseSlot !== undefined && last?.direction !== direction ? [reverseSlot] : []),
+    ...(mirrored?.lane?.direction === direction ? [mirrored.lane.slot] : []),
+  ];
+  return {
+    phase: scope.name,
+    source: await readSideEvidence(options, from, 'source'),
+    target: await readSideEvidence(options, from, 'target'),
+    recorded: source.phases.get(scope.name) ?? null,
+    switch: last === null ? null : switchOf(last),
+    mirrored: (mirrored?.state.name as PhaseStateName | undefined) ?? null,
+    namedSlots: { forward: named('forward'), reverse: named('reverse') },
+    hasChunks: target.chunked.has(laneName(scope.name, 'forward')),
+    isKeyed: scope.tables.every((table) => table.key !== null),
+    router: await askRouter(options.context, scope.name),
+    stated: options.stated.get(scope.name) ?? null,
+  };
+};
+
+const switchOf = ({ id, direction, outcome }: SwitchEvidence): SwitchEvidence => ({ id, direction, outcome });
+
+const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: Side): Promise<SideEvidence> => {
+  const { traces } = options;
+  const { scope } = from;
+  const left = from[side];
+  const reads: Direction = side === 'source' ? 'forward' : 'reverse';
+  const writes: Direction = side === 'source' ? 'reverse' : 'forward';
+  const own = left.ownership.find(({ phase }) => phase === scope.name);
+  const tables: readonly Table[] = scope.tables;
+  const [fence, holdsRows, slots] = await Promise.all([
+    traces[side].fence(tables),
+    traces[side].holdsRows(tables),
+    readSlots(options, scope.name, reads),
+  ]);
+  return {
+    ownership: own ? { role: own.role, fenced: own.fenced } : null,
+    fence: fence.stands,
+    hasTriggers: fence.hasTriggers,
+    isPublished: isPublished(from.publications[reads], scope),
+    slots,
+    progress: left.progress.get(laneName(scope.name, writes)) ?? null,
+    holdsRows,
+  };
+};
+
+/** A publication that lacks one of the phase's tables has not published what changed there. */
+const isPublished = (publication: PublicationTrace | null, scope: PhaseScope): boolean =>
+  publication !== null && scope.tables.every((table) => publishes(publication, table));
+
+const readSlots = async (
+  { context, traces }: LookOptions,
+  phase: string,
+  direction: Direction,
+): Promise<readonly SlotTrace[]> => await traces.lanes.slots(direction, slotPrefix(context, phase, direction));
+
+/** A router that cannot be asked says nothing; that it could not be asked is no reason not to look at the rest. */
+const askRouter = async (context: RunContext, phase: string): Promise<PhaseEvidence['router']> => {
+  try {
+    const { primary, held } = await routerOf(context, phase).router.observe(phase);
+    return { primary, held };
+  } catch (error) {
+    if (isKind(error, 'unreachable') || isKind(error, 'refused')) return null;
+    throw error;
+  }
+};

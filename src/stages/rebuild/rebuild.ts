@@ -1,0 +1,168 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Finding } from '../../domain/finding.ts';
+import type { Side } from '../../domain/position.ts';
+import type { RunContext } from '../context.ts';
+import { findDamage } from '../damage.ts';
+import { readRunsLeft } from '../open.ts';
+import { beginRebuild, changed } from './begin.ts';
+import { conclude } from './conclude.ts';
+import type { Conclusion, Settled } from './conclusion.ts';
+import type { PhaseEvidence } from './evidence.ts';
+import { type LookOptions, look, type Remains } from './look.ts';
+import {
+  type Concluded,
+  emptyTarget,
+  endRebuild,
+  fenceLoser,
+  mendMarkers,
+  rejoinLane,
+  retireLeftovers,
+  type WriteOptions,
+  writeSource,
+  writeTargetOwnership,
+} from './write.ts';
+
+/** What was found and what follows from it, before anything is changed. */
+export interface Proposal {
+  readonly damage: readonly Finding[];
+  /** Workers whose sessions will be ended. */
+  readonly workers: readonly string[];
+  readonly phases: readonly { readonly evidence: PhaseEvidence; readonly conclusion: Conclusion }[];
+  /** Read with it. */
+  readonly remains: Remains;
+}
+
+/**
+ * Looks at what is left of a run and concludes what follows. Changes nothing. Throws kind `refused` when nothing is damaged or
+ * nothing is left, when the databases or the plan are not the run's; `usage` for a statement that nothing needs.
+ */
+export const propose = async (options: LookOptions): Promise<Proposal> => {
+  const { context } = options;
+  const rows = await readRunsLeft(context);
+  const damage = await findDamage(context);
+  const remains = await look(options);
+  assertSamePlan(context, remains);
+  assertNeeded(context, { damage, remains, isBegun: rows.source !== null || rows.target !== null });
+  const phases = remains.phases.map(({ evidence }) => ({ evidence, conclusion: conclude(evidence) }));
+  assertStatements(options, remains);
+  return { damage, workers: remains.workers, phases, remains };
+};
+
+const assertSamePlan = (context: RunContext, { source, target }: Remains): void => {
+  const hash = source.run?.planHash ?? target.run?.planHash;
+  if (hash === undefined || hash === context.plan.hash) return;
+  throw new SwitchbackError(
+    'refused',
+    `the run was begun with another version of the plan (${hash.slice(0, 12)}); this is ${context.plan.hash.slice(0, 12)}`,
+    { remedy: 'rebuild with the plan that the run was begun with, or was last changed to with --accept-plan' },
+  );
+};
+
+const assertNeeded = (
+  context: RunContext,
+  about: { readonly damage: readonly Finding[]; readonly remains: Remains; readonly isBegun: boolean },
+): void => {
+  if (about.damage.length > 0) return;
+  if (about.isBegun) {
+    throw new SwitchbackError('refused', 'nothing is damaged: there is nothing to rebuild', {
+      remedy: `switchback resume ${context.plan.path}`,
+    });
+  }
+  if (about.remains.phases.some(({ evidence }) => hasTraces(evidence))) return;
+  throw new SwitchbackError('refused', 'there is nothing of a run on these databases', {
+    remedy: `switchback run ${context.plan.path}`,
+  });
+};
+
+/** Both sidecars are gone, and yet something of a run is there. */
+const hasTraces = ({ source, target }: PhaseEvidence): boolean =>
+  source.isPublished || target.isPublished || source.slots.length + target.slots.length > 0;
+
+/** A statement that the records contradict is a mistake, and one that nobody asked for may be one. */
+const assertStatements = ({ context, stated }: LookOptions, remains: Remains): void => {
+  for (const [phase, side] of stated) {
+    const left = remains.phases.find(({ evidence }) => evidence.phase === phase);
+    if (!left) throw new SwitchbackError('usage', `the plan has no phase "${phase}"`);
+    const without = conclude({ ...left.evidence, stated: null });
+    if (without.kind === 'parked') continue;
+    throw new SwitchbackError(
+      'usage',
+      `--primary ${phase}=${side}: that the ${without.primary} is the primary is known (${without.because})`,
+      {
+        remedy: `leave the option out; to move the phase afterwards: switchback ${side === 'target' ? 'cutover' : 'failback'} ${context.plan.path} ${phase}`,
+      },
+    );
+  }
+};
+
+/** How a rebuild ended. */
+export type RebuildEnd =
+  | { readonly kind: 'rebuilt' }
+  | { readonly kind: 'parked'; readonly conclusions: readonly Conclusion[] };
+
+/**
+ * Does what was proposed and confirmed. What was left is read once more under the lease, when no earlier worker can change it
+ * any more, and has to lead to the same conclusions. A phase that cannot be settled parks the run: then only a fence is
+ * set, where both sides would accept writes. May be repeated after a crash at any point.
+ */
+export const rebuild = async (
+  options: LookOptions & { readonly signal: AbortSignal },
+  proposal: Proposal,
+): Promise<RebuildEnd> => {
+  const { context } = options;
+  const tenure = await beginRebuild(context, proposal.remains);
+  try {
+    const remains = await look(options);
+    const concluded = remains.phases.map((left) => ({ left, conclusion: conclude(left.evidence) }));
+    if (!isSame(proposal.phases, concluded)) throw changed();
+    return await carryOut({ ...options, tenure, remains }, concluded);
+  } finally {
+    await tenure.release().catch(() => undefined);
+  }
+};
+
+/** Slots go on being confirmed, so where they stand is not a part of what was confirmed by a person. */
+const isSame = (a: Proposal['phases'], b: readonly Concluded[]): boolean => {
+  const text = (conclusions: readonly Conclusion[]): string =>
+    JSON.stringify(conclusions, (key, value: unknown) => (key === 'rejoin' ? value !== null : value));
+  return text(a.map(({ conclusion }) => conclusion)) === text(b.map(({ conclusion }) => conclusion));
+};
+
+const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]): Promise<RebuildEnd> => {
+  const step = <T>(name: string, of: Concluded, act: () => Promise<T>): Promise<T> =>
+    options.tenure.step({ scope: 'rebuild', phases: [of.conclusion.phase] }, name, act);
+  for (const one of concluded) {
+    const { fence } = one.conclusion;
+    if (fence) await step(`fence ${fence}`, one, () => fenceLoser(options, one, fence));
+  }
+  const settled = concluded.filter((one): one is Concluded<Settled> => one.conclusion.kind === 'settled');
+  if (settled.length < concluded.length) {
+    return { kind: 'parked', conclusions: concluded.map(({ conclusion }) => conclusion) };
+  }
+  for (const one of settled) {
+    const { conclusion } = one;
+    const lane = conclusion.lane;
+    if (conclusion.state === 'planned') await step('rows', one, () => emptyTarget(options, one));
+    if (lane?.rejoin) await step('rejoin', one, () => rejoinLane(options, conclusion.phase, lane));
+    await step('markers', one, () => mendMarkers(options, one));
+  }
+  await writeSource(options, settled);
+  for (const one of settled) {
+    await step('target', one, () => writeTargetOwnership(options, one));
+    await step('slots', one, () => retireLeftovers(options, one));
+  }
+  const phases = settled.map(({ conclusion }) => conclusion.phase);
+  await options.tenure.step({ scope: 'rebuild', phases }, 'end', () => endRebuild(options));
+  return { kind: 'rebuilt' };
+};
+
+/** A statement of fact as the command line has it: `PHASE=source`. Throws kind `usage`. */
+export const statementOf = (text: string): readonly [string, Side] => {
+  const at = text.lastIndexOf('=');
+  const side = text.slice(at + 1);
+  if (at > 0 && (side === 'source' || side === 'target')) return [text.slice(0, at), side];
+  throw new SwitchbackError('usage', `--primary ${text} is not PHASE=source or PHASE=target`, {
+    remedy:
+      '--primary PHASE=source when the application writes to the source, PHASE=target when it writes to the target',
+  });
+};
