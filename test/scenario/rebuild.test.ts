@@ -53,11 +53,16 @@ const writable = async (): Promise<readonly string[]> => {
 };
 
 const write = async (side: 'source' | 'target', name: string): Promise<void> => {
-  await runSql(scenario[side], `INSERT INTO item (n, name) VALUES (1, '${name}'); UPDATE item SET n = n + 1 WHERE id = 7`);
+  await runSql(
+    scenario[side],
+    `INSERT INTO item (n, name) VALUES (1, '${name}'); UPDATE item SET n = n + 1 WHERE id = 7`,
+  );
 };
 
 const names = async (side: 'source' | 'target'): Promise<readonly string[]> =>
-  (await runSql(scenario[side], `SELECT name FROM item WHERE name <> 'seeded' ORDER BY name`)).map((row) => String(row.name));
+  (await runSql(scenario[side], `SELECT name FROM item WHERE name <> 'seeded' ORDER BY name`)).map((row) =>
+    String(row.name),
+  );
 
 const harm = async (damage: Damage): Promise<void> => {
   const { source, target } = { source: undefined, target: undefined, ...DAMAGE[damage] };
@@ -68,7 +73,13 @@ const harm = async (damage: Damage): Promise<void> => {
 /** What no command may do with a damaged run: fail with the server's own words, or begin another one over it. */
 const expectNamed = async (): Promise<void> => {
   const { run } = scenario;
-  for (const command of [['status'], ['check'], ['run', '--until', 'ready'], ['resume'], ['abort', '--confirm', 'test']]) {
+  for (const command of [
+    ['status'],
+    ['check'],
+    ['run', '--until', 'ready'],
+    ['resume'],
+    ['abort', '--confirm', 'test'],
+  ]) {
     const [name = '', ...rest] = command;
     const answer = await run.command(name, run.plan, ...rest);
     expectExit(answer, 6);

@@ -32,9 +32,9 @@ const park = (e: PhaseEvidence, why: string, recorded: Side | null): Parked => {
 };
 
 /** A loser that could be written to is fenced before anything else, and always before the primary is lifted. */
-const fenceOf = (e: PhaseEvidence, primary: Side, complete: boolean): Side | null => {
+const fenceOf = (e: PhaseEvidence, primary: Side, lifts: boolean): Side | null => {
   const loser = otherSide(primary);
-  return isOpen(e, loser) && (complete || !isRightlyOpen(e, loser)) ? loser : null;
+  return isOpen(e, loser) && (lifts || !isRightlyOpen(e, loser)) ? loser : null;
 };
 
 /** Something of a switch is left to do: the primary is not lifted, or clients are not led to it, or are kept waiting. */
@@ -74,7 +74,8 @@ interface Basis {
 }
 
 const settled = (e: PhaseEvidence, basis: Basis, rest: Pick<Settled, 'state'> & Partial<Settled>): Settled => {
-  const fence = fenceOf(e, basis.primary, rest.complete === true);
+  const lifts = rest.complete === true || (rest.state === 'recorded' && e.recorded?.name === 'switching');
+  const fence = fenceOf(e, basis.primary, lifts);
   return {
     kind: 'settled',
     phase: e.phase,
@@ -101,8 +102,10 @@ const onSource = (e: PhaseEvidence, because: string): Conclusion => {
   if (!(complete || hasCopied(e))) return copying(e, basis, record);
   const lane = e.target.progress?.strictFrom === null ? null : laneOf(e, 'forward');
   if (lane !== null) return settled(e, basis, { state: record ? 'recorded' : 'following', complete, lane });
-  if (complete || isSwitching)
-    return park(e, 'a switch was under way, and where its lane stood is not known', 'source');
+  if (complete || isSwitching) {
+    const lost = lostLane(e, 'forward', 'its position is not known any more');
+    return settled(e, basis, { state: record ? 'recorded' : 'following', complete, lane: lost });
+  }
   return e.target.progress === null ? anew(e, basis) : copying(e, basis, false);
 };
 

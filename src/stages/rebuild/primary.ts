@@ -112,12 +112,15 @@ const byState = ({ recorded }: PhaseEvidence): Opinion | null =>
     : { side: primarySide(recorded), because: `its state is recorded as ${recorded.name}` };
 
 const ofTarget = (e: PhaseEvidence): (Opinion & { readonly primary: Side }) | null => {
+  const found = byTargetRow(e);
+  return found && { ...found, primary: found.side };
+};
+
+const byTargetRow = (e: PhaseEvidence): Opinion | null => {
   const row = e.target.ownership;
   if (!row) return null;
   if (row.role === 'primary')
-    return row.fenced
-      ? null
-      : { side: 'target', primary: 'target', because: 'the target is recorded as primary and lifted' };
-  if (e.target.fence !== 'all') return null;
-  return { side: 'source', primary: 'source', because: 'the target is a replica and its fence stands' };
+    return row.fenced ? null : { side: 'target', because: 'the target is recorded as primary and lifted' };
+  if (!row.fenced) return { side: 'source', because: 'the target is recorded as a replica of an aborted phase' };
+  return e.target.fence === 'all' ? { side: 'source', because: 'the target is a replica and its fence stands' } : null;
 };
