@@ -1,4 +1,5 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { runCommand } from '../../src/demo/program.ts';
 import { expectExit, makeScenario, type Scenario } from '../support/scenario.ts';
 import { saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -28,13 +29,10 @@ const DAMAGE = {
 type Damage = keyof typeof DAMAGE;
 
 let scenario: Scenario;
-afterEach(async () => await scenario?.close());
 
-let made = 0;
-const begin = async (): Promise<void> => {
-  made += 1;
+const begin = async (name: string): Promise<void> => {
   const more = 'switch: { window: 20s, max_lag: 10s }';
-  scenario = await makeScenario(servers(), { name: `rebuild_${made}`, schema: SCHEMA, rows: ROWS, more });
+  scenario = await makeScenario(servers(), { name, schema: SCHEMA, rows: ROWS, more });
 };
 
 const isWritable = async (url: string): Promise<boolean> => {
@@ -52,22 +50,37 @@ const writable = async (): Promise<readonly string[]> => {
   return Object.entries(sides).flatMap(([side, can]) => (can ? [side] : []));
 };
 
+/** Writes that were acknowledged, in order. */
+const written: string[] = [];
+
 const write = async (side: 'source' | 'target', name: string): Promise<void> => {
   await runSql(
     scenario[side],
     `INSERT INTO item (n, name) VALUES (1, '${name}'); UPDATE item SET n = n + 1 WHERE id = 7`,
   );
+  written.push(name);
 };
 
-const names = async (side: 'source' | 'target'): Promise<readonly string[]> =>
-  (await runSql(scenario[side], `SELECT name FROM item WHERE name <> 'seeded' ORDER BY name`)).map((row) =>
-    String(row.name),
-  );
+/** No acknowledged write is lost or there twice, and both sides are equal. */
+const expectWhole = async (): Promise<void> => {
+  await scenario.expectEqual();
+  const rows = await runSql(scenario.source, `SELECT name FROM item WHERE name <> 'seeded' ORDER BY id`);
+  expect(rows.map((row) => row.name)).toEqual(written);
+  const [row] = await runSql(scenario.source, 'SELECT n FROM item WHERE id = 7');
+  expect(row?.n).toBe(7 + written.length);
+};
 
 const harm = async (damage: Damage): Promise<void> => {
   const { source, target } = { source: undefined, target: undefined, ...DAMAGE[damage] };
   if (source) await runSql(scenario.source, source);
   if (target) await runSql(scenario.target, target);
+};
+
+/** `status` names the damage. */
+const expectTold = async (what: string): Promise<void> => {
+  const answer = await scenario.run.command('status', scenario.run.plan);
+  expectExit(answer, 6);
+  expect(saidBy(answer).message).toContain(what);
 };
 
 /** What no command may do with a damaged run: fail with the server's own words, or begin another one over it. */
@@ -90,49 +103,240 @@ const expectNamed = async (): Promise<void> => {
 const rebuild = async (...more: readonly string[]) =>
   await scenario.run.command('resume', scenario.run.plan, '--rebuild', '--confirm', 'test', ...more);
 
-const ready = async (): Promise<void> => {
-  const worker = scenario.startWorker();
-  await scenario.untilState(worker, 'ready', 'all');
-  await worker.stop();
-};
-
-/** The run is as good as new: it moves both ways, with every row. */
-const goesOn = async (side: 'source' | 'target', before: readonly string[]): Promise<void> => {
+/** One side accepts writes, clients are led there and not kept waiting, and what they write from now on counts. */
+const expectOn = async (side: 'source' | 'target', ...states: readonly string[]): Promise<void> => {
   expect(await writable()).toEqual([side]);
   expect(scenario.run.route('all')).toMatchObject({ primary: side, held: false });
-  await write(side, 'zz after');
-  const worker = scenario.startWorker();
-  if (side === 'source') {
-    await scenario.untilState(worker, 'ready', 'all');
-    await scenario.change('cutover', 'all');
-    await write('target', 'zz over');
-  }
-  await scenario.change('failback', 'all');
-  await scenario.expectEqual();
-  expect(await writable()).toEqual(['source']);
-  expect(await names('source')).toEqual([...before, 'zz after', ...(side === 'source' ? ['zz over'] : [])]);
-  await worker.stop();
+  expect(states).toContain((await scenario.phase('all')).state.name);
+  await write(side, `after ${written.length}`);
 };
 
-describe.each(Object.keys(DAMAGE) as Damage[])('without %s', (damage) => {
-  it('a phase that is ready goes on', async () => {
-    await begin();
-    await ready();
-    await write('source', 'before');
-    await harm(damage);
-    await expectNamed();
-    expectExit(await rebuild());
-    await goesOn('source', ['before']);
+/** A worker that is there for as long as the work. */
+const withWorker = async (
+  work: () => Promise<void>,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> => {
+  const worker = scenario.startWorker(environment);
+  if (scenario.run.route('all').primary === 'source') await scenario.untilState(worker, 'ready', 'all');
+  else await worker.until(({ events }) => events.some((event) => event.type === 'lag'));
+  await work();
+  await worker.process.kill();
+};
+
+const SOURCE_STATES = ['copying', 'following', 'ready'];
+
+describe('a run that stands still', () => {
+  beforeAll(async () => await begin('rebuild_still'));
+  afterAll(async () => {
+    await scenario?.close();
+    written.length = 0;
   });
 
-  it('a phase that soaks goes on', async () => {
-    await begin();
-    await ready();
-    await scenario.change('cutover', 'all');
-    await write('target', 'before');
+  it('is not rebuilt while nothing is damaged, nor without being asked', async () => {
+    const { run } = scenario;
+    await withWorker(async () => undefined);
+    expectExit(await rebuild(), 4);
+    await harm('the journal');
+    const unasked = await run.command('resume', run.plan, '--rebuild');
+    expectExit(unasked, 2);
+    expect(saidBy(unasked).remedy).toBe('--confirm test');
+    expectExit(await rebuild('--primary', 'all=target'), 2);
+    expectExit(await run.command('resume', run.plan, '--confirm', 'test'), 2);
+    expectExit(await run.command('resume', run.plan, 'all', '--rebuild', '--confirm', 'test'), 2);
+    await expectNamed();
+    await expectTold('table switchback.journal is gone');
+    expectExit(await rebuild());
+    const [first] = await runSql(
+      scenario.source,
+      'SELECT scope, step, detail FROM switchback.journal ORDER BY id LIMIT 1',
+    );
+    expect(first).toMatchObject({ scope: 'rebuild', step: 'begin' });
+    expect(first?.detail).toContain('the journal begins anew here');
+  });
+
+  it('goes on when a document is no JSON, and when an outcome or a lane is missing', async () => {
+    await runSql(scenario.source, `UPDATE switchback.phase SET doc = '{"name":'`);
+    await expectTold('has a row (all) whose doc cannot be read');
+    expectExit(await rebuild());
+    await runSql(scenario.source, 'DELETE FROM switchback.lane; DELETE FROM switchback.lease');
+    await expectTold('the row of the lease is gone');
+    expectExit(await rebuild());
+    await runSql(scenario.target, 'ALTER TABLE switchback.progress DROP COLUMN marker');
+    await expectTold('table switchback.progress lacks columns');
+    expectExit(await rebuild());
+    await expectOn('source', ...SOURCE_STATES);
+  });
+
+  it.each(Object.keys(DAMAGE) as Damage[])('ready, without %s', async (damage) => {
+    await harm(damage);
+    if (damage.endsWith('sidecar')) await expectNamed();
+    expectExit(await rebuild());
+    await expectOn('source', ...SOURCE_STATES);
+  });
+
+  it('cuts over after all that, with every write', async () => {
+    await withWorker(async () => {
+      await scenario.change('cutover', 'all');
+      await write('target', 'over');
+      await expectWhole();
+    });
+  });
+
+  it.each(Object.keys(DAMAGE) as Damage[])('soaking, without %s', async (damage) => {
     await harm(damage);
     expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
     expectExit(await rebuild());
-    await goesOn('target', ['before']);
+    await expectOn('target', 'soaking');
+  });
+
+  it.each(['begin', 'fence source', 'markers', 'source', 'target'])(
+    'soaking, when the rebuild dies after "%s"',
+    async (point) => {
+      await harm('the source sidecar');
+      const { run } = scenario;
+      const dying = {
+        ...run.self,
+        environment: { ...run.self.environment, SWITCHBACK_FAILPOINT: `rebuild:after ${point}:kill` },
+      };
+      await expect(
+        runCommand(dying, ['resume', run.plan, '--rebuild', '--confirm', 'test'], { anyExitCode: true }),
+      ).resolves.toMatchObject({ exitCode: 128 });
+      expectExit(await run.command('run', run.plan, '--until', 'ready'), 6);
+      expectExit(await rebuild());
+      await expectOn('target', 'soaking');
+    },
+  );
+
+  it('fails back after all that, with every write', async () => {
+    await withWorker(async () => {
+      await scenario.change('failback', 'all');
+      await write('source', 'back');
+      await expectWhole();
+    });
+  });
+
+  it('halts a lane whose slot is gone, and makes no other', async () => {
+    await runSql(
+      scenario.source,
+      'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()',
+    );
+    await harm('run, lanes and lease');
+    const answer = await rebuild();
+    expectExit(answer, 3);
+    const { lane } = await scenario.phase('all');
+    expect(lane?.halt?.finding).toMatchObject({ id: 'lane/slot-lost' });
+    expect(
+      await runSql(scenario.source, 'SELECT FROM pg_replication_slots WHERE database = current_database()'),
+    ).toEqual([]);
+    expect(await writable()).toEqual(['source']);
+  });
+});
+
+describe('in the middle of a switch', () => {
+  beforeAll(async () => await begin('rebuild_switch'));
+  afterAll(async () => {
+    await scenario?.close();
+    written.length = 0;
+  });
+
+  const dieAt = async (kind: 'cutover' | 'failback', point: string): Promise<void> => {
+    const { run } = scenario;
+    const from = kind === 'cutover' ? 'source' : 'target';
+    if (run.route('all').primary !== from) {
+      await withWorker(async () => await scenario.change(kind === 'cutover' ? 'failback' : 'cutover', 'all'));
+    }
+    await withWorker(async () => expectExit(await run.command(kind, run.plan, 'all', '--confirm', 'all'), 6), {
+      SWITCHBACK_FAILPOINT: `switch:${point}:kill`,
+    });
+  };
+
+  it.each([
+    ['cutover', 'after fence', 'phases, switches and outcomes', 'source'],
+    ['cutover', 'after fence', 'the source sidecar', 'source'],
+    ['cutover', 'after way back', 'the target sidecar', 'source'],
+    ['cutover', 'after commit', 'phases, switches and outcomes', 'target'],
+    ['failback', 'after fence', 'phases, switches and outcomes', 'target'],
+    ['failback', 'after way back', 'the target sidecar', 'target'],
+    ['failback', 'after commit', 'phases, switches and outcomes', 'source'],
+    ['cutover', 'after commit', 'the source sidecar', 'source'],
+    ['cutover', 'after commit', 'the target sidecar', 'target'],
+  ] as const)('%s %s, without %s: on the %s', async (kind, point, damage, side) => {
+    await dieAt(kind, point);
+    await harm(damage);
+    expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
+    expectExit(await rebuild());
+    await expectOn(side, ...(side === 'source' ? SOURCE_STATES : ['soaking']));
+  });
+
+  it.each([
+    ['after fence', 'the source sidecar', 'target'],
+    ['after commit', 'the source sidecar', 'source'],
+    ['after commit', 'the target sidecar', 'source'],
+  ] as const)('failback %s, without %s: parked until the %s is stated', async (point, damage, side) => {
+    await dieAt('failback', point);
+    await harm(damage);
+    const answer = await rebuild();
+    expectExit(answer, 6);
+    expect(saidBy(answer).remedy).toContain(
+      `switchback resume ${scenario.run.plan} --rebuild --primary all=source|target --confirm test`,
+    );
+    expect((await writable()).length).toBeLessThanOrEqual(1);
+    expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
+    expectExit(await rebuild('--primary', `all=${side}`));
+    await expectOn(side, ...(side === 'source' ? SOURCE_STATES : ['soaking']));
+  });
+
+  it('has lost no write after all that, and moves both ways', async () => {
+    await withWorker(async () => {
+      const side = scenario.run.route('all').primary;
+      await scenario.change(side === 'source' ? 'cutover' : 'failback', 'all');
+      await scenario.change(side === 'source' ? 'failback' : 'cutover', 'all');
+      await expectWhole();
+    });
+  });
+
+  it('a run whose phases are over needs no sidecar on the target, and says nothing of damage', async () => {
+    const { run } = scenario;
+    await withWorker(async () => {
+      if (run.route('all').primary === 'source') await scenario.change('cutover', 'all');
+    });
+    expectExit(await run.command('finalise', run.plan, 'all', '--early', '--confirm', 'all'));
+    expectExit(await run.command('status', run.plan));
+  });
+});
+
+describe('in the middle of the copy', () => {
+  afterEach(async () => {
+    await scenario?.close();
+    written.length = 0;
+  });
+
+  const copyOn = async (name: string, damage: Damage): Promise<void> => {
+    await begin(name);
+    const worker = scenario.startWorker({ SWITCHBACK_FAILPOINT: 'copy:chunk-done:kill' });
+    await worker.process.ended().catch(() => undefined);
+    await write('source', 'meanwhile');
+    await harm(damage);
+    expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
+    expectExit(await rebuild());
+    expect(await writable()).toEqual(['source']);
+  };
+
+  it('goes on with it without the sidecar of the source', async () => {
+    await copyOn('rebuild_copy_1', 'the source sidecar');
+    expect(await scenario.phase('all')).toMatchObject({ state: { name: 'copying' } });
+    await withWorker(expectWhole);
+  });
+
+  it('copies anew without the sidecar of the target, and asks for what went with it', async () => {
+    await copyOn('rebuild_copy_2', 'the target sidecar');
+    expect(await scenario.phase('all')).toMatchObject({ state: { name: 'planned' } });
+    expect(await runSql(scenario.target, 'SELECT FROM item')).toEqual([]);
+    // The definitions of what was put off for the copy were in the sidecar; preflight misses the keys.
+    const answer = await scenario.run.command('run', scenario.run.plan, '--until', 'ready');
+    expectExit(answer, 3);
+    await runSql(scenario.target, 'ALTER TABLE item ADD PRIMARY KEY (id); ALTER TABLE tag ADD PRIMARY KEY (code);');
+    expectExit(await scenario.run.command('resume', scenario.run.plan));
+    await withWorker(expectWhole);
   });
 });

@@ -245,12 +245,19 @@ const lose = (e: PhaseEvidence, losses: readonly string[]): PhaseEvidence =>
 const wholeAfter = (truth: Truth, e: PhaseEvidence): readonly Side[] =>
   e[truth.router].fence === 'all' ? truth.whole : [truth.router];
 
+/** The side that `resume` lifts afterwards: it takes the recorded outcome, and a missing one for an abort. Null for none. */
+const liftedLater = (e: PhaseEvidence, conclusion: Extract<Conclusion, { kind: 'settled' }>): Side | null => {
+  if (conclusion.complete) return conclusion.primary;
+  if (conclusion.state !== 'recorded' || e.recorded?.name !== 'switching') return null;
+  const isForward = e.recorded.direction === 'forward';
+  return isForward === (e.switch?.outcome === 'committed') ? 'target' : 'source';
+};
+
 /** Sides that an application can write to after the conclusion has been carried out, `resume` included. */
 const writableAfter = (e: PhaseEvidence, conclusion: Conclusion): readonly Side[] => {
   const open = (['source', 'target'] as const).filter((side) => e[side].fence !== 'all' && conclusion.fence !== side);
-  if (conclusion.kind === 'parked') return open;
-  const isSettledLater = conclusion.complete || (conclusion.state === 'recorded' && e.recorded?.name === 'switching');
-  return isSettledLater ? [...new Set([...open, conclusion.primary])] : open;
+  const lifted = conclusion.kind === 'settled' ? liftedLater(e, conclusion) : null;
+  return lifted === null ? open : [...new Set([...open, lifted])];
 };
 
 /** What is wrong with a conclusion, given the truth; null when nothing is. */
@@ -338,8 +345,9 @@ const violation = (e: PhaseEvidence): string | null => {
   if (conclusion.kind === 'parked') return open('source') && open('target') ? 'parked with two open sides' : null;
   const { primary, lane } = conclusion;
   const loser = primary === 'source' ? 'target' : 'source';
-  const lifts = conclusion.complete || (conclusion.state === 'recorded' && e.recorded?.name === 'switching');
-  if (lifts && open(loser)) return 'lifts while the other side is open';
+  const lifted = liftedLater(e, conclusion);
+  if (lifted === loser) return 'resume would lift the loser';
+  if (lifted !== null && open(loser)) return 'lifts while the other side is open';
   if (open(loser) && !isRightlyOpen(e, loser)) return 'leaves the loser open';
   if (conclusion.fence === primary) return 'fences the primary';
   if (conclusion.anew && primary !== 'source') return 'empties a primary';

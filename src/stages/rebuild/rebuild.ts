@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
 import type { Side } from '../../domain/position.ts';
+import { failpoint } from '../../platform/failpoint.ts';
 import type { RunContext } from '../context.ts';
 import { findDamage } from '../damage.ts';
 import { readRunsLeft } from '../open.ts';
@@ -111,6 +112,7 @@ export const rebuild = async (
 ): Promise<RebuildEnd> => {
   const { context } = options;
   const tenure = await beginRebuild(context, proposal.remains);
+  failpoint('rebuild:after begin');
   try {
     const remains = await look(options);
     const concluded = remains.phases.map((left) => ({ left, conclusion: conclude(left.evidence) }));
@@ -129,8 +131,10 @@ const isSame = (a: Proposal['phases'], b: readonly Concluded[]): boolean => {
 };
 
 const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]): Promise<RebuildEnd> => {
-  const step = <T>(name: string, of: Concluded, act: () => Promise<T>): Promise<T> =>
-    options.tenure.step({ scope: 'rebuild', phases: [of.conclusion.phase] }, name, act);
+  const step = async (name: string, of: Concluded, act: () => Promise<void>): Promise<void> => {
+    await options.tenure.step({ scope: 'rebuild', phases: [of.conclusion.phase] }, name, act);
+    failpoint(`rebuild:after ${name}`);
+  };
   for (const one of concluded) {
     const { fence } = one.conclusion;
     if (fence) await step(`fence ${fence}`, one, () => fenceLoser(options, one, fence));
@@ -147,6 +151,7 @@ const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]):
     await step('markers', one, () => mendMarkers(options, one));
   }
   await writeSource(options, settled);
+  failpoint('rebuild:after source');
   for (const one of settled) {
     await step('target', one, () => writeTargetOwnership(options, one));
     await step('slots', one, () => retireLeftovers(options, one));
