@@ -194,7 +194,7 @@ export const resumeSwitch = async (tools: SwitchTools, phases: readonly Phase[],
   const record = await readSwitch(tools.context.source.sql, switchId);
   if (!record)
     throw new SwitchbackError('parked', `the journal has no switch ${switchId}`, {
-      remedy: 'ask for help; nothing was changed',
+      remedy: `switchback resume ${tools.context.plan.path} --rebuild`,
     });
   const outcome = await settleSwitch({
     record,
