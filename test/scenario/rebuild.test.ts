@@ -189,14 +189,14 @@ describe('a run that stands still', () => {
     await expectOn('target', 'soaking');
   });
 
-  it.each(['begin', 'fence source', 'markers', 'source', 'target'])(
+  it.each(['begin', 'fence source', 'markers', 'records', 'target'])(
     'soaking, when the rebuild dies after "%s"',
     async (point) => {
       await harm('the source sidecar');
       const { run } = scenario;
       const dying = {
         ...run.self,
-        environment: { ...run.self.environment, SWITCHBACK_FAILPOINT: `rebuild:after ${point}:kill` },
+        environment: { ...run.self.environment, SWITCHBACK_FAILPOINT: `acted rebuild/${point}:kill` },
       };
       await expect(
         runCommand(dying, ['resume', run.plan, '--rebuild', '--confirm', 'test'], { anyExitCode: true }),
@@ -246,21 +246,21 @@ describe('in the middle of a switch', () => {
       await withWorker(async () => await scenario.change(kind === 'cutover' ? 'failback' : 'cutover', 'all'));
     }
     await withWorker(async () => expectExit(await run.command(kind, run.plan, 'all', '--confirm', 'all'), 6), {
-      SWITCHBACK_FAILPOINT: `switch:${point}:kill`,
+      SWITCHBACK_FAILPOINT: `acted ${kind}/${point}:kill`,
     });
   };
 
   it.each([
-    ['cutover', 'after fence', 'phases, switches and outcomes', 'source'],
-    ['cutover', 'after fence', 'the source sidecar', 'source'],
-    ['cutover', 'after way back', 'the target sidecar', 'source'],
-    ['cutover', 'after commit', 'phases, switches and outcomes', 'target'],
-    ['failback', 'after fence', 'phases, switches and outcomes', 'target'],
-    ['failback', 'after way back', 'the target sidecar', 'target'],
-    ['failback', 'after commit', 'phases, switches and outcomes', 'source'],
-    ['cutover', 'after commit', 'the source sidecar', 'source'],
-    ['cutover', 'after commit', 'the target sidecar', 'target'],
-  ] as const)('%s %s, without %s: on the %s', async (kind, point, damage, side) => {
+    ['cutover', 'fence', 'phases, switches and outcomes', 'source'],
+    ['cutover', 'fence', 'the source sidecar', 'source'],
+    ['cutover', 'way back', 'the target sidecar', 'source'],
+    ['cutover', 'commit', 'phases, switches and outcomes', 'target'],
+    ['failback', 'fence', 'phases, switches and outcomes', 'target'],
+    ['failback', 'way back', 'the target sidecar', 'target'],
+    ['failback', 'commit', 'phases, switches and outcomes', 'source'],
+    ['cutover', 'commit', 'the source sidecar', 'source'],
+    ['cutover', 'commit', 'the target sidecar', 'target'],
+  ] as const)('%s after %s, without %s: on the %s', async (kind, point, damage, side) => {
     await dieAt(kind, point);
     await harm(damage);
     expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
@@ -269,10 +269,10 @@ describe('in the middle of a switch', () => {
   });
 
   it.each([
-    ['after fence', 'the source sidecar', 'target'],
-    ['after commit', 'the source sidecar', 'source'],
-    ['after commit', 'the target sidecar', 'source'],
-  ] as const)('failback %s, without %s: parked until the %s is stated', async (point, damage, side) => {
+    ['fence', 'the source sidecar', 'target'],
+    ['commit', 'the source sidecar', 'source'],
+    ['commit', 'the target sidecar', 'source'],
+  ] as const)('failback after %s, without %s: parked until the %s is stated', async (point, damage, side) => {
     await dieAt('failback', point);
     await harm(damage);
     const answer = await rebuild();

@@ -5,6 +5,7 @@ import { failpoint } from '../../platform/failpoint.ts';
 import type { RunContext } from '../context.ts';
 import { findDamage } from '../damage.ts';
 import { readRunsLeft } from '../open.ts';
+import { carryOutEffect } from '../saga.ts';
 import { beginRebuild, changed } from './begin.ts';
 import { conclude } from './conclude.ts';
 import type { Conclusion, Settled } from './conclusion.ts';
@@ -112,7 +113,7 @@ export const rebuild = async (
 ): Promise<RebuildEnd> => {
   const { context } = options;
   const tenure = await beginRebuild(context, proposal.remains);
-  failpoint('rebuild:after begin');
+  failpoint('acted rebuild/begin');
   try {
     const remains = await look(options);
     const concluded = remains.phases.map((left) => ({ left, conclusion: conclude(left.evidence) }));
@@ -131,10 +132,13 @@ const isSame = (a: Proposal['phases'], b: readonly Concluded[]): boolean => {
 };
 
 const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]): Promise<RebuildEnd> => {
-  const step = async (name: string, of: Concluded, act: () => Promise<void>): Promise<void> => {
-    await options.tenure.step({ scope: 'rebuild', phases: [of.conclusion.phase] }, name, act);
-    failpoint(`rebuild:after ${name}`);
+  const stepOf = async (name: string, phases: readonly string[], act: () => Promise<void>): Promise<void> => {
+    const where = { scope: 'rebuild', phases };
+    // Not probed: what was there was read a moment ago, and every act may be repeated.
+    const effect = { act: async () => void (await act()) };
+    await carryOutEffect(options.tenure, { where, step: name, fresh: true }, effect);
   };
+  const step = (name: string, of: Concluded, act: () => Promise<void>) => stepOf(name, [of.conclusion.phase], act);
   for (const one of concluded) {
     const { fence } = one.conclusion;
     if (fence) await step(`fence ${fence}`, one, () => fenceLoser(options, one, fence));
@@ -150,14 +154,13 @@ const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]):
     if (lane?.rejoin) await step('rejoin', one, () => rejoinLane(options, conclusion.phase, lane));
     await step('markers', one, () => mendMarkers(options, one));
   }
-  await writeSource(options, settled);
-  failpoint('rebuild:after source');
+  const phases = settled.map(({ conclusion }) => conclusion.phase);
+  await stepOf('records', phases, () => writeSource(options, settled));
   for (const one of settled) {
     await step('target', one, () => writeTargetOwnership(options, one));
     await step('slots', one, () => retireLeftovers(options, one));
   }
-  const phases = settled.map(({ conclusion }) => conclusion.phase);
-  await options.tenure.step({ scope: 'rebuild', phases }, 'end', () => endRebuild(options));
+  await stepOf('end', phases, () => endRebuild(options));
   return { kind: 'rebuilt' };
 };
 

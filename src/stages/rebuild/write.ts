@@ -205,7 +205,7 @@ const writePhase = async (
   await ownershipGuard({ phases: [phase], epoch: tenure.epoch, role, fenced, by: context.holder })(sql);
 };
 
-const idOf = (tenure: Tenure, phase: string): string => `rebuild-${tenure.epoch}-${phase}`;
+const idOf = (tenure: Tenure, phase: string): string => `rebuild-${phase}-${tenure.epoch}`;
 
 const stateOf = ({ tenure, since }: PhaseWrite, conclusion: Settled): PhaseState => {
   const switchId = idOf(tenure, conclusion.phase);
