@@ -94,6 +94,30 @@ export const ownershipGuard =
     }
   };
 
+/** Who wrote an ownership row that says nothing of who may write; see {@link holdPlaces}. No worker has this id. */
+export const PLACE_HOLDER = 'rebuild';
+
+/**
+ * Rows for phases whose own are lost, so that a side knows the epoch again before it is known who may write: a worker that
+ * sleeps in the middle of a switch would otherwise find no row and act under an old one (S7).
+ */
+export const holdPlaces = async (sql: SqlExecutor, phases: readonly string[], epoch: bigint): Promise<void> => {
+  for (const phase of phases) {
+    await execute(
+      sql,
+      build
+        .insertInto('ownership')
+        .values({ phase, epoch: String(epoch), role: 'replica', fenced: 'true', by: PLACE_HOLDER })
+        .onConflict((conflict) => conflict.doNothing()),
+    );
+  }
+};
+
+/** Removes what {@link holdPlaces} has made, where nothing has taken its place. */
+export const removePlaces = async (sql: SqlExecutor): Promise<void> => {
+  await execute(sql, build.deleteFrom('ownership').where('by', '=', PLACE_HOLDER));
+};
+
 /**
  * Tells a side that a newer worker acts: raises the epoch of every ownership and progress row. It waits for acts and
  * batches of the older worker that are in flight there, so that afterwards none of them can commit any more.

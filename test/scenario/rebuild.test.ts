@@ -123,6 +123,16 @@ const withWorker = async (
   await worker.process.kill();
 };
 
+/** The epochs that the two sides' ownership rows know. */
+const epochs = async (): Promise<readonly number[]> => {
+  const found: number[] = [];
+  for (const url of [scenario.source, scenario.target]) {
+    for (const row of await runSql(url, 'SELECT epoch FROM switchback.ownership')) found.push(Number(row.epoch));
+  }
+  expect(found).toHaveLength(2);
+  return found;
+};
+
 const SOURCE_STATES = ['copying', 'following', 'ready'];
 
 describe('a run that stands still', () => {
@@ -239,12 +249,14 @@ describe('in the middle of a switch', () => {
     written.length = 0;
   });
 
+  const ensureOn = async (side: 'source' | 'target'): Promise<void> => {
+    if (scenario.run.route('all').primary === side) return;
+    await withWorker(async () => await scenario.change(side === 'source' ? 'failback' : 'cutover', 'all'));
+  };
+
   const dieAt = async (kind: 'cutover' | 'failback', point: string): Promise<void> => {
     const { run } = scenario;
-    const from = kind === 'cutover' ? 'source' : 'target';
-    if (run.route('all').primary !== from) {
-      await withWorker(async () => await scenario.change(kind === 'cutover' ? 'failback' : 'cutover', 'all'));
-    }
+    await ensureOn(kind === 'cutover' ? 'source' : 'target');
     await withWorker(async () => expectExit(await run.command(kind, run.plan, 'all', '--confirm', 'all'), 6), {
       SWITCHBACK_FAILPOINT: `acted ${kind}/${point}:kill`,
     });
@@ -284,6 +296,30 @@ describe('in the middle of a switch', () => {
     expectExit(await scenario.run.command('run', scenario.run.plan, '--until', 'ready'), 6);
     expectExit(await rebuild('--primary', `all=${side}`));
     await expectOn(side, ...(side === 'source' ? SOURCE_STATES : ['soaking']));
+  });
+
+  it('soaking, without either sidecar: parked with one writable side until the primary is stated', async () => {
+    await ensureOn('target');
+    await harm('the source sidecar');
+    await harm('the target sidecar');
+    expectExit(await rebuild(), 6);
+    expect(await writable()).toEqual(['target']);
+    expectExit(await rebuild('--primary', 'all=target'));
+    await expectOn('target', 'soaking');
+  });
+
+  it('knows its epoch before it knows the primary: a worker that slept is refused on both sides', async () => {
+    await ensureOn('target');
+    const before = await epochs();
+    const { run } = scenario;
+    await harm('the source sidecar');
+    await runSql(scenario.target, 'DELETE FROM switchback.ownership');
+    expectExit(await rebuild(), 6);
+    // Whoever wakes up now with an older epoch finds a newer one wherever it may act.
+    for (const epoch of await epochs()) expect(epoch).toBeGreaterThan(Math.max(...before) + 900);
+    expectExit(await run.command('run', run.plan, '--until', 'ready'), 6);
+    expectExit(await rebuild('--primary', 'all=target'));
+    await expectOn('target', 'soaking');
   });
 
   it('has lost no write after all that, and moves both ways', async () => {

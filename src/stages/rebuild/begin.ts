@@ -4,6 +4,7 @@ import type { Side } from '../../domain/position.ts';
 import { reinstallSidecar } from '../../sidecar/install.ts';
 import { writeJournal } from '../../sidecar/journal.ts';
 import { LEASE_EXPIRES_AFTER_SECONDS, restoreLease } from '../../sidecar/lease.ts';
+import { holdPlaces } from '../../sidecar/ownership.ts';
 import { keepMirror } from '../../sidecar/records.ts';
 import { type RunFacts, writeFacts, writeRun } from '../../sidecar/run.ts';
 import { SIDECAR_VERSION } from '../../sidecar/tables.ts';
@@ -111,6 +112,11 @@ const makeStand = async (
       peer: peer.identity,
       version: SIDECAR_VERSION,
     });
+    await holdPlaces(
+      sql,
+      plan.phases.map(({ name }) => name),
+      remains.epoch + EPOCH_MARGIN,
+    );
     await more(sql);
   });
 };

@@ -4,6 +4,7 @@ import type { Direction, Side } from '../../domain/position.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import type { PublicationTrace, SlotTrace } from '../../engines/traces.ts';
 import { laneName } from '../../sidecar/lanes.ts';
+import { PLACE_HOLDER } from '../../sidecar/ownership.ts';
 import { type Salvage, salvage } from '../../sidecar/salvage.ts';
 import { isPhaseState } from '../../sidecar/shape.ts';
 import type { PhaseScope, RunContext, RunScope } from '../context.ts';
@@ -154,7 +155,7 @@ const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: 
   const left = from[side];
   const reads: Direction = side === 'source' ? 'forward' : 'reverse';
   const writes: Direction = side === 'source' ? 'reverse' : 'forward';
-  const own = left.ownership.find(({ phase }) => phase === scope.name);
+  const own = left.ownership.find(({ phase, by }) => phase === scope.name && by !== PLACE_HOLDER);
   const tables: readonly Table[] = scope.tables;
   const [fence, holdsRows, slots] = await Promise.all([
     traces[side].fence(tables),

@@ -5,7 +5,7 @@ import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { forgetLane, laneName, laneStore, readProgress, writeLane } from '../../sidecar/lanes.ts';
 import { assertLease } from '../../sidecar/lease.ts';
-import { ownershipGuard } from '../../sidecar/ownership.ts';
+import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
 import { readRun, writeFacts } from '../../sidecar/run.ts';
@@ -161,11 +161,15 @@ export const writeSource = async (options: WriteOptions, settled: readonly Concl
 
 /** From the commit of this on the run can be acted on again. */
 export const endRebuild = async ({ context, tenure }: WriteOptions): Promise<void> => {
+  await context.target.sql.transaction(async (sql) => {
+    await removePlaces(sql);
+    await removeMirror(sql, 'rebuild');
+  });
   await tenure.act(async (sql) => {
     const { rebuilding: _, ...facts } = (await readRun(sql))?.facts ?? {};
     await writeFacts(sql, facts);
+    await removePlaces(sql);
   });
-  await context.target.sql.transaction((sql) => removeMirror(sql, 'rebuild'));
 };
 
 const versionOf = async ({ context }: WriteOptions, phase: string): Promise<string> =>
