@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
-import { laneDirection } from '../domain/phase.ts';
 import { type Direction, opposite } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import { readPhases } from '../sidecar/phases.ts';

@@ -1,6 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, opposite, sidesOf } from '../../domain/position.ts';
+import { type StepName, stepsOf } from '../../domain/protocol.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
@@ -41,40 +42,36 @@ export const settleSwitch = async (s: Settlement): Promise<'committed' | 'aborte
 };
 
 /**
- * Steps 10 to 12: repoint, lift B, release; then what nobody waits for, and the states. Each is tried again until the budget
- * is spent, then parked. `onReleased` is called when clients may go on.
+ * The steps after the commit record. Each is tried again until its budget is spent, then parked. `onReleased` is called
+ * when clients may go on.
  */
 export const completeSwitch = async (
   s: Settlement,
   onReleased: () => Promise<void> = async () => undefined,
 ): Promise<void> => {
-  const { to } = sidesOf(s.record.direction);
-  await repeatedly(s, 'repoint', async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
-      const expect = s.record.document.routes;
-      await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
-    }
-  });
-  await repeatedly(s, 'lift', () => lift(s, to));
-  await repeatedly(s, 'release', async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
-  });
-  await onReleased();
-  await repeatedly(s, 'retire', () => retireOldLane(s));
-  await repeatedly(s, 'states', () => enterAll(s, (_, since) => stateAfter(s.record, since)));
+  for (const name of stepsOf('completing')) {
+    await repeatedly(s, name, () => COMPLETING[name](s));
+    if (name === 'release') await onReleased();
+  }
 };
 
-/** Takes back every effect of the window: lift A, release, drop the slots made for the way back; then the states. */
+/** Takes back every effect of the window, and enters the states that the phases had. */
 export const undoSwitch = async (s: Settlement): Promise<void> => {
-  const { from } = sidesOf(s.record.direction);
-  await repeatedly(s, 'undo fence', () => lift(s, from));
-  await repeatedly(s, 'undo hold', async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
-  });
-  await repeatedly(s, 'undo way back', () => dropWayBack(s));
-  await repeatedly(s, 'states', () =>
-    enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
-  );
+  for (const name of stepsOf('undoing')) await repeatedly(s, name, () => UNDOING[name](s));
+};
+
+type Act = (s: Settlement) => Promise<void>;
+
+const repoint: Act = async (s) => {
+  const { to } = sidesOf(s.record.direction);
+  for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
+    const expect = s.record.document.routes;
+    await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
+  }
+};
+
+const release: Act = async (s) => {
+  for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
 };
 
 /** All phases leave `switching` in one transaction: one that moved on alone would be settled again with the other. */
@@ -142,6 +139,22 @@ const dropSlot = async (s: Settlement, direction: Direction, slot: string): Prom
   } catch (error) {
     context.emit({ type: 'note', phase: null, text: `slot ${slot} is still there: ${messageOf(error)}` });
   }
+};
+
+/** The order is the protocol's, see `SWITCH_STEPS`. */
+const COMPLETING: Readonly<Record<StepName<'completing'>, Act>> = {
+  repoint,
+  lift: (s) => lift(s, sidesOf(s.record.direction).to),
+  release,
+  retire: retireOldLane,
+  states: (s) => enterAll(s, (_, since) => stateAfter(s.record, since)),
+};
+
+const UNDOING: Readonly<Record<StepName<'undoing'>, Act>> = {
+  'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
+  'undo hold': release,
+  'undo way back': dropWayBack,
+  states: (s) => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
 };
 
 const repeatedly = async (s: Settlement, step: string, act: () => Promise<void>): Promise<void> => {
