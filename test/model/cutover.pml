@@ -95,7 +95,10 @@ byte writes = 0; byte switches = 0; byte takes = 0; byte target_crashes = 0;
 
 #ifdef ROUTER
 bool held = false; byte leads = SOURCE; byte router_epoch = 0;
-byte seen_leads = 0; byte seen_epoch = 0; byte edits = 0;
+byte edits = 0;
+/* What the switch in hand observed before its window, as recorded; each worker has its own switch's in memory. */
+byte sw_leads = 0; byte sw_router_epoch = 0; byte seen_leads[2]; byte seen_epoch[2];
+#define AS_OBSERVED (leads == seen_leads[w] && router_epoch == seen_epoch[w])
 #endif
 
 /* ---- invariants of notes "what must never happen", asserted wherever one of their terms changes */
@@ -264,7 +267,7 @@ inline do_intent() {
   atomic {
     if :: lease != mine[w] -> goto deposed :: else fi;
     assert(MAY_FOLLOW(state, SWITCHING));
-    sw_before = state; sw_id = mine[w]; sw_a = a; state = SWITCHING; id = mine[w]
+    sw_before = state; sw_id = mine[w]; sw_a = a; state = SWITCHING; id = mine[w]; record_observed()
   }
 }
 
@@ -279,22 +282,26 @@ inline do_release() { held = false }
 inline do_repoint() {
   atomic {
     if
-    :: mine[w] < router_epoch && !(leads == seen_leads && router_epoch == seen_epoch) ->
+    :: mine[w] < router_epoch && !AS_OBSERVED ->
        if :: leads == 1 - a :: else -> goto parked fi
     :: else ->
        if
-       :: leads != 1 - a && !(leads == seen_leads && router_epoch == seen_epoch) -> goto parked
+       :: leads != 1 - a && !AS_OBSERVED -> goto parked
        :: else -> leads = 1 - a; router_epoch = mine[w]
        fi
     fi
   }
 }
-inline observe() { seen_leads = leads; seen_epoch = router_epoch }
+inline observe() { seen_leads[w] = leads; seen_epoch[w] = router_epoch }
+inline record_observed() { sw_leads = seen_leads[w]; sw_router_epoch = seen_epoch[w] }
+inline recall_observed() { seen_leads[w] = sw_leads; seen_epoch[w] = sw_router_epoch }
 #else
 inline do_hold() { skip }
 inline do_release() { skip }
 inline do_repoint() { skip }
 inline observe() { skip }
+inline record_observed() { skip }
+inline recall_observed() { skip }
 #endif
 
 #ifdef NO_EPOCH_ON_A
@@ -513,7 +520,7 @@ give_up:
   goto undo;
 #endif
 settle:
-  atomic { if :: lease != mine[w] || state != SWITCHING -> goto deposed :: else -> a = sw_a; id = sw_id fi }
+  atomic { if :: lease != mine[w] || state != SWITCHING -> goto deposed :: else -> a = sw_a; id = sw_id; recall_observed() fi }
   decide();
   if :: o == COMMITTED -> goto complete :: else -> goto undo fi;
 complete:

@@ -51,8 +51,8 @@ inline steps_of_commit() {
 }
 
 inline steps_of_completing() {
-  before_completing(); do_repoint();
   before_completing(); do_lift();
+  before_completing(); do_repoint();
   before_completing(); do_release();
   before_completing(); do_retire();
   before_completing(); do_states();
