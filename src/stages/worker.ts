@@ -200,7 +200,7 @@ export class Worker implements Executor {
   async #sweep(phase: Phase): Promise<void> {
     const direction = laneDirection(phase.state);
     if (direction === null) return;
-    await retireUnusedSlot(this.context, phase.name, opposite(direction)).catch((error: unknown) =>
+    await retireUnusedSlot(this, phase.name, opposite(direction)).catch((error: unknown) =>
       this.context.emit({ type: 'note', phase: phase.name, text: `an old slot is still there: ${messageOf(error)}` }),
     );
   }

@@ -211,9 +211,12 @@ const giveUp = async (
   failure: { readonly error: unknown; readonly intended: boolean; readonly windowBegan: number },
 ): Promise<SwitchResult> => {
   const { error, intended, windowBegan } = failure;
-  if (isKind(error, 'deposed')) throw error;
+  const deposed = isKind(error, 'deposed');
+  if (deposed && intended) throw error;
   if (!intended) {
+    // Their names are this switch's alone: also who has been deposed may drop them, and nobody else knows of them.
     await dropUnused(s);
+    if (deposed) throw error;
     throw s.tools.signal.aborted ? interrupted(s, 'before its window; nothing was changed', error) : error;
   }
   const outcome = await outcomeOf(s).catch(async (unknown: unknown) => {
