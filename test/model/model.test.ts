@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { SWITCH_STEPS } from '../../src/domain/protocol.ts';
 import { CLAIMS, type Claim, INVARIANTS, type Invariant, MUTANTS, type Mutant } from './mutants.ts';
@@ -31,6 +32,12 @@ test('every step of the window that leaves a trace names the step that undoes it
   const undoing = SWITCH_STEPS.filter(({ part }) => part === 'undoing').map(({ name }) => name as string);
   const undone = SWITCH_STEPS.flatMap(({ undoneBy }) => (undoneBy === null ? [] : [undoneBy as string]));
   expect([...new Set(undone)].sort()).toEqual(undoing.toSorted());
+});
+
+test('docs/design.md lists the mutants as they are', async () => {
+  const page = await readFile(new URL('../../docs/design.md', import.meta.url), 'utf8');
+  const rows = page.slice(page.indexOf('| mistake | found by |')).split('\n\n')[0]?.split('\n').slice(2);
+  expect(rows).toEqual(MUTANTS.map(({ name, breaks }) => `| ${name} | ${breaks} |`));
 });
 
 describe.skipIf(missing.length > 0 && !must)('the model of the switch', { timeout: TIMEOUT_MS }, () => {
