@@ -1,7 +1,8 @@
 import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { SwitchbackError } from '../domain/errors.ts';
-import type { RequestCommand } from '../sidecar/requests.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import type { RequestCommand, RequestResult } from '../sidecar/requests.ts';
 import { carryOut } from '../stages/command.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
 import { color, eventText, say, sayJson } from './render.ts';
@@ -79,7 +80,13 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
             },
           );
           if (json) sayJson({ ok: result.exitCode === 0, ...result });
-          else print(result, context.plan.path);
+          else {
+            print(result);
+            // The last abort or finalise leaves no run behind that could be followed.
+            if (result.exitCode === 0 && result.here && (await sidecarExists(context.source.sql))) {
+              say(`no worker is running, so nothing is followed now: switchback run ${context.plan.path}`);
+            }
+          }
           return result.exitCode;
         },
       );
@@ -89,17 +96,13 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
   },
 });
 
-const print = (
-  result: { readonly exitCode: number; readonly message: string; readonly remedy?: string; readonly here: boolean },
-  path: string,
-): void => {
+const print = (result: RequestResult): void => {
   if (result.exitCode !== 0) {
     process.stderr.write(`switchback: ${result.message}\n`);
     if (result.remedy) process.stderr.write(`  what to do: ${result.remedy}\n`);
     return;
   }
   say(color.green(result.message));
-  if (result.here) say(`no worker is running, so nothing is followed now: switchback run ${path}`);
 };
 
 const confirm = async (args: Arguments, command: string, name: string): Promise<void> => {

@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../domain/errors.ts';
 import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
+import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
@@ -21,8 +22,9 @@ export const status: CommandModule = {
         try {
           for (;;) {
             const now = await readStatusFromEither(context);
-            if (flag(args, 'json')) sayJson({ ok: true, ...now });
-            else print(now, context.plan.path, flag(args, 'watch'));
+            const routes = await observeRoutes(context, now.phases);
+            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes });
+            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes });
             if (!flag(args, 'watch') || stopping.signal.aborted) return 0;
             await sleep(WATCH_MS, stopping.signal).catch(() => undefined);
             if (stopping.signal.aborted) return 0;
@@ -34,7 +36,14 @@ export const status: CommandModule = {
     ),
 };
 
-const print = (status: RunStatus, path: string, watch: boolean): void => {
+const print = (
+  status: RunStatus,
+  {
+    path,
+    watch,
+    routes,
+  }: { readonly path: string; readonly watch: boolean; readonly routes: readonly ObservedRoute[] },
+): void => {
   if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J');
   if (!status.run) {
     say(`no run on these databases (source ${status.servers.source}, target ${status.servers.target})`);
@@ -62,6 +71,9 @@ const print = (status: RunStatus, path: string, watch: boolean): void => {
     ]),
   );
   for (const phase of status.phases) printNeeds(phase);
+  for (const { phase, trouble } of routes) {
+    if (trouble) say(`${color.red('router')} ${phase}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
+  }
   if (status.lastSwitch) {
     say();
     say(`last switch ${status.lastSwitch.id}: ${status.lastSwitch.outcome ?? color.red('in doubt')}`);

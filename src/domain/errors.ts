@@ -1,7 +1,7 @@
 import type { Finding } from './finding.ts';
 
-/** What a caller may do about an error: try again by itself, ask a person, or give up for good. */
-export type Policy = 'retry' | 'operator' | 'never';
+/** What a caller may do about an error: try again by itself, look first whether it took effect, ask a person, or give up. */
+export type Policy = 'retry' | 'probe' | 'operator' | 'never';
 
 /**
  * Every kind of error, what may be done about it and the exit code it ends a command with (DESIGN 11: 1 unexpected,
@@ -18,7 +18,9 @@ export const ERROR_KINDS = {
   deposed: { policy: 'never', exitCode: 4 },
   /** A switch was undone before its commit record. */
   aborted: { policy: 'operator', exitCode: 5 },
-  /** It is not known whether an act took effect; nothing may be repeated before the truth is read. */
+  /** The answer was lost: it is not known whether an act took effect, and it is looked up before anything is repeated. */
+  unknown: { policy: 'probe', exitCode: 6 },
+  /** It stands half-way, at most one side can be written, and a person has to mend something before it can go on. */
   parked: { policy: 'operator', exitCode: 6 },
   /** The lane cannot go on until somebody has mended what its finding says. */
   halted: { policy: 'operator', exitCode: 3 },
@@ -69,6 +71,12 @@ export class SwitchbackError extends Error {
 /** Whether an unknown thrown value is ours and of the given kind. */
 export const isKind = (error: unknown, kind: ErrorKind): error is SwitchbackError =>
   error instanceof SwitchbackError && error.kind === kind;
+
+/** The error for whoever acts under an epoch that is not the newest any more; the fact says where that was seen. */
+export const deposedError = (fact: string): SwitchbackError =>
+  new SwitchbackError('deposed', `another worker has taken over: ${fact}`, {
+    remedy: 'this process has stopped; the other one goes on (see `switchback status`)',
+  });
 
 /** The text of anything thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -17,7 +17,7 @@ export interface SqlExecutor {
 
 /**
  * A side's connection for our own bookkeeping. `transaction` commits when the function resolves and rolls back when it
- * throws; a lost connection during COMMIT is reported as kind `parked`, because the outcome is then unknown.
+ * throws; a lost connection during COMMIT is reported as kind `unknown`.
  */
 export interface SqlSide extends SqlExecutor {
   transaction<T>(work: (sql: SqlExecutor) => Promise<T>): Promise<T>;

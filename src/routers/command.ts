@@ -39,7 +39,7 @@ interface Call {
  * program; with it, a repoint to where clients are led already runs nothing, and one whose version has moved on is refused.
  * The look and the program are two steps: a program that can compare and set gets the version as {previous} and the epoch.
  * Programs must bear repetition. Exit code 0 is done, 75 is "try again" (kind `unreachable`), any other a definite failure
- * (kind `refused`); after a timeout or a signal the outcome is not known (kind `unreachable`).
+ * (kind `refused`); after a timeout or a signal the outcome is not known (kind `unknown`).
  */
 export class CommandRouter implements Router {
   readonly #options: CommandRouterOptions;
@@ -154,7 +154,8 @@ const failure = (call: Call, program: string, end: ProgramEnd): SwitchbackError 
   }[end.how];
   const unknown = end.how === 'timeout' || end.how === 'signal' || end.code === TRY_AGAIN;
   const message = `the router's ${call.action} command for ${call.phases.join(', ')}, ${program}, ${how}`;
-  return new SwitchbackError(unknown ? 'unreachable' : 'refused', said === '' ? message : `${message}: ${said}`, {
+  const kind = end.code === TRY_AGAIN ? 'unreachable' : unknown ? 'unknown' : 'refused';
+  return new SwitchbackError(kind, said === '' ? message : `${message}: ${said}`, {
     remedy: unknown
       ? 'see what it did; it is asked again'
       : 'run it by hand to see what is wrong, mend it, then resume',

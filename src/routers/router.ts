@@ -32,7 +32,8 @@ export interface Repoint {
  * Idempotency: all methods may be repeated with the same arguments and change nothing the second time; `repoint` to where
  * the router already points resolves whatever `expect` says. Durability: when a method resolves, a restart of the router
  * does not undo it. Safety never rests on a router: the fenced side rejects whoever was led wrong (fault 54).
- * Errors: kind `unreachable` when it could not be asked or its outcome is not known, `refused` when the condition failed.
+ * Errors: kind `unreachable` when it could not be asked, `unknown` when it was and its outcome is not known, `refused` when
+ * the condition failed.
  */
 export interface Router {
   observe(phase: string): Promise<Route>;

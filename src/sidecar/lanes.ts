@@ -1,6 +1,6 @@
 import { sql as raw } from 'kysely';
 import type { KeyText } from '../databases/digests.ts';
-import { SwitchbackError } from '../domain/errors.ts';
+import { deposedError } from '../domain/errors.ts';
 import type { Halt } from '../domain/phase.ts';
 import type { Direction, Position } from '../domain/position.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
@@ -126,7 +126,7 @@ export const laneStore = (lane: string, epoch: () => bigint): LaneStore => ({
         .values({ lane, ...row })
         .onConflict((conflict) => conflict.column('lane').doUpdateSet(row).where('progress.epoch', '<=', mine)),
     );
-    if (rowCount === 0) throw new SwitchbackError('deposed', `lane ${lane} belongs to an epoch newer than ${mine}`);
+    if (rowCount === 0) throw deposedError(`lane ${lane} belongs to an epoch newer than ${mine}`);
   },
 
   async restart(sql, progress) {
@@ -176,6 +176,6 @@ export const laneStore = (lane: string, epoch: () => bigint): LaneStore => ({
             .forShare(),
         ),
     );
-    if (rowCount === 0) throw new SwitchbackError('deposed', `lane ${lane} belongs to an epoch newer than ${mine}`);
+    if (rowCount === 0) throw deposedError(`lane ${lane} belongs to an epoch newer than ${mine}`);
   },
 });

@@ -1,5 +1,5 @@
 import { sql as raw } from 'kysely';
-import { SwitchbackError } from '../domain/errors.ts';
+import { deposedError, type SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
@@ -70,10 +70,7 @@ export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint 
   return row ? BigInt(row.epoch) : null;
 };
 
-const deposed = (epoch: bigint): SwitchbackError =>
-  new SwitchbackError('deposed', `another worker has taken over: epoch ${epoch} is no longer the newest`, {
-    remedy: 'this process has stopped; the other one goes on (see `switchback status`)',
-  });
+const deposed = (epoch: bigint): SwitchbackError => deposedError(`epoch ${epoch} is no longer the newest`);
 
 /** Says that the holder is alive, in this session. Throws kind `deposed` when the epoch is no longer ours. */
 export const heartbeat = async (

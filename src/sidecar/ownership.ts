@@ -1,5 +1,5 @@
 import { sql as raw } from 'kysely';
-import { SwitchbackError } from '../domain/errors.ts';
+import { deposedError } from '../domain/errors.ts';
 import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
@@ -40,6 +40,31 @@ export const readOwnership = async (sql: SqlExecutor): Promise<readonly Ownershi
 };
 
 /**
+ * Whether every one of the phases is owned like this on a side. Waits for an act that is just being committed there, so
+ * that it is no earlier truth; the caller's transaction should end soon.
+ */
+export const isOwned = async (
+  sql: SqlExecutor,
+  like: Pick<OwnershipChange, 'phases' | 'role' | 'fenced'> & { readonly epoch?: bigint },
+): Promise<boolean> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('ownership')
+      .select(['phase', 'epoch', 'role', 'fenced'])
+      .where('phase', 'in', like.phases)
+      .forShare(),
+  );
+  const fits = rows.filter(
+    (row) =>
+      row.role === like.role &&
+      (row.fenced === 't') === like.fenced &&
+      (like.epoch === undefined || BigInt(row.epoch) === like.epoch),
+  );
+  return fits.length === like.phases.length;
+};
+
+/**
  * The guard of an act on a side: writes the phases' ownership rows there if none of them knows a newer epoch, and holds
  * their locks until the act's transaction ends. Throws kind `deposed` otherwise (S7).
  */
@@ -64,7 +89,7 @@ export const ownershipGuard =
           ),
       );
       if (rowCount === 0) {
-        throw new SwitchbackError('deposed', `phase ${phase} is owned under an epoch newer than ${change.epoch}`);
+        throw deposedError(`phase ${phase} is owned under an epoch newer than ${change.epoch}`);
       }
     }
   };

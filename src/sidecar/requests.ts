@@ -76,20 +76,23 @@ export const readRequest = async (sql: SqlExecutor, id: bigint): Promise<Request
   return row ? requestOf(row) : null;
 };
 
-/** Whether a request waits. */
+/** Whether a request waits; see {@link takeRequest}. */
 export const hasRequests = async (sql: SqlExecutor): Promise<boolean> => {
-  const rows = await fetch(sql, build.selectFrom('request').select('id').where('state', '=', 'waiting').limit(1));
+  const rows = await fetch(sql, build.selectFrom('request').select('id').where('state', '!=', 'done').limit(1));
   return rows.length > 0;
 };
 
-/** Takes the oldest waiting request, or null. The caller's transaction has asserted the lease. */
+/**
+ * Takes the oldest waiting request, or null. The caller's transaction has asserted the lease, and carries out one at a time:
+ * one that is taken already is its own, taken in a transaction whose answer was lost.
+ */
 export const takeRequest = async (sql: SqlExecutor): Promise<Request | null> => {
   const [row] = await fetch(
     sql,
     build
       .selectFrom('request')
       .select(['id', 'command', 'args', 'state', 'result', 'by'])
-      .where('state', '=', 'waiting')
+      .where('state', '!=', 'done')
       .orderBy('id')
       .limit(1)
       .forUpdate(),

@@ -1,4 +1,4 @@
-import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import { isKind, messageOf, type Policy, SwitchbackError } from '../domain/errors.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
 import { serverTime, writeStuck } from '../sidecar/phases.ts';
@@ -16,6 +16,8 @@ import { TOUCHED_KEYS_KEPT } from './touched.ts';
 const IDLE_MS = 250;
 const RETRY_MS = 2_000;
 const LOOK_EVERY_MS = 60_000;
+/** After these a piece of a stage is done again by itself. */
+const RETRIED: ReadonlySet<Policy> = new Set(['retry', 'probe']);
 
 /** What driving phases needs of the worker. */
 export interface DriverOptions {
@@ -101,8 +103,8 @@ export class Driver {
   async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
     const { context, tenure, onDeposed } = this.#options;
     if (isKind(error, 'deposed')) return onDeposed(error);
-    // Stages may be repeated, so an answer to COMMIT that was lost needs no care here.
-    if (error instanceof SwitchbackError && (error.policy === 'retry' || error.kind === 'parked')) {
+    // Stages may be repeated: their steps look first at what stands.
+    if (error instanceof SwitchbackError && (RETRIED.has(error.policy) || error.kind === 'parked')) {
       context.emit({ type: 'note', phase: phase.name, text: `${messageOf(error)}; trying again` });
       await sleep(RETRY_MS, signal).catch(() => undefined);
       return;

@@ -10,8 +10,10 @@ import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { readRun } from '../sidecar/run.ts';
 import { portsOf, type RunContext } from './context.ts';
+import type { Effect } from './effect.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
+import { carryOutEffect } from './saga.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What ending phases works with. */
@@ -69,25 +71,26 @@ export const assertAbortable = (context: RunContext, phase: Phase): void => {
 const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise<void> => {
   const { context, tenure } = tools;
   const where = { scope: 'abort', phases: [phase.name] };
-  await tenure.step(where, 'lane', () => removeLanes(tools, phase));
+  const effect = (step: string, act: Effect['act']) => carryOutEffect(tenure, { where, step }, { act });
+  await effect('lane', () => removeLanes(tools, phase));
   const created = await readCreated<CreatedObject>(context.target.sql);
   if (!last || created.length === 0) {
-    await tenure.step(where, 'rows', () => emptyTarget(tools, phase));
+    await effect('rows', () => emptyTarget(tools, phase));
   }
-  await tenure.step(where, 'fence target', () => unfence(tools, phase, 'target'));
+  await effect('fence target', () => unfence(tools, phase, 'target'));
   // An undone switch leaves its trigger there, disabled.
-  await tenure.step(where, 'fence source', () => unfence(tools, phase, 'source'));
+  await effect('fence source', () => unfence(tools, phase, 'source'));
 };
 
 /** The target's tables are as they were found: empty, with their indexes and constraints. */
-const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<void> => {
+const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<undefined> => {
   // Before `prepared` nobody has made sure that the rows there are none of somebody else's; we have copied none yet.
   if (phase.state.name !== 'planned') await context.schema.empty(phase.scope.tables);
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
   await context.schema.build(items, { parallel: 1, signal, onProgress: () => undefined });
 };
 
-const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<void> => {
+const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<undefined> => {
   await phase.runner?.close();
   phase.runner = null;
   const lanes = await readLanes(context.source.sql);
@@ -100,7 +103,7 @@ const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<void> =
   }
 };
 
-const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<void> => {
+const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undefined> => {
   const { context, tenure, signal } = tools;
   // A replica stays one in the record, although nothing of ours refuses writes there any more.
   const role = primarySide(phase.state) === side ? 'primary' : 'replica';
@@ -137,9 +140,10 @@ export const finalisePhases = async (
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
   for (const phase of phases) {
     const where = { scope: 'finalise', phases: [phase.name] };
-    await tenure.step(where, 'lane', () => removeLanes(tools, phase));
-    await tenure.step(where, 'target', () => unfence(tools, phase, 'target'));
-    if (options.unfence) await tenure.step(where, 'unfence source', () => unfence(tools, phase, 'source'));
+    const effect = (step: string, act: Effect['act']) => carryOutEffect(tenure, { where, step }, { act });
+    await effect('lane', () => removeLanes(tools, phase));
+    await effect('target', () => unfence(tools, phase, 'target'));
+    if (options.unfence) await effect('unfence source', () => unfence(tools, phase, 'source'));
     if (phase.state.name !== 'finalised') {
       await phase.enter({ name: 'finalised', at: await serverTime(context.source.sql) });
     }

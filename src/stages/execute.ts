@@ -7,6 +7,7 @@ import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, finalisePhases, type Remains } from './end.ts';
 import type { Phase } from './machine.ts';
+import { observeRoutes, routersOf } from './routes.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
@@ -134,8 +135,19 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
   return { exitCode: 0, message: `${mended}${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
 };
 
+/** Clients that are held although no switch is under way; see {@link observeRoutes}. */
+const releaseStray = async (context: RunContext, phases: readonly Phase[]): Promise<readonly string[]> => {
+  const held = (await observeRoutes(context, phases)).filter((route) => route.held).map((route) => route.phase);
+  for (const { router, phases: names } of routersOf(context, held)) await router.release(names);
+  return held.map((name) => `clients of phase ${name} were held by its router and go on`);
+};
+
+/** Whoever resumes a lane wants to know whether it is halted again at once by the very same thing. */
+const PROOF_MS = 3_000;
+
 const resume = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
   const said = [...(await worker.settle())];
+  said.push(...(await releaseStray(worker.context, phases)));
   for (const phase of phases) {
     const direction = laneDirection(phase.state);
     if (direction !== null) {
@@ -143,10 +155,12 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
     }
     await worker.revive(phase);
     await worker.ensureLane(phase);
-    const halt = phase.runner?.halt;
+    const { runner, state } = phase;
+    if (runner && state.name !== 'copying') await runner.untilProven(PROOF_MS, worker.signal);
+    const halt = runner?.halt;
     if (halt)
       throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
-    said.push(`phase ${phase.name} goes on (${phase.state.name})`);
+    said.push(`phase ${phase.name} goes on (${state.name})`);
   }
   return { exitCode: 0, message: said.join('; ') };
 };

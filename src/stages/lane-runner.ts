@@ -107,6 +107,12 @@ export class LaneRunner {
     });
   }
 
+  /** Waits until a marker has travelled the lane, or it is halted, or the time is up; which of them, the getters say. */
+  async untilProven(ms: number, signal: AbortSignal): Promise<void> {
+    const deadline = monotonicMs() + ms;
+    while (this.#halt === null && this.#lagSeconds === null && monotonicMs() < deadline) await sleep(50, signal);
+  }
+
   /** Stops following after the batch in hand. */
   async stop(): Promise<void> {
     this.#stop?.abort();

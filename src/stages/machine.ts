@@ -4,6 +4,7 @@ import { nextStates } from '../domain/protocol.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { writePhase } from '../sidecar/phases.ts';
 import type { PhaseScope, RunContext } from './context.ts';
+import { untilKnown } from './effect.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -68,9 +69,14 @@ export class Phase {
     return this.#state;
   }
 
-  /** Enters a state in a transaction of its own. */
+  /** Enters a state in a transaction of its own. Kind `parked` when it cannot be found out whether it was stored. */
   async enter(state: PhaseState): Promise<void> {
-    await this.#tenure.act((sql) => this.store(sql, state));
+    await untilKnown({
+      act: async () => {
+        await this.#tenure.act((sql) => this.store(sql, state));
+        return undefined;
+      },
+    });
     this.entered(state);
   }
 

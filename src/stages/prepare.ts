@@ -7,9 +7,11 @@ import { ownershipGuard } from '../sidecar/ownership.ts';
 import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts';
 import { readRun, writeFacts, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
+import type { Effect } from './effect.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
 import { publicationName, slotName } from './names.ts';
+import { carryOutEffect } from './saga.ts';
 import { readScope, scopeFindings } from './scope.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -28,25 +30,28 @@ const FENCE_BUDGET_MS = 60_000;
 
 /**
  * Makes everything stand that a copy needs, and fixes where the change stream starts before the first row is read
- * (DESIGN 4.1). Each step may be repeated, so a crash anywhere in here costs nothing but the repetition.
+ * (DESIGN 4.1). A crash anywhere in here costs nothing but the repetition: what stands is found by the steps themselves.
  */
 export const prepare = async (tools: StageTools): Promise<void> => {
   const { context, tenure, phase } = tools;
   const where = { scope: 'prepare', phases: [phase.name] };
-  await tenure.step(where, 'tables', () => pinTables(tools));
-  await tenure.step(where, 'schema', () => makeSchema(context));
+  const effect = (step: string, what: Effect) => carryOutEffect(tenure, { where, step }, what);
+  await effect('tables', { act: () => pinTables(tools) });
+  await effect('schema', {
+    probe: async () => ((await readRun(context.target.sql))?.facts.schemaReady === true ? '' : null),
+    act: () => makeSchema(context),
+  });
   await tenure.step(where, 'checks', () => checkTarget(tools));
-  await tenure.step(where, 'fence target', () => fenceTarget(tools));
-  await tenure.step(where, 'defer indexes', () => deferIndexes(tools));
-  await tenure.step(where, 'publish', () => publish(tools));
-  await tenure.step(where, 'slot', () => makeSlot(tools));
+  await effect('fence target', { act: () => fenceTarget(tools) });
+  await effect('defer indexes', { act: () => deferIndexes(tools) });
+  await effect('publish', { act: () => publish(tools) });
+  await effect('slot', { act: () => makeSlot(tools) });
   await phase.enter({ name: 'prepared' });
 };
 
 /** The target's schema is one for the whole run. The record of it is in the target, in the same transaction. */
 const makeSchema = async (context: RunContext): Promise<string> => {
-  const { target, schema, plan } = context;
-  if ((await readRun(target.sql))?.facts.schemaReady === true) return 'stands already';
+  const { schema, plan } = context;
   await schema.create({
     origin: plan.schema,
     record: async (sql, created: readonly CreatedObject[]) => {
@@ -93,7 +98,7 @@ const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
 };
 
 /** From now on nobody but our appliers writes to the target's tables (fault 65). */
-const fenceTarget = async ({ context, tenure, phase, signal }: StageTools): Promise<void> => {
+const fenceTarget = async ({ context, tenure, phase, signal }: StageTools): Promise<undefined> => {
   const owned = { phases: [phase.name], epoch: tenure.epoch, by: context.holder };
   await context.source.sql.transaction(ownershipGuard({ ...owned, role: 'primary', fenced: false }));
   await context.target.database.fence({
@@ -121,7 +126,7 @@ const deferIndexes = async ({ context, phase }: StageTools): Promise<string> => 
 };
 
 /** Both ways at once: a publication that is made later could miss what writers have open (fault 26). */
-const publish = async ({ context, phase }: StageTools): Promise<void> => {
+const publish = async ({ context, phase }: StageTools): Promise<undefined> => {
   const { tables, roots } = phase.scope;
   const publication = publicationName(context, phase.name);
   await context.engine.publish({ direction: 'forward', tables, roots, publication });

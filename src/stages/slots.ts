@@ -1,7 +1,16 @@
-import type { Direction } from '../domain/position.ts';
+import { messageOf } from '../domain/errors.ts';
+import { type Direction, opposite } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import type { RunContext } from './context.ts';
+import type { Phase } from './machine.ts';
 import type { Tenure } from './tenure.ts';
+
+/** Who drops slots, and under which lease. */
+export interface SlotOwner {
+  readonly context: RunContext;
+  readonly tenure: Tenure;
+}
 
 /**
  * Drops the slot that the sidecar names for a lane which no state of the phase uses: one that a worker left which died before
@@ -11,11 +20,20 @@ import type { Tenure } from './tenure.ts';
  * worker's slot, and drop the way back of a phase that soaks; no later slot has a name that we may read now.
  */
 export const retireUnusedSlot = async (
-  { context, tenure }: { readonly context: RunContext; readonly tenure: Tenure },
+  { context, tenure }: SlotOwner,
   phase: string,
   direction: Direction,
 ): Promise<void> => {
   const name = laneName(phase, direction);
   const known = (await tenure.act(readLanes)).find((lane) => lane.name === name);
   if (known) await context.engine.retire({ direction, slot: known.slot, publication: null });
+};
+
+/** Drops the slot of the direction that a phase's state does not use. A side that cannot be asked is asked the next time. */
+export const retireSlotOfOtherDirection = async (owner: SlotOwner, phase: Phase): Promise<void> => {
+  const direction = laneDirection(phase.state);
+  if (direction === null) return;
+  await retireUnusedSlot(owner, phase.name, opposite(direction)).catch((error: unknown) =>
+    owner.context.emit({ type: 'note', phase: phase.name, text: `an old slot is still there: ${messageOf(error)}` }),
+  );
 };

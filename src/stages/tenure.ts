@@ -1,6 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { failpoint } from '../platform/failpoint.ts';
 import { type JournalEntry, writeJournal } from '../sidecar/journal.ts';
 import {
   assertLease,
@@ -15,6 +16,7 @@ import { raiseSide } from '../sidecar/ownership.ts';
 import { writeMirror } from '../sidecar/records.ts';
 import { closeOrphanedRequests } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
+import { untilKnown } from './effect.ts';
 import { Mutex } from './mutex.ts';
 import { readStatus } from './status.ts';
 
@@ -24,6 +26,9 @@ export interface StepScope {
   readonly scope: string;
   readonly phases: readonly string[];
 }
+
+/** `cutover` for `cutover-7`: what kind of work a scope of the journal names. */
+export const scopeKind = (scope: string): string => scope.replace(/-\d+$/, '');
 
 /** A line of the journal before it has an epoch. */
 type Line = Omit<JournalEntry, 'id' | 'at' | 'epoch'>;
@@ -98,16 +103,20 @@ export class Tenure {
 
   async #raiseOnce(): Promise<bigint> {
     const { sql } = this.#context.source;
-    try {
-      this.#epoch = await sql.transaction((transaction) => raiseEpoch(transaction, this.#epoch));
-    } catch (error) {
-      if (!isKind(error, 'parked')) throw error;
-      // The answer to COMMIT was lost; the lease says whether it took effect, and only we could have raised it for us.
-      const lease = await readLease(sql);
-      if (lease?.holder !== this.#context.holder || lease.epoch !== this.#epoch + 1n) throw error;
-      this.#epoch = lease.epoch;
-    }
-    return this.#epoch;
+    const next = this.#epoch + 1n;
+    await untilKnown({
+      // Only we could have raised it for us.
+      probe: async () => {
+        const lease = await readLease(sql);
+        return lease?.holder === this.#context.holder && lease.epoch === next ? '' : null;
+      },
+      act: async () => {
+        await sql.transaction((transaction) => raiseEpoch(transaction, this.#epoch));
+        return undefined;
+      },
+    });
+    this.#epoch = next;
+    return next;
   }
 
   /** An act that was under way while we raised the epoch ourselves was not deposed by anybody: it is done again. */
@@ -216,6 +225,7 @@ export class Tenure {
       await this.act(async (sql) => {
         for (const line of lines) await writeJournal(sql, { epoch: this.#epoch, ...line });
       });
+      for (const line of lines) failpoint(`${line.status} ${scopeKind(line.scope)}/${line.step}`);
     });
   }
 

@@ -1,14 +1,13 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
-import { type Direction, opposite } from '../domain/position.ts';
-import { laneDirection } from '../domain/protocol.ts';
+import type { Direction } from '../domain/position.ts';
 import { sleep } from '../platform/clock.ts';
-import { laneName, readLanes } from '../sidecar/lanes.ts';
 import { readPhases } from '../sidecar/phases.ts';
-import { finishRequest, hasRequests, type NewRequest, type RequestResult, takeRequest } from '../sidecar/requests.ts';
+import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { certify } from './certify.ts';
 import type { PhaseScope, RunContext } from './context.ts';
 import { Driver } from './driver.ts';
 import { type Executor, execute } from './execute.ts';
+import { ensureLane } from './keep-lane.ts';
 import { LaneRunner } from './lane-runner.ts';
 import { Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
@@ -16,13 +15,13 @@ import { publicationName } from './names.ts';
 import { openRun } from './open.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
-import { retireUnusedSlot } from './slots.ts';
+import { serveRequests } from './serve.ts';
+import { retireSlotOfOtherDirection } from './slots.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
 
 const HEARTBEAT_MS = 2_000;
-const REQUEST_POLL_MS = 200;
 const IDLE_MS = 250;
 
 /** When `run` is content. */
@@ -82,7 +81,7 @@ export class Worker implements Executor {
     try {
       for (const phase of phases) await worker.#driver.revive(phase);
       await worker.#settleAtStart();
-      for (const phase of phases) await worker.#sweep(phase);
+      for (const phase of phases) await retireSlotOfOtherDirection(worker, phase);
     } catch (error) {
       await worker.close();
       throw error;
@@ -119,7 +118,15 @@ export class Worker implements Executor {
   async run(options: { readonly signal: AbortSignal; readonly until: Until }): Promise<void> {
     const signal = AbortSignal.any([options.signal, this.signal]);
     const driving = this.phases.map((phase) => this.#driver.drive(phase, signal));
-    const serving = this.#serve(signal);
+    const serving = serveRequests({
+      context: this.context,
+      tenure: this.tenure,
+      execute: (request) => this.execute(request),
+      onDeposed: (error) => this.#die(error),
+      // An answer is recorded even when the command was the one that ends the worker.
+      stopped: this.signal,
+      signal,
+    });
     while (!signal.aborted && !this.#content(options.until)) await sleep(IDLE_MS, signal).catch(() => undefined);
     this.#stop.abort();
     await Promise.allSettled([...driving, serving]);
@@ -196,15 +203,6 @@ export class Worker implements Executor {
     }
   }
 
-  /** Drops slots that no state uses; see {@link retireUnusedSlot}. A side that cannot be asked is asked the next time. */
-  async #sweep(phase: Phase): Promise<void> {
-    const direction = laneDirection(phase.state);
-    if (direction === null) return;
-    await retireUnusedSlot(this, phase.name, opposite(direction)).catch((error: unknown) =>
-      this.context.emit({ type: 'note', phase: phase.name, text: `an old slot is still there: ${messageOf(error)}` }),
-    );
-  }
-
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
   async revive(phase: Phase): Promise<void> {
     await this.#driver.revive(phase);
@@ -215,32 +213,7 @@ export class Worker implements Executor {
 
   /** Opens and starts the lane of the phase's state, unless it runs or is halted. */
   async ensureLane(phase: Phase): Promise<void> {
-    const direction = laneDirection(phase.state);
-    if (direction === null) return;
-    // While a phase copies, the copy stage decides when its lane may begin to follow.
-    const follows = phase.state.name !== 'copying';
-    if (phase.runner?.direction === direction) {
-      if (follows) phase.runner.start();
-      return;
-    }
-    await phase.runner?.close();
-    const name = laneName(phase.name, direction);
-    const stored = (await readLanes(this.context.source.sql)).find((lane) => lane.name === name);
-    if (!stored) throw new SwitchbackError('internal', `lane ${name} is not in the sidecar`);
-    const runner = this.#runnerFor(phase.scope, direction, stored.slot);
-    phase.runner = runner;
-    try {
-      await runner.open({ kind: 'resume' });
-      // Open all the same: what halted it may be a row that `verify --repair` mends.
-      if (stored.halt) return await runner.haltWith(stored.halt.finding);
-    } catch (error) {
-      if (error instanceof SwitchbackError && error.kind === 'halted' && error.findings[0]) {
-        return await runner.haltWith(error.findings[0]);
-      }
-      phase.runner = null;
-      throw error;
-    }
-    if (follows) runner.start();
+    await ensureLane(this.context, phase, (direction, slot) => this.#runnerFor(phase.scope, direction, slot));
   }
 
   /** Stops everything after the batches in hand and gives the lease back. */
@@ -309,38 +282,6 @@ export class Worker implements Executor {
         this.context.emit({ type: 'note', phase: null, text: `heartbeat: ${messageOf(error)}` });
       }
       await sleep(HEARTBEAT_MS, this.signal).catch(() => undefined);
-    }
-  }
-
-  /** Whoever asked waits for it, so it is tried until the source takes it or the worker stops. */
-  async #answer(id: bigint, result: RequestResult): Promise<void> {
-    for (;;) {
-      try {
-        return await finishRequest(this.context.source.sql, id, result);
-      } catch (error) {
-        // After the last phase's end there is no sidecar to answer in; whoever asked sees that.
-        if (this.signal.aborted) return;
-        this.context.emit({ type: 'note', phase: null, text: `the answer was not recorded: ${messageOf(error)}` });
-        await sleep(HEARTBEAT_MS, this.signal).catch(() => undefined);
-      }
-    }
-  }
-
-  async #serve(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        // A look takes no lock; the lease's row would otherwise be written several times a second.
-        const request = (await hasRequests(this.context.source.sql)) ? await this.tenure.act(takeRequest) : null;
-        if (request) {
-          const result = await this.execute(request);
-          await this.#answer(request.id, result);
-          continue;
-        }
-      } catch (error) {
-        if (isKind(error, 'deposed')) return this.#die(error);
-        this.context.emit({ type: 'note', phase: null, text: `requests: ${messageOf(error)}` });
-      }
-      await sleep(REQUEST_POLL_MS, signal).catch(() => undefined);
     }
   }
 }

@@ -237,11 +237,7 @@ inline follow(w, dir) {
   assert((slots[dir] & bit_of(slot_of[dir])) && confirmed[dir] <= progress[dir]);
   lane_of[w] = dir; lane_at[w] = progress[dir]
 }
-#ifdef NO_RAISE
-inline claim(w, dir) { skip }
-#else
 inline claim(w, dir) { epoch[1 - (dir)] = mine[w] }
-#endif
 inline drop_slot(dir, which) {
   /* S14, L5: the slot of a lane that some state needs stays. */
   assert(LANE(state) != dir || slot_of[dir] != which);
@@ -272,12 +268,14 @@ inline do_intent() {
 }
 
 #ifdef ROUTER
-inline do_hold() {
-  held = true;
-#ifndef SLEEPER_HOLDS
-  atomic { if :: lease != mine[w] -> held = false; goto deposed :: else fi }
+/* A router does not know epochs when it holds: a worker that is deposed in its switch lets go. */
+inline forget_hold() { holds = false }
+inline do_hold() { atomic { held = true; holds = true } }
+#ifdef SLEEPER_HOLDS
+inline let_go() { holds = false }
+#else
+inline let_go() { if :: holds -> held = false; holds = false :: else fi }
 #endif
-}
 inline do_release() { held = false }
 inline do_repoint() {
   atomic {
@@ -297,6 +295,8 @@ inline record_observed() { sw_leads = seen_leads[w]; sw_router_epoch = seen_epoc
 inline recall_observed() { seen_leads[w] = sw_leads; seen_epoch[w] = sw_router_epoch }
 #else
 inline do_hold() { skip }
+inline forget_hold() { skip }
+inline let_go() { skip }
 inline do_release() { skip }
 inline do_repoint() { skip }
 inline observe() { skip }
@@ -390,8 +390,12 @@ inline do_commit() {
 
 inline lift(x) { writable[x] = true; epoch[x] = mine[w]; check() }
 
+/* What the side's own row says is done already is not done again, and then the row is not written: the probe of a restart. */
 inline do_lift() {
-  atomic { FREE(1 - a) -> if :: !B_KNOWS_NO_NEWER -> goto deposed :: else -> lift(1 - a) fi }
+  if
+  :: atomic { FREE(1 - a) && writable[1 - a] -> skip }
+  :: atomic { FREE(1 - a) -> if :: !B_KNOWS_NO_NEWER -> goto deposed :: else -> lift(1 - a) fi }
+  fi
 }
 
 inline do_retire() {
@@ -410,7 +414,10 @@ inline do_states() {
 }
 
 inline do_undo_fence() {
-  atomic { FREE(a) -> if :: !A_KNOWS_NO_NEWER -> goto deposed :: else -> lift(a) fi }
+  if
+  :: atomic { FREE(a) && writable[a] -> skip }
+  :: atomic { FREE(a) -> if :: !A_KNOWS_NO_NEWER -> goto deposed :: else -> lift(a) fi }
+  fi
 }
 
 inline do_undo_hold() { do_release() }
@@ -464,11 +471,14 @@ inline sweep() {
 
 proctype worker(byte w; bool at_work) {
   byte a; byte id; byte p; byte r; byte o; byte g;
+#ifdef ROUTER
+  bool holds;
+#endif
   if :: at_work -> goto idle :: else -> goto rest fi;
 
 take:
   atomic { pending == 0 -> lease++; mine[w] = lease; a = 0; id = 0; p = 0; r = 0; o = 0; g = 0 }
-#ifndef NO_RAISE
+#ifndef TAKE_WITHOUT_RAISE
   may_die();
   atomic { if :: epoch[SOURCE] < mine[w] -> epoch[SOURCE] = mine[w] :: else fi }
   may_die();
@@ -506,6 +516,12 @@ end:
      steps_of_window();
      steps_of_commit();
      goto complete
+#ifdef ROUTER
+#ifndef SLEEPER_HOLDS
+  /* `status` tells of clients that are held although no switch is under way; `resume` lets them go on. */
+  :: atomic { held && state != SWITCHING && lease == mine[w] -> held = false }; goto idle
+#endif
+#endif
   /* Somebody runs `resume`. */
   :: atomic { state == SWITCHING && lease == mine[w] -> skip }; goto settle
 #ifndef NOBODY_RESUMES
@@ -531,19 +547,19 @@ undo:
   o = 0;
   steps_of_undoing();
 settled:
-  atomic { a = 0; id = 0; goto ensure_lane }
+  atomic { forget_hold(); a = 0; id = 0; goto ensure_lane }
 
 parked:
-  atomic { a = 0; id = 0; g = 0; o = 0; goto idle }
+  atomic { forget_hold(); a = 0; id = 0; g = 0; o = 0; goto idle }
 died:
-  atomic { stop_lane(w); mine[w] = 0; a = 0; id = 0; p = 0; r = 0; o = 0; g = 0 }
+  atomic { forget_hold(); stop_lane(w); mine[w] = 0; a = 0; id = 0; p = 0; r = 0; o = 0; g = 0 }
 #ifdef NOBODY_RESUMES
   goto rest;
 #else
   goto take;
 #endif
 deposed:
-  atomic { stop_lane(w); mine[w] = 0; a = 0; id = 0; p = 0; r = 0; o = 0; g = 0 }
+  atomic { let_go(); stop_lane(w); mine[w] = 0; a = 0; id = 0; p = 0; r = 0; o = 0; g = 0 }
 rest:
 end_rest:
   /* It begins anew some day, and takes the lease: it is free, or has expired, or seems to have. */

@@ -86,7 +86,11 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'no epoch check on A', define: 'NO_EPOCH_ON_A', breaks: 'S1 one writable side' },
   { name: 'no epoch check on B', define: 'NO_EPOCH_ON_B', breaks: 'S1 one writable side' },
   { name: 'no epoch check by lanes', define: 'NO_EPOCH_ON_LANE', breaks: 'S3 S9 nothing twice' },
-  { name: 'neither a take-over nor its lanes raise the sides', define: 'NO_RAISE', breaks: 'S3 S9 nothing twice' },
+  {
+    name: 'a take-over does not raise the sides',
+    define: 'TAKE_WITHOUT_RAISE',
+    breaks: 'S14 no lane without its slot',
+  },
   {
     name: 'a deposed worker may drop a slot that it has just read of',
     define: 'SWEEP_UNCHECKED',

@@ -3,13 +3,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sleep } from '../../src/platform/clock.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import type { TestWorker } from '../support/run.ts';
-import { expectExit, makeScenario, type Scenario } from '../support/scenario.ts';
-import { runSql, useServerPair } from '../support/servers.ts';
+import { makeScenario, type Scenario } from '../support/scenario.ts';
+import { useServerPair } from '../support/servers.ts';
 import { type RunningWriter, startWriter } from '../support/writer.ts';
 
 /**
  * The worker is killed as `kill -9` does it. Whatever it was doing, another one goes on from what is durable in the two
- * databases: during the copy and while following at random moments, and in a switch before and after each of its steps.
+ * databases: during the copy and while following at random moments. Every point of a switch is in `crash-points.test.ts`.
  */
 
 const KILLS = 10;
@@ -175,113 +175,4 @@ describe(`a worker that is killed (SWITCHBACK_TEST_SEED=${seed})`, () => {
     expect(writer.acknowledged).toBeGreaterThan(200);
     await scenario.expectEqual();
   });
-});
-
-const STEPS = ['hold', 'fence', 'position', 'drain', 'prove', 'sequences', 'way back', 'commit'];
-const POINTS = STEPS.flatMap((step) => [`before ${step}`, `after ${step}`]);
-
-/** Whether an application can write on a side; its write leaves nothing behind. */
-const isWritable = async (url: string): Promise<boolean> => {
-  try {
-    await runSql(url, `BEGIN; INSERT INTO item (name) VALUES ('probe'); ROLLBACK`);
-    return true;
-  } catch (error) {
-    expect(error).toMatchObject({ code: '25006' });
-    return false;
-  }
-};
-
-const writableSides = async ({ source, target }: Scenario): Promise<readonly string[]> => {
-  const [onSource, onTarget] = await Promise.all([isWritable(source), isWritable(target)]);
-  return [...(onSource ? ['source'] : []), ...(onTarget ? ['target'] : [])];
-};
-
-const SWITCH_SCHEMA = 'CREATE TABLE item (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);';
-
-describe('a switch whose worker is killed', () => {
-  let scenario: Scenario;
-  beforeAll(async () => {
-    scenario = await makeScenario(servers(), {
-      name: 'killed_switch',
-      schema: SWITCH_SCHEMA,
-      rows: `INSERT INTO item (name) SELECT 'seeded' FROM generate_series(1, 100)`,
-      more: 'switch: { max_lag: 10s, window: 20s }',
-    });
-  });
-  afterAll(async () => {
-    await scenario?.close();
-  });
-
-  /** A worker that dies at the point, and the command that has asked it for the switch. */
-  const dieAt = async (kind: 'cutover' | 'failback', point: string): Promise<void> => {
-    const worker = scenario.startWorker({ SWITCHBACK_FAILPOINT: `switch:${point}:kill` });
-    const { run } = scenario;
-    if (kind === 'cutover') await scenario.untilState(worker, 'ready', 'all');
-    else await worker.until(({ events }) => events.some((event) => event.type === 'lag'));
-    const asked = run.command(kind, run.plan, 'all', '--confirm', 'all');
-    await gone(worker);
-    // Whoever asked is not left waiting, and is told what to run.
-    const answer = await asked;
-    expectExit(answer, 6);
-    expect(JSON.stringify(answer.json)).toContain('switchback resume');
-    expect((await writableSides(scenario)).length).toBeLessThanOrEqual(1);
-  };
-
-  /** After `resume` from a process that knows nothing: one side, where the route leads, takes writes. */
-  const resumeOn = async (side: 'source' | 'target', states: readonly string[]): Promise<void> => {
-    const { run } = scenario;
-    expectExit(await run.command('resume', run.plan));
-    expect(await writableSides(scenario)).toEqual([side]);
-    expect(run.route('all')).toMatchObject({ primary: side, held: false });
-    expect(states).toContain((await scenario.phase('all')).state.name);
-    await runSql(scenario[side], `INSERT INTO item (name) VALUES ('after')`);
-  };
-
-  const switchAndCompare = async (...kinds: readonly ('cutover' | 'failback')[]): Promise<void> => {
-    const worker = scenario.startWorker();
-    for (const kind of kinds) {
-      if (kind === 'cutover') await scenario.untilState(worker, 'ready', 'all');
-      await scenario.change(kind, 'all');
-    }
-    await scenario.expectEqual();
-    await worker.stop();
-  };
-
-  /** Where a test begins, whatever the one before it has left. */
-  const beginOn = async (side: 'source' | 'target'): Promise<void> => {
-    const { run } = scenario;
-    const begun = await runSql(scenario.source, `SELECT to_regclass('switchback.phase') IS NOT NULL AS begun`);
-    if (begun[0]?.begun === true) expectExit(await run.command('resume', run.plan));
-    if (run.route('all').primary !== side) await switchAndCompare(side === 'target' ? 'cutover' : 'failback');
-  };
-
-  it.each(POINTS)('%s: a cutover is undone or completed', async (point) => {
-    await beginOn('source');
-    await dieAt('cutover', point);
-    if (point === 'after commit') {
-      await resumeOn('target', ['soaking']);
-      await switchAndCompare('failback');
-    } else {
-      await resumeOn('source', ['following', 'ready']);
-    }
-  });
-
-  it('leaves a run that cuts over, fails back and cuts over', async () => {
-    await beginOn('source');
-    await switchAndCompare('cutover', 'failback', 'cutover');
-  });
-
-  it.each(['before fence', 'after fence', 'after way back', 'before commit', 'after commit'])(
-    '%s: a failback is undone or completed',
-    async (point) => {
-      await beginOn('target');
-      await dieAt('failback', point);
-      if (point === 'after commit') {
-        await resumeOn('source', ['following', 'ready']);
-        await switchAndCompare('cutover', 'failback');
-      } else {
-        await resumeOn('target', ['soaking']);
-      }
-    },
-  );
 });

@@ -165,9 +165,15 @@ class LockLoop {
   }
 }
 
+/** Each statement is an attempt of some hundred milliseconds, or quick. */
+const SILENT_MS = 20_000;
+
 const connectBoth = async (server: PostgresServer) => {
   // At the same time: this is inside the window.
-  const [client, monitor] = await Promise.allSettled([server.connect('lock'), server.connect('blockers')]);
+  const [client, monitor] = await Promise.allSettled([
+    server.connect('lock', { silentMs: SILENT_MS }),
+    server.connect('blockers', { silentMs: SILENT_MS }),
+  ]);
   if (client.status === 'fulfilled' && monitor.status === 'fulfilled') {
     return { client: client.value, monitor: monitor.value };
   }

@@ -180,7 +180,7 @@ class CopyRun {
   #explain(error: unknown, table: Table): unknown {
     const subject = displayName(table);
     // An unknown outcome of COMMIT is no harm: the next run reads the journal after that transaction has ended.
-    if (isKind(error, 'parked') || isConnectionLost(error)) {
+    if (isKind(error, 'unknown') || isConnectionLost(error)) {
       const message = `a session that copies ${subject} broke: ${messageOf(error)}`;
       return new SwitchbackError('unreachable', message, { cause: error });
     }

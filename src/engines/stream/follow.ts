@@ -215,7 +215,7 @@ export class Follower {
   #explain(error: unknown): unknown {
     const { to } = this.#context;
     // An unknown outcome of COMMIT needs no care here: the next run begins with the progress that is stored.
-    if (isKind(error, 'parked')) return new SwitchbackError('unreachable', error.message, { cause: error });
+    if (isKind(error, 'unknown')) return new SwitchbackError('unreachable', error.message, { cause: error });
     if (error instanceof SwitchbackError || !PASSING.test(codeOf(error))) return to.wrap(error);
     const text = `the ${to.label} could not apply changes now: ${messageOf(error)}`;
     return new SwitchbackError('busy', text, { cause: error });

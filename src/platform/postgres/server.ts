@@ -52,7 +52,7 @@ export const isConnectionLost = (error: unknown): boolean => {
   return (
     CONNECTION_LOST.has(code) ||
     SOCKET_LOST.test(code) ||
-    /Connection terminated|connection timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|not queryable/i.test(
+    /Connection terminated|connection timeout|timeout expired|timeout exceeded when trying to connect|Query read timeout|Client has encountered a connection error|not queryable/i.test(
       messageOf(error),
     )
   );
@@ -83,6 +83,28 @@ const executorOf = (client: pg.ClientBase): SqlExecutor => ({
   },
 });
 
+/** A statement of our own bookkeeping that is not answered for this long counts as a lost connection, in milliseconds. */
+const SILENT_MS = 60_000;
+/** How long a session may take to say goodbye. */
+const END_MS = 2_000;
+
+/**
+ * A client whose `end` does not wait for a server that has fallen silent: TCP would go on repeating itself for a quarter of
+ * an hour, and whoever closes a session in order to park would be kept just as long.
+ */
+class BoundedClient extends pg.Client {
+  override end(): Promise<void>;
+  override end(callback: (error: Error) => void): void;
+  override end(callback?: (error: Error) => void): Promise<void> | undefined {
+    const timer = setTimeout(() => this.connection.stream.destroy(), END_MS);
+    timer.unref();
+    const ended = super.end().finally(() => clearTimeout(timer));
+    if (!callback) return ended;
+    ended.then(() => (callback as () => void)(), callback);
+    return undefined;
+  }
+}
+
 /** How a session is told apart in pg_stat_activity; a deposed worker's sessions are found by it. */
 export interface ServerOptions {
   readonly url: string;
@@ -101,8 +123,8 @@ export class PostgresServer implements SqlSide {
   constructor(options: ServerOptions) {
     this.label = options.label;
     this.#options = options;
-    const config = { ...this.config('pool'), options: startupOptions(POOL_SETTINGS) };
-    this.#pool = new pg.Pool({ ...config, max: 8, idleTimeoutMillis: 30_000 });
+    const config = { ...this.config('pool'), options: startupOptions(POOL_SETTINGS), query_timeout: SILENT_MS };
+    this.#pool = new pg.Pool({ ...config, Client: BoundedClient, max: 8, idleTimeoutMillis: 30_000 });
     // An idle pooled session that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', () => undefined);
   }
@@ -120,9 +142,13 @@ export class PostgresServer implements SqlSide {
     };
   }
 
-  /** A session of its own. The caller ends it. Throws kind `unreachable`. */
-  async connect(purpose: string): Promise<pg.Client> {
-    const client = new pg.Client(this.config(purpose));
+  /**
+   * A session of its own. The caller ends it. With `silentMs` a statement that is not answered for so long counts as a lost
+   * connection; without it a statement may take as long as it takes. Throws kind `unreachable`.
+   */
+  async connect(purpose: string, options: { readonly silentMs?: number } = {}): Promise<pg.Client> {
+    const bound = options.silentMs === undefined ? {} : { query_timeout: options.silentMs };
+    const client = new BoundedClient({ ...this.config(purpose), ...bound });
     client.on('error', () => undefined);
     try {
       await client.connect();
@@ -185,7 +211,7 @@ export class PostgresServer implements SqlSide {
 }
 
 /**
- * Runs `work` between BEGIN and COMMIT on a session of the caller's. A connection lost during COMMIT throws kind `parked`:
+ * Runs `work` between BEGIN and COMMIT on a session of the caller's. A connection lost during COMMIT throws kind `unknown`:
  * the server may have committed, so the truth has to be read before anything is repeated.
  */
 export const runTransaction = async <T>(
@@ -206,7 +232,8 @@ export const runTransaction = async <T>(
     await sql.query('COMMIT');
   } catch (error) {
     if (!isConnectionLost(error)) throw error;
-    throw new SwitchbackError('parked', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
+    throw new SwitchbackError('unknown', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
+      remedy: 'see `switchback status` for what became of it; `switchback resume` goes on',
       cause: error,
     });
   }

@@ -1,15 +1,17 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
-import { type Direction, opposite, sidesOf } from '../../domain/position.ts';
+import { type Direction, opposite, type Side, sidesOf } from '../../domain/position.ts';
 import { type StepName, stepsOf } from '../../domain/protocol.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
-import { ownershipGuard } from '../../sidecar/ownership.ts';
+import { isOwned, ownershipGuard } from '../../sidecar/ownership.ts';
 import { serverTime } from '../../sidecar/phases.ts';
-import { decideOutcome, readOutcome, type SwitchRecord } from '../../sidecar/switches.ts';
+import { decideOutcome, type Outcome, readOutcome, type SwitchRecord } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
+import { type Effect, untilKnown } from '../effect.ts';
 import type { Phase } from '../machine.ts';
-import { routersOf } from '../routes.ts';
+import { routerOf, routersOf } from '../routes.ts';
+import { carryOutEffect } from '../saga.ts';
 import { type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /** How long completing or undoing is tried before it is left to a person, in milliseconds. */
@@ -30,14 +32,26 @@ const tablesOf = (s: Settlement) => s.phases.flatMap((phase) => phase.scope.tabl
  * Completes a switch that has committed, or undoes one that has not: the commit record alone decides, and when there is
  * none an abort record takes its place, so that no sleeping worker can commit afterwards (S11). Every act may be repeated.
  */
-export const settleSwitch = async (s: Settlement): Promise<'committed' | 'aborted'> => {
-  const outcome = await s.tools.tenure.act(async (sql) => {
-    const decided = await readOutcome(sql, s.record.id);
-    return (
-      decided ?? (await decideOutcome(sql, { switchId: s.record.id, epoch: s.tools.tenure.epoch, outcome: 'aborted' }))
-    );
-  });
+export const settleSwitch = async (s: Settlement): Promise<Outcome> => {
+  const outcome = await decide(s);
   await (outcome === 'committed' ? completeSwitch(s) : undoSwitch(s));
+  return outcome;
+};
+
+/** Asks until it is known what is recorded; what is asked again finds the record of the time before. */
+const decide = async (s: Settlement): Promise<Outcome> => {
+  const { id } = s.record;
+  let outcome: Outcome = 'aborted';
+  await untilKnown({
+    act: async () => {
+      outcome = await s.tools.tenure.act(
+        async (sql) =>
+          (await readOutcome(sql, id)) ??
+          (await decideOutcome(sql, { switchId: id, epoch: s.tools.tenure.epoch, outcome: 'aborted' })),
+      );
+      return undefined;
+    },
+  });
   return outcome;
 };
 
@@ -50,32 +64,18 @@ export const completeSwitch = async (
   onReleased: () => Promise<void> = async () => undefined,
 ): Promise<void> => {
   for (const name of stepsOf('completing')) {
-    await repeatedly(s, name, () => COMPLETING[name](s));
+    await repeatedly(s, name, COMPLETING[name](s));
     if (name === 'release') await onReleased();
   }
 };
 
 /** Takes back every effect of the window, and enters the states that the phases had. */
 export const undoSwitch = async (s: Settlement): Promise<void> => {
-  for (const name of stepsOf('undoing')) await repeatedly(s, name, () => UNDOING[name](s));
-};
-
-type Act = (s: Settlement) => Promise<void>;
-
-const repoint: Act = async (s) => {
-  const { to } = sidesOf(s.record.direction);
-  for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
-    const expect = s.record.document.routes;
-    await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
-  }
-};
-
-const release: Act = async (s) => {
-  for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
+  for (const name of stepsOf('undoing')) await repeatedly(s, name, UNDOING[name](s));
 };
 
 /** All phases leave `switching` in one transaction: one that moved on alone would be settled again with the other. */
-const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => PhaseState): Promise<void> => {
+const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => PhaseState): Promise<undefined> => {
   const since = await serverTime(s.tools.context.source.sql);
   await s.tools.tenure.act(async (sql) => {
     for (const phase of s.phases) await phase.store(sql, next(phase, since));
@@ -86,30 +86,55 @@ const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => Ph
 const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
   record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
 
-const lift = async (s: Settlement, side: 'source' | 'target'): Promise<void> => {
+const repoint = (s: Settlement, to: Side): Effect => ({
+  probe: async () => {
+    const { context } = s.tools;
+    const routes = await Promise.all(namesOf(s).map((phase) => routerOf(context, phase).router.observe(phase)));
+    return routes.every(({ primary }) => primary === to) ? '' : null;
+  },
+  act: async () => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
+      const expect = s.record.document.routes;
+      await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
+    }
+    return undefined;
+  },
+});
+
+/** Not probed: a router need not know whether it holds. */
+const release = (s: Settlement): Effect => ({
+  act: async () => {
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
+    return undefined;
+  },
+});
+
+const lift = (s: Settlement, side: Side): Effect => {
   const { context, tenure } = s.tools;
-  await portsOf(context, side).database.lift({
-    tables: tablesOf(s),
-    reason: '',
-    remove: false,
-    guard: ownershipGuard({
-      phases: namesOf(s),
-      epoch: tenure.epoch,
-      role: 'primary',
-      fenced: false,
-      by: context.holder,
-    }),
-    // Nobody can write anywhere until this is done, so whoever holds a lock on the tables is ended, whatever the plan says.
-    blockers: { waitMs: context.plan.switch.blockers.waitMs, action: 'terminate' },
-    budgetMs: SETTLE_BUDGET_MS,
-    onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
-    // Whoever interrupts a command wants the state settled all the more; the budget is what bounds it.
-    signal: new AbortController().signal,
-  });
+  const lifted = { phases: namesOf(s), role: 'primary', fenced: false } as const;
+  return {
+    probe: async () =>
+      (await portsOf(context, side).sql.transaction((sql) => isOwned(sql, lifted))) ? `the ${side} is lifted` : null,
+    act: async () => {
+      await portsOf(context, side).database.lift({
+        tables: tablesOf(s),
+        reason: '',
+        remove: false,
+        guard: ownershipGuard({ ...lifted, epoch: tenure.epoch, by: context.holder }),
+        // Nobody can write anywhere until this is done, so whoever holds a lock on the tables is ended, whatever the plan says.
+        blockers: { waitMs: context.plan.switch.blockers.waitMs, action: 'terminate' },
+        budgetMs: SETTLE_BUDGET_MS,
+        onBlocked: (blockers) => context.emit({ type: 'blocked', phases: namesOf(s), blockers }),
+        // Whoever interrupts a command wants the state settled all the more; the budget is what bounds it.
+        signal: new AbortController().signal,
+      });
+      return undefined;
+    },
+  };
 };
 
 /** The loser says that it is one, and the lane that led away from it gives up its slot, which would hold back its log. */
-const retireOldLane = async (s: Settlement): Promise<void> => {
+const retireOldLane = async (s: Settlement): Promise<undefined> => {
   const { context, tenure } = s.tools;
   const { from } = sidesOf(s.record.direction);
   await portsOf(context, from).sql.transaction(
@@ -122,7 +147,7 @@ const retireOldLane = async (s: Settlement): Promise<void> => {
   }
 };
 
-const dropWayBack = async (s: Settlement): Promise<void> => {
+const dropWayBack = async (s: Settlement): Promise<undefined> => {
   const slots = Object.values(s.record.document.reverseSlots);
   for (const slot of slots) await dropSlot(s, opposite(s.record.direction), slot);
 };
@@ -141,28 +166,32 @@ const dropSlot = async (s: Settlement, direction: Direction, slot: string): Prom
   }
 };
 
+type EffectOf = (s: Settlement) => Effect;
+
 /** The order is the protocol's, see `SWITCH_STEPS`. */
-const COMPLETING: Readonly<Record<StepName<'completing'>, Act>> = {
-  repoint,
+const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf>> = {
   lift: (s) => lift(s, sidesOf(s.record.direction).to),
+  repoint: (s) => repoint(s, sidesOf(s.record.direction).to),
   release,
-  retire: retireOldLane,
-  states: (s) => enterAll(s, (_, since) => stateAfter(s.record, since)),
+  retire: (s) => ({ act: () => retireOldLane(s) }),
+  states: (s) => ({ act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) }),
 };
 
-const UNDOING: Readonly<Record<StepName<'undoing'>, Act>> = {
+const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf>> = {
   'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
   'undo hold': release,
-  'undo way back': dropWayBack,
-  states: (s) => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
+  'undo way back': (s) => ({ act: () => dropWayBack(s) }),
+  states: (s) => ({
+    act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
+  }),
 };
 
-const repeatedly = async (s: Settlement, step: string, act: () => Promise<void>): Promise<void> => {
+const repeatedly = async (s: Settlement, step: string, effect: Effect): Promise<void> => {
   const begun = monotonicMs();
   const { context, tenure } = s.tools;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await tenure.step(scopeOf(s), step, act);
+      return await carryOutEffect(tenure, { where: scopeOf(s), step }, effect);
     } catch (error) {
       if (isKind(error, 'deposed')) throw error;
       if (monotonicMs() - begun > SETTLE_BUDGET_MS || isKind(error, 'refused')) throw parked(s, step, error);

@@ -1,4 +1,4 @@
-import { isKind, SwitchbackError } from '../../domain/errors.ts';
+import { SwitchbackError } from '../../domain/errors.ts';
 import { otherSide, sidesOf } from '../../domain/position.ts';
 import { type StepName, SWITCH_STEPS, stepsOf } from '../../domain/protocol.ts';
 import { displayName } from '../../domain/table.ts';
@@ -39,20 +39,9 @@ const note = async (s: Switch, known: Partial<SwitchDocument>): Promise<void> =>
 const namesOf = (s: Switch): readonly string[] => s.phases.map((phase) => phase.name);
 const tablesOf = (s: Switch) => s.phases.flatMap((phase) => phase.scope.tables);
 
-/**
- * A router does not know epochs when it holds. A worker that slept before this and was taken over meanwhile lets go again:
- * the newer one has released long ago, and nobody else would.
- */
 const hold: Act = {
   act: async (s) => {
-    const routers = routersOf(s.tools.context, namesOf(s));
-    for (const { router, phases } of routers) await router.hold(phases);
-    try {
-      await s.tools.tenure.act(async () => undefined);
-    } catch (error) {
-      if (isKind(error, 'deposed')) for (const { router, phases } of routers) await router.release(phases);
-      throw error;
-    }
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases);
     return undefined;
   },
 };

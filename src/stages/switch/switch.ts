@@ -1,26 +1,18 @@
-import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { sidesOf } from '../../domain/position.ts';
-import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
-import { decideOutcome, readOutcome, readSwitch, type SwitchRecord, writeSwitch } from '../../sidecar/switches.ts';
+import { decideOutcome, readSwitch, writeSwitch } from '../../sidecar/switches.ts';
 import type { Phase } from '../machine.ts';
 import { routerOf } from '../routes.ts';
+import { carryOutEffect } from '../saga.ts';
+import { giveUp } from './give-up.ts';
 import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
 import { completeSwitch, settleSwitch } from './settle.ts';
 import { WINDOW_STEPS } from './steps.ts';
-import { runnerOf, type Switch, type SwitchTools, scopeOfSwitch } from './types.ts';
-
-/** What a finished switch tells. */
-export interface SwitchResult {
-  readonly switchId: string;
-  /** From the first hold to the last release, on a monotonic clock. */
-  readonly windowMs: number;
-}
-
-/** How long the outcome of a lost COMMIT is asked for before the switch is parked. */
-const OUTCOME_BUDGET_MS = 10_000;
+import { recordOf, type Switch, type SwitchResult, type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /**
  * Moves the application's writes of the phases from one side to the other (DESIGN 6). Forward it is a cutover, in reverse
@@ -48,13 +40,15 @@ export const runSwitch = async (
     await describe(s);
     tools.signal.throwIfAborted();
     await tools.tenure.raise();
+    failpoint(`acted ${commandOf(s.direction)}/raise`);
     intended = true;
     await intend(s);
+    failpoint(`acted ${commandOf(s.direction)}/intent`);
     windowBegan = monotonicMs();
     await runWindow(s);
     await commit(s);
   } catch (error) {
-    return await giveUp(s, { error, intended, windowBegan });
+    return await giveUp(s, { error, intended, windowBegan, complete: () => complete(s, windowBegan) });
   }
   return await complete(s, windowBegan);
 };
@@ -114,22 +108,12 @@ const intend = async (s: Switch): Promise<void> => {
   for (const phase of s.phases) phase.entered(state);
 };
 
-const recordOf = (s: Switch): Omit<SwitchRecord, 'at'> => ({
-  id: s.id,
-  direction: s.direction,
-  phases: s.phases.map((phase) => phase.name),
-  epoch: s.tools.tenure.epoch,
-  document: s.document,
-});
-
 const runWindow = async (s: Switch): Promise<void> => {
   s.startWindow();
   for (const step of WINDOW_STEPS) {
-    failpoint(`switch:before ${step.name}`);
-    await s.tools.tenure.step(scopeOfSwitch(s), step.name, () =>
-      step.isBounded === true ? step.act(s) : within(s, step.act(s)),
-    );
-    failpoint(`switch:after ${step.name}`);
+    const act = () => (step.isBounded === true ? step.act(s) : within(s, step.act(s)));
+    const place = { where: scopeOfSwitch(s), step: step.name, fresh: true };
+    await carryOutEffect(s.tools.tenure, place, { act });
     s.left();
   }
 };
@@ -159,17 +143,17 @@ const within = async <T>(s: Switch, act: Promise<T>): Promise<T> => {
 /** Step 9. The outcome and the source's ownership are one transaction on the source; the states follow when all is done. */
 const commit = async (s: Switch): Promise<void> => {
   const { context, tenure } = s.tools;
-  const act = () =>
-    tenure.act(async (sql) => {
+  const act = async () => {
+    await tenure.act(async (sql) => {
       const outcome = await decideOutcome(sql, { switchId: s.id, epoch: tenure.epoch, outcome: 'committed' });
       if (outcome !== 'committed') throw new SwitchbackError('aborted', 'another worker has recorded an abort');
       const role = sidesOf(s.direction).to === 'source' ? 'primary' : 'replica';
       const phases = s.phases.map((phase) => phase.name);
       await ownershipGuard({ phases, epoch: tenure.epoch, role, fenced: true, by: context.holder })(sql);
     });
-  failpoint('switch:before commit');
-  await tenure.step(scopeOfSwitch(s), 'commit', act);
-  failpoint('switch:after commit');
+    return undefined;
+  };
+  await carryOutEffect(tenure, { where: scopeOfSwitch(s), step: 'commit', fresh: true }, { act });
 };
 
 const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
@@ -202,89 +186,6 @@ const adoptWayBack = async (s: Switch): Promise<void> => {
     if (!next || old === next) continue;
     phase.runner = next;
     await old?.close().catch(() => undefined);
-  }
-};
-
-/** After a failure: the commit record decides whether everything is undone or the switch is completed after all. */
-const giveUp = async (
-  s: Switch,
-  failure: { readonly error: unknown; readonly intended: boolean; readonly windowBegan: number },
-): Promise<SwitchResult> => {
-  const { error, intended, windowBegan } = failure;
-  const deposed = isKind(error, 'deposed');
-  if (deposed && intended) throw error;
-  if (!intended) {
-    // Their names are this switch's alone: also who has been deposed may drop them, and nobody else knows of them.
-    await dropUnused(s);
-    if (deposed) throw error;
-    throw s.tools.signal.aborted ? interrupted(s, 'before its window; nothing was changed', error) : error;
-  }
-  const outcome = await outcomeOf(s).catch(async (unknown: unknown) => {
-    await closeWayBack(s);
-    throw unknown;
-  });
-  if (outcome === 'committed') return await complete(s, windowBegan);
-  await closeWayBack(s);
-  const settled = await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
-  // The commit whose answer was lost came through after all: the worker opens the lane of the new state by itself.
-  if (settled === 'committed') {
-    for (const phase of s.phases) {
-      await phase.runner?.close().catch(() => undefined);
-      phase.runner = null;
-    }
-    return { switchId: s.id, windowMs: monotonicMs() - windowBegan };
-  }
-  for (const phase of s.phases) runnerOf(phase).start();
-  if (s.tools.signal.aborted) throw interrupted(s, 'and undone; the application goes on where it was', error);
-  throw new SwitchbackError('aborted', `${s.id} was undone: ${messageOf(error)}`, {
-    remedy:
-      error instanceof SwitchbackError && error.remedy
-        ? error.remedy
-        : 'the application goes on where it was; try again',
-    cause: error,
-    ...(error instanceof SwitchbackError ? { findings: error.findings } : {}),
-  });
-};
-
-const closeWayBack = async (s: Switch): Promise<void> => {
-  for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
-};
-
-/** Nothing has been recorded yet: the slots made for the way back go, by name, also one whose making failed half-way. */
-const dropUnused = async (s: Switch): Promise<void> => {
-  const { engine, emit } = s.tools.context;
-  await closeWayBack(s);
-  for (const runner of s.wayBack.values()) {
-    await engine
-      .retire({ direction: runner.direction, slot: runner.slot, publication: null })
-      .catch((error: unknown) =>
-        emit({ type: 'note', phase: null, text: `slot ${runner.slot} is still there: ${messageOf(error)}` }),
-      );
-  }
-};
-
-const interrupted = (s: Switch, what: string, cause: unknown): SwitchbackError =>
-  new SwitchbackError('aborted', `${s.id} was interrupted ${what}`, {
-    remedy: `switchback status ${s.tools.context.plan.path}`,
-    cause,
-  });
-
-/** What is recorded; asked again for a while when the source does not answer, because guessing could break S11. */
-const outcomeOf = async (s: Switch): Promise<'committed' | 'aborted' | null> => {
-  const begun = monotonicMs();
-  for (;;) {
-    try {
-      return await s.tools.tenure.act((sql) => readOutcome(sql, s.id));
-    } catch (error) {
-      if (isKind(error, 'deposed')) throw error;
-      if (monotonicMs() - begun > OUTCOME_BUDGET_MS) {
-        throw new SwitchbackError('parked', `it is not known whether ${s.id} was committed: ${messageOf(error)}`, {
-          remedy: `when the source answers again: switchback resume ${s.tools.context.plan.path}`,
-          cause: error,
-        });
-      }
-      await sleep(500);
-    }
   }
 };
 

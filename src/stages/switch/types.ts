@@ -1,6 +1,6 @@
 import type { Direction, Position } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
-import type { SwitchDocument } from '../../sidecar/switches.ts';
+import type { SwitchDocument, SwitchRecord } from '../../sidecar/switches.ts';
 import type { PhaseScope, RunContext, SidePorts } from '../context.ts';
 import { portsOf } from '../context.ts';
 import type { LaneRunner } from '../lane-runner.ts';
@@ -56,3 +56,19 @@ export const recorded = (position: Position | undefined, step: string): Position
   if (position === undefined) throw new Error(`the position of step "${step}" was not recorded`);
   return position;
 };
+
+/** What a finished switch tells. */
+export interface SwitchResult {
+  readonly switchId: string;
+  /** From the first hold to the last release, on a monotonic clock. */
+  readonly windowMs: number;
+}
+
+/** The switch as its sidecar row, without the time. */
+export const recordOf = (s: Switch): Omit<SwitchRecord, 'at'> => ({
+  id: s.id,
+  direction: s.direction,
+  phases: s.phases.map((phase) => phase.name),
+  epoch: s.tools.tenure.epoch,
+  document: s.document,
+});

@@ -157,7 +157,7 @@ class Builder {
 
   #explain(item: DeferredItem, error: unknown): unknown {
     // An unknown outcome of COMMIT is no harm: the next run looks at what is there.
-    if (isKind(error, 'parked') || isConnectionLost(error)) {
+    if (isKind(error, 'unknown') || isConnectionLost(error)) {
       return new SwitchbackError('unreachable', `the ${this.#server.label} went away: ${messageOf(error)}`, {
         cause: error,
       });

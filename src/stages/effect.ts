@@ -1,0 +1,48 @@
+import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import { monotonicMs, sleep } from '../platform/clock.ts';
+
+/** How long the truth is looked for after an act whose outcome is not known, in milliseconds. */
+const PROBE_BUDGET_MS = 10_000;
+const PROBE_PAUSE_MS = 250;
+
+/**
+ * Something that a step makes true on a database or a router. Every act may be repeated, as the ports promise: a COMMIT whose
+ * answer was lost may take effect after a probe has looked, so the condition that the act checks under its own row locks is
+ * what keeps it single.
+ */
+export interface Effect {
+  /**
+   * Looks whether it is true already. Returns what the journal says of it, which may be empty, or null when it is not.
+   * Left out where only the act can look, because it has to hold the locks of what it looks at.
+   */
+  readonly probe?: () => Promise<string | null>;
+  /** Makes it true, and returns what the journal says of it, if anything. */
+  readonly act: () => Promise<string | undefined>;
+}
+
+/** Looks, if it can be looked at; see {@link Effect.probe}. */
+export const look = async (effect: Effect): Promise<string | null> => (effect.probe ? await effect.probe() : null);
+
+/** Acts; while the outcome is not known, probes, and acts again if it did not take effect. */
+export const untilKnown = async (effect: Effect): Promise<string | undefined> => {
+  const begun = monotonicMs();
+  let unknown: unknown = null;
+  for (;;) {
+    try {
+      const stood = unknown === null ? null : await look(effect);
+      return stood ?? (await effect.act());
+    } catch (error) {
+      if (isKind(error, 'unknown')) unknown = error;
+      // What fails for certain has failed, unless it was the looking: then nothing is known yet.
+      else if (unknown === null || !(error instanceof SwitchbackError) || error.policy !== 'retry') throw error;
+      if (monotonicMs() - begun > PROBE_BUDGET_MS) throw parked(unknown, error);
+      await sleep(PROBE_PAUSE_MS);
+    }
+  }
+};
+
+const parked = (unknown: unknown, last: unknown): SwitchbackError =>
+  new SwitchbackError('parked', `${messageOf(unknown)}, and it could not be looked up: ${messageOf(last)}`, {
+    remedy: 'when both databases answer again, run `switchback resume` with the plan',
+    cause: last,
+  });

@@ -1,0 +1,32 @@
+import { failpoint } from '../platform/failpoint.ts';
+import { type Effect, look, untilKnown } from './effect.ts';
+import { type StepScope, scopeKind, type Tenure } from './tenure.ts';
+
+/** Where an effect stands in the journal. */
+export interface EffectPlace {
+  readonly where: StepScope;
+  readonly step: string;
+  /**
+   * Nobody can have begun it before, because the epoch that it runs under is as young as the intent: not looked at first,
+   * which spares the window a round trip.
+   */
+  readonly fresh?: boolean;
+}
+
+/**
+ * Intend, probe, act, record: one step of a saga. A restart comes here again and finds by the probe what an earlier process
+ * has done. Throws what the act throws when it has failed for certain; an unknown outcome is probed, and kind `parked` is
+ * thrown when it cannot be.
+ *
+ * @see Garcia-Molina and Salem, Sagas (1987), for undoing by compensation; the probe is ours.
+ */
+export const carryOutEffect = async (tenure: Tenure, place: EffectPlace, effect: Effect): Promise<void> => {
+  const { where, step, fresh } = place;
+  await tenure.step(where, step, async () => {
+    const stood = fresh === true ? null : await look(effect);
+    if (stood !== null) return stood === '' ? 'stood already' : `stood already: ${stood}`;
+    const said = await untilKnown(effect);
+    failpoint(`acted ${scopeKind(where.scope)}/${step}`);
+    return said;
+  });
+};

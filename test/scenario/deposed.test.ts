@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { askHere, writableSides } from '../support/crash-points.ts';
+import { expectExit, makeScenario, type Scenario } from '../support/scenario.ts';
+import { useServerPair } from '../support/servers.ts';
+import { type RunningWriter, startWriter } from '../support/writer.ts';
+
+/**
+ * A worker that follows sleeps until another process has taken over and moved the writes. When it wakes, its lane still has
+ * a batch in hand and its sessions may still stand: the databases refuse it, and it ends by itself and says why (S7).
+ */
+const servers = useServerPair();
+const isStopped = (pid: number): boolean => / T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+describe('a worker that slept', () => {
+  let scenario: Scenario;
+  let writer: RunningWriter;
+  beforeAll(async () => {
+    scenario = await makeScenario(servers(), {
+      name: 'deposed',
+      schema: 'CREATE TABLE item (id int PRIMARY KEY, n int NOT NULL);',
+      rows: 'INSERT INTO item SELECT i, i FROM generate_series(1, 1000) i',
+      more: 'switch: { max_lag: 20s, window: 30s }',
+    });
+  });
+  afterAll(async () => {
+    await writer?.stop();
+    await scenario?.close();
+  });
+
+  it('is refused by both databases after a take-over, and nothing is lost', { timeout: 240_000 }, async () => {
+    const sleeper = scenario.startWorker();
+    await scenario.untilState(sleeper, 'ready', 'all');
+    writer = startWriter(scenario.source, (i) => `UPDATE item SET n = n + 1 WHERE id = ${1 + (i % 1000)}`, {
+      everyMs: 5,
+    });
+    await expect.poll(() => writer.acknowledged, { timeout: 30_000 }).toBeGreaterThan(50);
+    const pid = sleeper.process.pid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    await expect.poll(() => isStopped(pid), { timeout: 30_000 }).toBe(true);
+    const seen = writer.acknowledged;
+    await expect.poll(() => writer.acknowledged, { timeout: 30_000 }).toBeGreaterThan(seen + 50);
+    await writer.stop();
+    // Whoever comes waits until the heartbeat is too old, then takes over by itself.
+    expect(await askHere(scenario.run, 'cutover')).toMatchObject({ exitCode: 0 });
+    const heir = scenario.startWorker();
+    await heir.until(({ events }) => events.some((event) => event.type === 'lag'));
+    const ended = sleeper.process.ended();
+    ended.catch(() => undefined);
+    process.kill(pid, 'SIGCONT');
+    await expect(ended).rejects.toThrow(/ended with 4: .*another worker has taken over/s);
+    expect(await writableSides(scenario, 'item')).toEqual(['target']);
+    await scenario.onTarget('UPDATE item SET n = n + 1 WHERE id <= 10');
+    await scenario.expectEqual();
+    expectExit(await scenario.run.command('failback', scenario.run.plan, 'all', '--confirm', 'all'));
+    await scenario.expectEqual();
+  });
+});
