@@ -1,5 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { SWITCH_STEPS } from '../src/domain/protocol.ts';
 import { planJsonSchema } from '../src/plan/issues.ts';
+import { promelaOf } from './promela.ts';
+import { withProtocol } from './protocol-page.ts';
 import { planReference, type SchemaNode } from './reference.ts';
 
 /** A file that is made from the sources and checked in. */
@@ -14,8 +18,11 @@ const fileAt = (path: string): string => fileURLToPath(new URL(`../${path}`, imp
 /** Every generated file as it should be now. A test compares them with what is checked in. */
 export const generatedFiles = async (): Promise<readonly GeneratedFile[]> => {
   const schema = planJsonSchema();
+  const design = fileAt('docs/design.md');
   return [
     { path: fileAt('plan.schema.json'), content: `${JSON.stringify(schema, null, 2)}\n` },
     { path: fileAt('docs/plan.md'), content: await planReference(schema as SchemaNode) },
+    { path: design, content: withProtocol(await readFile(design, 'utf8')) },
+    { path: fileAt('test/model/protocol.pml'), content: promelaOf(SWITCH_STEPS) },
   ];
 };

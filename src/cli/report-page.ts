@@ -1,5 +1,6 @@
-import { type PhaseState, primarySide } from '../domain/phase.ts';
+import type { PhaseState } from '../domain/phase.ts';
 import { sidesOf } from '../domain/position.ts';
+import { primarySide } from '../domain/protocol.ts';
 import type { Report, ReportLag, ReportPhase } from '../stages/report-data.ts';
 import type { JournalLine } from '../stages/status.ts';
 import { bytesText, countText, durationText } from './render.ts';

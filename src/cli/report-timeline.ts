@@ -1,4 +1,5 @@
 import { sidesOf } from '../domain/position.ts';
+import { stepsOf } from '../domain/protocol.ts';
 import { CHECKS_STEP, type ReportStep, type ReportSwitch } from '../stages/report-switches.ts';
 import { durationText } from './render.ts';
 import { type Html, html } from './report-html.ts';
@@ -9,7 +10,7 @@ import { andList, timeText } from './report-words.ts';
 const SWITCHES_SHOWN = 40;
 const STEPS_SHOWN = 60;
 
-const AFTER_COMMIT_STEP = 'repoint';
+const [AFTER_COMMIT_STEP] = stepsOf('completing');
 
 /** Every switch with its steps as bars, oldest first. */
 export const switchesSection = (switches: readonly ReportSwitch[], workerAlive: boolean): Html | null => {

@@ -1,4 +1,5 @@
-import { laneDirection, type PhaseStateName } from '../domain/phase.ts';
+import type { PhaseStateName } from '../domain/phase.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import type { Report, ReportPhase } from '../stages/report-data.ts';
 
 /** What is true now. */

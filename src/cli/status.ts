@@ -1,5 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { primarySide } from '../domain/phase.ts';
+import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';

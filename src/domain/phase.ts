@@ -1,5 +1,5 @@
 import type { Finding } from './finding.ts';
-import type { Direction, Side } from './position.ts';
+import type { Direction } from './position.ts';
 
 /**
  * Where a phase is in its life (DESIGN 3). Each state carries what belongs to it; the row in the source's sidecar is the
@@ -24,37 +24,6 @@ export type PhaseState =
 
 /** The name of a phase's state. */
 export type PhaseStateName = PhaseState['name'];
-
-/** Which states may follow which. `machine.ts` asserts every transition against this table. */
-export const TRANSITIONS: Readonly<Record<PhaseStateName, readonly PhaseStateName[]>> = {
-  planned: ['prepared', 'aborted'],
-  prepared: ['copying', 'aborted'],
-  copying: ['following', 'aborted'],
-  following: ['ready', 'switching', 'aborted'],
-  ready: ['following', 'switching', 'aborted'],
-  switching: ['following', 'ready', 'soaking'],
-  soaking: ['switching', 'finalised'],
-  finalised: [],
-  aborted: [],
-};
-
-/** The direction of the lane that runs in a state, or null where none does. */
-export const laneDirection = (state: PhaseState): Direction | null => {
-  switch (state.name) {
-    case 'copying':
-    case 'following':
-    case 'ready':
-      return 'forward';
-    case 'soaking':
-      return 'reverse';
-    default:
-      return null;
-  }
-};
-
-/** The side on which the application may write in a state, when no switch is under way. */
-export const primarySide = (state: PhaseState): Side =>
-  state.name === 'soaking' || state.name === 'finalised' ? 'target' : 'source';
 
 /** A lane that was halted says why; it stays halted until `resume`. */
 export interface Halt {

@@ -1,7 +1,7 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
-import { primarySide } from '../domain/phase.ts';
 import type { Direction, Side } from '../domain/position.ts';
+import { primarySide } from '../domain/protocol.ts';
 import { displayName } from '../domain/table.ts';
 import { dropSidecar } from '../sidecar/install.ts';
 import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';

@@ -1,5 +1,5 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
-import { laneDirection } from '../domain/phase.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';

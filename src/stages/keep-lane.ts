@@ -1,6 +1,6 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { laneDirection } from '../domain/phase.ts';
 import type { Direction } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import type { RunContext } from './context.ts';
 import type { LaneRunner } from './lane-runner.ts';

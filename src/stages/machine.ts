@@ -1,5 +1,6 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { type PhaseState, TRANSITIONS } from '../domain/phase.ts';
+import type { PhaseState } from '../domain/phase.ts';
+import { nextStates } from '../domain/protocol.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { writePhase } from '../sidecar/phases.ts';
 import type { PhaseScope, RunContext } from './context.ts';
@@ -95,6 +96,6 @@ export class Phase {
 
 /** Throws kind `internal` for a transition that the table of the domain does not have. */
 export const assertTransition = (from: PhaseState, to: PhaseState): void => {
-  if (from.name === to.name || TRANSITIONS[from.name].includes(to.name)) return;
+  if (from.name === to.name || nextStates(from.name).includes(to.name)) return;
   throw new SwitchbackError('internal', `a phase cannot go from ${from.name} to ${to.name}`);
 };

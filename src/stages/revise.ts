@@ -1,6 +1,6 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { laneDirection } from '../domain/phase.ts';
 import { type Side, sidesOf } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { displayName, type Table } from '../domain/table.ts';
 import { ownershipGuard } from '../sidecar/ownership.ts';
 import { writePinned } from '../sidecar/run.ts';

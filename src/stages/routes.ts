@@ -1,6 +1,7 @@
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
-import { type PhaseState, primarySide } from '../domain/phase.ts';
+import type { PhaseState } from '../domain/phase.ts';
 import type { Side } from '../domain/position.ts';
+import { primarySide } from '../domain/protocol.ts';
 import type { Router } from '../routers/router.ts';
 import type { RunContext } from './context.ts';
 

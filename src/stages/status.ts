@@ -1,9 +1,9 @@
 import { isKind, messageOf } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Halt, PhaseState } from '../domain/phase.ts';
-import { laneDirection } from '../domain/phase.ts';
 import type { Direction, Position, Side } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import type { LaneProgress } from '../engines/engine.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import type { JournalEntry } from '../sidecar/journal.ts';

@@ -81,7 +81,7 @@ export class Worker implements Executor {
     try {
       for (const phase of phases) await worker.#driver.revive(phase);
       await worker.#settleAtStart();
-      for (const phase of phases) await retireSlotOfOtherDirection(context, phase);
+      for (const phase of phases) await retireSlotOfOtherDirection(worker, phase);
     } catch (error) {
       await worker.close();
       throw error;

@@ -61,8 +61,8 @@ const WINDOW: readonly (readonly [step: string, ms: number, detail?: string])[] 
   ['sequences', 9, '6 sequences'],
   ['way back', 87, 'from 0/1B22F40 on the target; a marker has travelled back'],
   ['commit', 5],
-  ['repoint', 12],
   ['lift', 8],
+  ['repoint', 12],
   ['release', 4],
   ['retire', 22],
 ];

@@ -30,8 +30,8 @@ describe('the steps of a switch, from its journal', () => {
       'sequences',
       'way back',
       'commit',
-      'repoint',
       'lift',
+      'repoint',
       'release',
       'retire',
     ]);

@@ -23,7 +23,8 @@ export interface Failure {
 export const giveUp = async (s: Switch, failure: Failure): Promise<SwitchResult> => {
   const { error, intended, windowBegan, complete } = failure;
   if (isKind(error, 'deposed')) {
-    if (intended) await letGo(s);
+    // Slots of a switch that is not recorded have names of its own, and nobody else knows of them.
+    await (intended ? letGo(s) : dropUnused(s));
     throw error;
   }
   if (!intended) {

@@ -149,7 +149,7 @@ const proveWayBack = async (s: Switch, phase: Phase): Promise<void> => {
   const direction = opposite(s.direction);
   const slot = slotName(context, phase.name, { direction, generation: s.id });
   const name = laneName(phase.name, direction);
-  await retireUnusedSlot(context, phase.name, direction);
+  await retireUnusedSlot(s.tools, phase.name, direction);
   await tenure.act((sql) =>
     writeLane(sql, {
       name,

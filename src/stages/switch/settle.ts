@@ -1,6 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, opposite, type Side, sidesOf } from '../../domain/position.ts';
+import { type StepName, stepsOf } from '../../domain/protocol.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
 import { isOwned, ownershipGuard } from '../../sidecar/ownership.ts';
@@ -55,31 +56,22 @@ const decide = async (s: Settlement): Promise<Outcome> => {
 };
 
 /**
- * Steps 10 to 12: repoint, lift B, release; then what nobody waits for, and the states. Each is tried again until the budget
- * is spent, then parked. `onReleased` is called when clients may go on.
+ * The steps after the commit record. Each is tried again until its budget is spent, then parked. `onReleased` is called
+ * when clients may go on.
  */
 export const completeSwitch = async (
   s: Settlement,
   onReleased: () => Promise<void> = async () => undefined,
 ): Promise<void> => {
-  const { to } = sidesOf(s.record.direction);
-  await repeatedly(s, 'repoint', repoint(s, to));
-  await repeatedly(s, 'lift', lift(s, to));
-  await repeatedly(s, 'release', release(s));
-  await onReleased();
-  await repeatedly(s, 'retire', { act: () => retireOldLane(s) });
-  await repeatedly(s, 'states', { act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) });
+  for (const name of stepsOf('completing')) {
+    await repeatedly(s, name, COMPLETING[name](s));
+    if (name === 'release') await onReleased();
+  }
 };
 
-/** Takes back every effect of the window: lift A, release, drop the slots made for the way back; then the states. */
+/** Takes back every effect of the window, and enters the states that the phases had. */
 export const undoSwitch = async (s: Settlement): Promise<void> => {
-  const { from } = sidesOf(s.record.direction);
-  await repeatedly(s, 'undo fence', lift(s, from));
-  await repeatedly(s, 'undo hold', release(s));
-  await repeatedly(s, 'undo way back', { act: () => dropWayBack(s) });
-  await repeatedly(s, 'states', {
-    act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
-  });
+  for (const name of stepsOf('undoing')) await repeatedly(s, name, UNDOING[name](s));
 };
 
 /** All phases leave `switching` in one transaction: one that moved on alone would be settled again with the other. */
@@ -172,6 +164,26 @@ const dropSlot = async (s: Settlement, direction: Direction, slot: string): Prom
   } catch (error) {
     context.emit({ type: 'note', phase: null, text: `slot ${slot} is still there: ${messageOf(error)}` });
   }
+};
+
+type EffectOf = (s: Settlement) => Effect;
+
+/** The order is the protocol's, see `SWITCH_STEPS`. */
+const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf>> = {
+  lift: (s) => lift(s, sidesOf(s.record.direction).to),
+  repoint: (s) => repoint(s, sidesOf(s.record.direction).to),
+  release,
+  retire: (s) => ({ act: () => retireOldLane(s) }),
+  states: (s) => ({ act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) }),
+};
+
+const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf>> = {
+  'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
+  'undo hold': release,
+  'undo way back': (s) => ({ act: () => dropWayBack(s) }),
+  states: (s) => ({
+    act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
+  }),
 };
 
 const repeatedly = async (s: Settlement, step: string, effect: Effect): Promise<void> => {

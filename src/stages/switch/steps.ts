@@ -1,5 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import { otherSide, sidesOf } from '../../domain/position.ts';
+import { type StepName, SWITCH_STEPS, stepsOf } from '../../domain/protocol.ts';
 import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
@@ -7,7 +8,7 @@ import { proveTouched } from '../certify.ts';
 import { routersOf } from '../routes.ts';
 import { recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
-/** One step of the window. All of it is undone by `undoSwitch`, so a step names only what it does. */
+/** One step of the window. What undoes it is in the protocol's table. */
 export interface WindowStep {
   readonly name: string;
   /** It ends by itself with the window, and then says what was in its way. */
@@ -15,6 +16,9 @@ export interface WindowStep {
   /** Returns what the journal should say of it, if anything. */
   act(s: Switch): Promise<string | undefined>;
 }
+
+/** A step without the name that the table gives it. */
+type Act = Omit<WindowStep, 'name'>;
 
 /** Records what became known, so that another machine can undo or complete the switch. */
 const note = async (s: Switch, known: Partial<SwitchDocument>): Promise<void> => {
@@ -35,16 +39,14 @@ const note = async (s: Switch, known: Partial<SwitchDocument>): Promise<void> =>
 const namesOf = (s: Switch): readonly string[] => s.phases.map((phase) => phase.name);
 const tablesOf = (s: Switch) => s.phases.flatMap((phase) => phase.scope.tables);
 
-const hold: WindowStep = {
-  name: 'hold',
+const hold: Act = {
   act: async (s) => {
     for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases);
     return undefined;
   },
 };
 
-const fence: WindowStep = {
-  name: 'fence',
+const fence: Act = {
   isBounded: true,
   act: async (s) => {
     const { context, tenure, signal } = s.tools;
@@ -69,8 +71,7 @@ const fence: WindowStep = {
 };
 
 /** P is read after the fence has committed: nothing of the phase can be in the log past it (S2). */
-const position: WindowStep = {
-  name: 'position',
+const position: Act = {
   act: async (s) => {
     const fencedAt = await sideA(s).database.head();
     await note(s, { fencedAt });
@@ -78,8 +79,7 @@ const position: WindowStep = {
   },
 };
 
-const drain: WindowStep = {
-  name: 'drain',
+const drain: Act = {
   isBounded: true,
   act: async (s) => {
     const to = recorded(s.document.fencedAt, 'position');
@@ -91,8 +91,7 @@ const drain: WindowStep = {
 };
 
 /** Both sides stand still now, so one comparison of what has changed since the certificate decides (S10). */
-const prove: WindowStep = {
-  name: 'prove',
+const prove: Act = {
   act: async (s) => {
     let keys = 0;
     for (const phase of s.phases) {
@@ -106,8 +105,7 @@ const prove: WindowStep = {
   },
 };
 
-const sequences: WindowStep = {
-  name: 'sequences',
+const sequences: Act = {
   act: async (s) => {
     const { context, tenure } = s.tools;
     let moved = 0;
@@ -131,8 +129,7 @@ const sequences: WindowStep = {
 };
 
 /** R is read while B is still fenced, so no commit of the application on B can be before it (S8). */
-const wayBack: WindowStep = {
-  name: 'way back',
+const wayBack: Act = {
   act: async (s) => {
     const reverseFrom = await sideB(s).database.head();
     const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
@@ -154,35 +151,30 @@ const wayBack: WindowStep = {
   },
 };
 
-/** Steps 2 to 8 of DESIGN 6, in order. */
-export const WINDOW_STEPS: readonly WindowStep[] = [hold, fence, position, drain, prove, sequences, wayBack];
+const ACTS: Readonly<Record<StepName<'window'>, Act>> = {
+  hold,
+  fence,
+  position,
+  drain,
+  prove,
+  sequences,
+  'way back': wayBack,
+};
 
-/** Steps 10 to 12 with their undo column, for `show`. */
+/** The steps of the window, in the order of the protocol's table. */
+export const WINDOW_STEPS: readonly WindowStep[] = stepsOf('window').map((name) => ({ name, ...ACTS[name] }));
+
+/** The steps of a switch that goes well, with their undo column, for `show`. */
 export const describeSteps = (s: {
   direction: Switch['direction'];
   tables: readonly { schema: string; name: string }[];
 }) => {
   const { from, to } = sidesOf(s.direction);
-  return [
-    { step: 'intent', does: 'record the intent and raise the epoch', undo: '–' },
-    { step: 'hold', does: 'routers keep clients waiting', undo: 'release' },
-    {
-      step: 'fence',
-      does: `the ${from} refuses writes to ${s.tables.map(displayName).join(', ')}`,
-      undo: `lift the ${from}`,
-    },
-    { step: 'position', does: `read the head of the ${from} after the fence`, undo: '–' },
-    { step: 'drain', does: `wait until all of it is durable on the ${to}`, undo: '–' },
-    { step: 'prove', does: 'compare what changed since the certificate; stop the lane', undo: 'the lane goes on' },
-    { step: 'sequences', does: `move the ${to}'s sequences past the ${from}'s`, undo: '–' },
-    { step: 'way back', does: `start the lane ${to}→${from} and see a marker travel it`, undo: 'drop its slot' },
-    {
-      step: 'commit',
-      does: 'write the commit record on the source',
-      undo: 'none: from here only forward, or a failback',
-    },
-    { step: 'repoint', does: `routers lead to the ${to}`, undo: 'failback' },
-    { step: 'lift', does: `the ${to} accepts writes`, undo: 'failback' },
-    { step: 'release', does: 'routers let clients go on', undo: 'failback' },
-  ];
+  const filled = (text: string): string =>
+    text.replaceAll('{A}', from).replaceAll('{B}', to).replaceAll('{tables}', s.tables.map(displayName).join(', '));
+  return SWITCH_STEPS.filter(({ part }) => part !== 'undoing').map(({ name, does, undo }) => ({
+    step: name,
+    does: filled(does),
+    undo: filled(undo),
+  }));
 };
