@@ -1,4 +1,4 @@
-import { TRANSITIONS } from '../domain/phase.ts';
+import { STATES } from '../domain/protocol.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { SIDECAR_COLUMNS } from './install.ts';
 import { SIDECAR_SCHEMA } from './tables.ts';
@@ -114,4 +114,4 @@ export const parsedOrNull = (doc: string): unknown => {
 
 /** Whether a document is a state that a phase can be in. */
 export const isPhaseState = (doc: unknown): boolean =>
-  typeof doc === 'object' && doc !== null && 'name' in doc && Object.hasOwn(TRANSITIONS, String(doc.name));
+  typeof doc === 'object' && doc !== null && 'name' in doc && STATES.some(({ name }) => name === doc.name);

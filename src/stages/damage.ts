@@ -1,7 +1,8 @@
 import { isKind, SwitchbackError } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
-import { laneDirection, type PhaseState, type PhaseStateName } from '../domain/phase.ts';
+import type { PhaseState, PhaseStateName } from '../domain/phase.ts';
 import { type Side, sidesOf } from '../domain/position.ts';
+import { laneDirection } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
 import { type Lease, readLease } from '../sidecar/lease.ts';

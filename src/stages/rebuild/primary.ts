@@ -1,5 +1,5 @@
-import { primarySide } from '../../domain/phase.ts';
 import { otherSide, type Side, sidesOf } from '../../domain/position.ts';
+import { primarySide } from '../../domain/protocol.ts';
 import type { PhaseEvidence } from './evidence.ts';
 
 /** Which side has every acknowledged write, and what says so; or why that cannot be known. */
