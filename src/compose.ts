@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
 import { postgresDatabase } from './databases/postgres/database.ts';
 import { postgresDigests } from './databases/postgres/digests.ts';
@@ -46,6 +46,15 @@ const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly
   return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
 };
 
+/** A container may run us under a number that has no name. */
+const userName = (): string => {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'somebody');
+  }
+};
+
 /** Makes the concrete ports of a plan. Connects to nothing yet. */
 export const compose = (plan: Plan, emit: Emit): Composition => {
   const holder = randomBytes(4).toString('hex');
@@ -77,6 +86,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       emit,
       holder,
       host: hostname(),
+      by: `${userName()}@${hostname()}`,
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);
