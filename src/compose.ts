@@ -12,6 +12,7 @@ import type { Engine } from './engines/engine.ts';
 import { streamEngine } from './engines/stream/engine.ts';
 import type { Plan, RouterPlan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
+import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import type { Router } from './routers/router.ts';
@@ -83,7 +84,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),
       ],
-      emit,
+      emit: (event) => emit(redactAll(event)),
       holder,
       host: hostname(),
       by: `${userName()}@${hostname()}`,

@@ -1,6 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/phase.ts';
 import { monotonicMs } from '../platform/clock.ts';
+import { redactAll } from '../platform/redact.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
@@ -110,12 +111,13 @@ const assertVerifiable = (phase: Phase): void => {
   });
 };
 
-const failure = (error: unknown): RequestResult => ({
-  exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
-  message: messageOf(error),
-  ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
-  ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
-});
+const failure = (error: unknown): RequestResult =>
+  redactAll({
+    exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
+    message: messageOf(error),
+    ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
+    ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
+  });
 
 const run = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   switch (request.command) {

@@ -2,6 +2,7 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
+import { redactText } from '../platform/redact.ts';
 import type { ChainEnd } from '../sidecar/chain.ts';
 import { type JournalEntry, readChainEnd, writeJournal } from '../sidecar/journal.ts';
 import {
@@ -178,7 +179,7 @@ export class Tenure {
 
   /** Writes a line that is no step of ours, durably, such as who asked for what. It is not told to observers. */
   async record(line: Line): Promise<void> {
-    this.#pending.push(line);
+    this.#pending.push(redacted(line));
     await this.#writePending();
   }
 
@@ -204,13 +205,15 @@ export class Tenure {
     }
   }
 
-  async #write(line: Line): Promise<void> {
+  async #write(told: Line): Promise<void> {
+    const line = redacted(told);
     this.#tell(line);
     this.#pending.push(line);
     await this.#writePending();
   }
 
-  #writeSoon(line: Line): void {
+  #writeSoon(told: Line): void {
+    const line = redacted(told);
     this.#tell(line);
     this.#pending.push(line);
     this.#background ??= this.#settleSoon().finally(() => {
@@ -269,6 +272,9 @@ export class Tenure {
     }
   }
 }
+
+/** What other programs and servers said may hold what nobody should read. */
+const redacted = (line: Line): Line => ({ ...line, detail: line.detail === null ? null : redactText(line.detail) });
 
 /** Who took the lease, and with which plan, is part of the audit. */
 const writeTaken = async (sql: SqlExecutor, context: RunContext, epoch: bigint): Promise<ChainEnd> => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { checkServerIdentity, getCACertificates } from 'node:tls';
 import type pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { rememberSecret } from '../redact.ts';
 
 /**
  * How much a session is protected, as libpq defines it. `require` encrypts and looks at nothing, `verify-ca` at who signed
@@ -166,6 +167,7 @@ export const readPostgresUrl = (text: string, side: string): PostgresUrl => {
   const trust: Trust = { mode, host, root: rootOf(side, params, mode) };
   const user = orUndefined(params.get('user')) ?? orUndefined(decoded(url.username));
   const password = orUndefined(params.get('password')) ?? orUndefined(decoded(url.password));
+  rememberSecret(password ?? process.env.PGPASSWORD ?? '', [url.password]);
   const database = orUndefined(decoded(url.pathname.slice(1)));
   const port = orUndefined(params.get('port')) ?? orUndefined(url.port);
   return {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { messageOf, SwitchbackError } from '../../../domain/errors.ts';
 import type { SqlExecutor } from '../../../domain/sql.ts';
 import { readPostgresUrl } from '../../../platform/postgres/url.ts';
+import { redactText } from '../../../platform/redact.ts';
 import type { Script } from './script.ts';
 import { type Statement, splitStatements } from './split.ts';
 
@@ -74,7 +75,8 @@ const run = async (program: string, args: readonly string[], password: string | 
     child.once('error', (error) => reject(missing(program, error)));
   });
   if (code === 0) return Buffer.concat(output).toString('utf8');
-  const reason = bytes > OUTPUT_LIMIT_BYTES ? 'wrote more than 512 MiB' : complaint.trim() || `ended with code ${code}`;
+  const reason =
+    bytes > OUTPUT_LIMIT_BYTES ? 'wrote more than 512 MiB' : redactText(complaint.trim()) || `ended with code ${code}`;
   throw new SwitchbackError('unreachable', `${program} failed: ${reason}`, {
     remedy: `try: ${program} ${args.map((arg) => (/[?&]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`,
   });
