@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
 import { postgresDatabase } from './databases/postgres/database.ts';
 import { postgresDigests } from './databases/postgres/digests.ts';
@@ -14,6 +14,7 @@ import { streamEngine } from './engines/stream/engine.ts';
 import { streamTraces } from './engines/stream/traces.ts';
 import type { Plan, RouterPlan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
+import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import type { Router } from './routers/router.ts';
@@ -51,6 +52,15 @@ const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly
   return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
 };
 
+/** A container may run us under a number that has no name. */
+const userName = (): string => {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'somebody');
+  }
+};
+
 /** Makes the concrete ports of a plan. Connects to nothing yet. */
 export const compose = (plan: Plan, emit: Emit): Composition => {
   const holder = randomBytes(4).toString('hex');
@@ -79,9 +89,10 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),
       ],
-      emit,
+      emit: (event) => emit(redactAll(event)),
       holder,
       host: hostname(),
+      by: `${userName()}@${hostname()}`,
     },
     traces: {
       source: postgresTraces(source, holder),

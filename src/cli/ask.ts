@@ -1,9 +1,10 @@
-import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { SwitchbackError } from '../domain/errors.ts';
 import { sidecarExists } from '../sidecar/install.ts';
+import type { JournalEntry } from '../sidecar/journal.ts';
 import type { RequestCommand, RequestResult } from '../sidecar/requests.ts';
 import { carryOut } from '../stages/command.ts';
+import { COMMAND_SCOPE } from '../stages/execute.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
 import { assertNoRebuildOptions, REBUILD_OPTIONS, rebuildFirst } from './rebuild.ts';
 import { color, eventText, say, sayJson } from './render.ts';
@@ -67,22 +68,11 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
               command,
               phases,
               options: { unfence: flag(args, 'unfence'), early: flag(args, 'early'), repair: flag(args, 'repair') },
-              by: `${userInfo().username}@${context.host}`,
+              by: context.by,
             },
             {
               signal: stopping.signal,
-              onJournal: (entry) =>
-                emit(
-                  eventText({
-                    type: 'step',
-                    scope: entry.scope,
-                    phases: entry.phases,
-                    step: entry.step,
-                    status: entry.status,
-                    ...(entry.ms === null ? {} : { ms: entry.ms }),
-                    ...(entry.detail === null ? {} : { detail: entry.detail }),
-                  }),
-                ),
+              onJournal: (entry) => emit(entryText(entry)),
             },
           );
           if (json) sayJson({ ok: result.exitCode === 0, ...result });
@@ -101,6 +91,20 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
     }
   },
 });
+
+/** A line of the worker's journal; those that say what was asked for would only repeat the command and its answer. */
+const entryText = ({ scope, phases, step, status, ms, detail }: JournalEntry): string | null =>
+  scope === COMMAND_SCOPE || scope === 'lease'
+    ? null
+    : eventText({
+        type: 'step',
+        scope,
+        phases,
+        step,
+        status,
+        ...(ms === null ? {} : { ms }),
+        ...(detail === null ? {} : { detail }),
+      });
 
 const print = (result: RequestResult): void => {
   if (result.exitCode !== 0) {

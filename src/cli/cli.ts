@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { ask } from './ask.ts';
+import { audit } from './audit.ts';
 import { check } from './check.ts';
 import type { CommandModule } from './command.ts';
 import { demo } from './demo.ts';
@@ -24,6 +25,7 @@ const COMMANDS: readonly CommandModule[] = [
   ask('abort', 'Undo phases that have not been cut over'),
   ask('resume', 'Complete or undo what was interrupted, and let halted lanes go on'),
   report,
+  audit,
   demo,
 ];
 

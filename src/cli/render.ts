@@ -2,6 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { SwitchbackError } from '../domain/errors.ts';
 import type { Event } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
+import { redactAll, redactText } from '../platform/redact.ts';
 
 const useColor = (stream: NodeJS.WriteStream): boolean =>
   stream.isTTY === true &&
@@ -27,15 +28,12 @@ export const sayJson = (value: unknown): void => {
 /** Prints an error with its remedy to standard error, or as one JSON line to standard output. */
 export const printError = (error: SwitchbackError, json: boolean): void => {
   if (json) {
-    sayJson({
-      ok: false,
-      error: { kind: error.kind, message: error.message, remedy: error.remedy ?? null, findings: error.findings },
-      exitCode: error.exitCode,
-    });
+    const { kind, message, remedy = null, findings } = error;
+    sayJson({ ok: false, error: redactAll({ kind, message, remedy, findings }), exitCode: error.exitCode });
     return;
   }
-  process.stderr.write(`switchback: ${error.message}\n`);
-  if (error.remedy) process.stderr.write(`  what to do: ${error.remedy}\n`);
+  process.stderr.write(`switchback: ${redactText(error.message)}\n`);
+  if (error.remedy) process.stderr.write(`  what to do: ${redactText(error.remedy)}\n`);
 };
 
 /** `1.2 GB`, in powers of 1000. */

@@ -34,13 +34,20 @@ const MAX_DEPTH = 20;
 const MAX_NODES = 50_000;
 const MAX_ALIASES = 100;
 
+/** The parser knows others as well (binary, set, timestamp), whose values are none of a plan's. */
+const CORE_TAGS = new Set(
+  ['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((tag) => `tag:yaml.org,2002:${tag}`),
+);
+
 const START: Spot = { line: 1, column: 1 };
 
 const QUOTE_STAR = 'put quotes around a value that begins with *, such as "*.audit_log"';
 
+const TAG_REMEDY = 'put quotes around a value that begins with !, such as "!public.audit_log"';
+
 /** What to do about the parser's errors that a plan's author is likely to make. Others get the parser's words alone. */
 const REMEDIES: Readonly<Record<string, string>> = {
-  TAG_RESOLVE_FAILED: 'put quotes around a value that begins with !, such as "!public.audit_log"',
+  TAG_RESOLVE_FAILED: TAG_REMEDY,
   BAD_ALIAS: QUOTE_STAR,
   TAB_AS_INDENT: 'indent with spaces',
   MULTIPLE_DOCS: 'a plan is one document: take out the line --- and what follows it',
@@ -97,9 +104,16 @@ class Walker {
       if (this.#aliases > MAX_ALIASES) return this.#refuse(spot, `uses more than ${MAX_ALIASES} aliases`);
       return this.#alias(node, path, spot);
     }
+    this.#tag(node, spot);
     if (isMap(node)) return this.#map(node.items, path);
     if (isSeq(node)) return node.items.map((item, index) => this.walk(item, [...path, index]));
     return isScalar(node) ? scalar(node.value) : null;
+  }
+
+  #tag(node: unknown, spot: Spot): void {
+    const tag = (node as { readonly tag?: string } | null)?.tag;
+    if (tag === undefined || CORE_TAGS.has(tag)) return;
+    this.problems.push({ spot, what: `the tag ${tag} has no meaning in a plan`, remedy: TAG_REMEDY });
   }
 
   #alias(alias: Alias, path: Path, spot: Spot): Json {

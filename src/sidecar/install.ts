@@ -56,7 +56,8 @@ const TABLES: readonly TableDefinition[] = [
   {
     name: 'journal',
     columns: {
-      id: 'bigserial',
+      // Not a sequence's: its gaps could not be told from entries that were deleted.
+      id: 'bigint',
       at: 'timestamptz',
       epoch: 'bigint',
       scope: 'text',
@@ -65,10 +66,13 @@ const TABLES: readonly TableDefinition[] = [
       status: 'text',
       detail: 'text',
       ms: 'bigint',
+      previous: 'text',
+      hash: 'text',
     },
     nullable: ['detail', 'ms'],
     key: ['id'],
   },
+  { name: 'chain_end', columns: { entry: 'bigint', hash: 'text', at: 'timestamptz' }, key: ['entry'] },
   {
     name: 'switch',
     columns: { id: 'text', direction: 'text', phases: 'text', epoch: 'bigint', doc: 'text', at: 'timestamptz' },

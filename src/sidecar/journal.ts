@@ -1,6 +1,7 @@
-import type { Selectable } from 'kysely';
+import { sql as raw, type Selectable } from 'kysely';
 import type { StepStatus } from '../domain/event.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
+import { type ChainEnd, type ChainedFields, hashEntry } from './chain.ts';
 import { build, execute, fetch, type SidecarTables } from './tables.ts';
 
 /** One line of the journal. */
@@ -17,21 +18,87 @@ export interface JournalEntry {
   readonly ms: number | null;
 }
 
-/** Writes a line. The caller has asserted the lease in the same transaction. */
-export const writeJournal = async (sql: SqlExecutor, entry: Omit<JournalEntry, 'id' | 'at'>): Promise<void> => {
+/** The end of the chain: what the next entry is linked to. */
+export const readChainEnd = async (sql: SqlExecutor): Promise<ChainEnd> => {
+  const [newest] = await fetch(sql, build.selectFrom('journal').select(['id', 'hash']).orderBy('id', 'desc').limit(1));
+  if (newest) return { id: BigInt(newest.id), hash: newest.hash };
+  const [run] = await fetch(sql, build.selectFrom('run').select('id'));
+  return { id: 0n, hash: run?.id ?? '' };
+};
+
+/**
+ * Writes a line, linked to the end of the chain, and returns the new end. The caller has asserted the lease in the same
+ * transaction, and knows the end from that transaction or from one of its own that has committed: whoever else thinks to
+ * be at that end is refused by the entry's id. `at` is the server's clock, `now()` of the transaction.
+ */
+export const writeJournal = async (
+  sql: SqlExecutor,
+  end: ChainEnd,
+  entry: Omit<JournalEntry, 'id'>,
+): Promise<ChainEnd> => {
+  const fields = {
+    at: entry.at,
+    epoch: String(entry.epoch),
+    scope: entry.scope,
+    phases: entry.phases.join(','),
+    step: entry.step,
+    status: entry.status,
+    detail: entry.detail,
+    ms: entry.ms === null ? null : String(Math.round(entry.ms)),
+  };
+  const next = { id: end.id + 1n, hash: hashEntry(end.hash, fields) };
   await execute(
     sql,
-    build.insertInto('journal').values({
-      epoch: String(entry.epoch),
-      scope: entry.scope,
-      phases: entry.phases.join(','),
-      step: entry.step,
-      status: entry.status,
-      detail: entry.detail,
-      ms: entry.ms === null ? null : String(Math.round(entry.ms)),
-    }),
+    build.insertInto('journal').values({ id: String(next.id), ...fields, previous: end.hash, hash: next.hash }),
   );
+  return next;
 };
+
+/** An entry with its links, as it is stored. */
+export interface LinkedEntry {
+  readonly id: bigint;
+  readonly fields: ChainedFields;
+  readonly previous: string;
+  readonly hash: string;
+}
+
+const AT_TEXT = raw<string>`to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
+/** Entries after `id` with their links, in the order of their ids, at most `limit`. */
+export const readLinked = async (
+  sql: SqlExecutor,
+  query: { readonly after: bigint; readonly limit: number },
+): Promise<readonly LinkedEntry[]> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('journal')
+      .select(['id', 'epoch', 'scope', 'phases', 'step', 'status', 'detail', 'ms', 'previous', 'hash'])
+      .select(AT_TEXT.as('at_text'))
+      .where('id', '>', String(query.after))
+      .orderBy('id')
+      .limit(query.limit),
+  );
+  return rows.map(({ id, previous, hash, at_text, ...fields }) => ({
+    id: BigInt(id),
+    fields: { at: at_text, ...fields },
+    previous,
+    hash,
+  }));
+};
+
+/** The ids of entries that have a hash. One, or none; several when an entry was stored twice. */
+export const entriesWithHash = async (sql: SqlExecutor, hash: string): Promise<readonly bigint[]> =>
+  (await fetch(sql, build.selectFrom('journal').select('id').where('hash', '=', hash).orderBy('id'))).map(({ id }) =>
+    BigInt(id),
+  );
+
+/** The ends of the chain that were noted on the target, oldest first. */
+export const readNotedEnds = async (sql: SqlExecutor): Promise<readonly ChainEnd[]> =>
+  (await fetch(sql, build.selectFrom('chain_end').select(['entry', 'hash']).orderBy('entry'))).map((row) => ({
+    id: BigInt(row.entry),
+    hash: row.hash,
+  }));
 
 /** Lines after `id`, oldest first, at most `limit`. */
 export const readJournal = async (

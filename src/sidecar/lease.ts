@@ -20,6 +20,9 @@ export interface Lease {
  */
 export const LEASE_EXPIRES_AFTER_SECONDS = 15;
 
+/** The transaction's time to the microsecond, ISO 8601 UTC. */
+const NOW_TEXT = raw<string>`to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
 /** Reads the lease, or null when nobody has ever held it. */
 export const readLease = async (sql: SqlExecutor): Promise<Lease | null> => {
   const [row] = await fetch(
@@ -127,11 +130,13 @@ export const releaseLease = async (sql: SqlExecutor, epoch: bigint): Promise<voi
 /**
  * Asserts within the caller's transaction that the lease is ours, and keeps it so until that transaction ends: a take-over
  * has to wait for it. FOR SHARE, because a weaker lock would let the epoch rise between this check and the act (S7).
+ * Returns the server's `now()`, as the journal writes it.
  */
-export const assertLease = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
-  const rows = await fetch(
+export const assertLease = async (sql: SqlExecutor, epoch: bigint): Promise<string> => {
+  const [row] = await fetch(
     sql,
-    build.selectFrom('lease').select('epoch').where('epoch', '=', String(epoch)).forShare(),
+    build.selectFrom('lease').select(NOW_TEXT.as('now')).where('epoch', '=', String(epoch)).forShare(),
   );
-  if (rows.length === 0) throw deposed(epoch);
+  if (row === undefined) throw deposed(epoch);
+  return row.now;
 };

@@ -1,5 +1,6 @@
 import { sql as raw } from 'kysely';
 import type { SqlExecutor } from '../domain/sql.ts';
+import type { ChainEnd } from './chain.ts';
 import { build, execute, fetch } from './tables.ts';
 
 /** Stores a certificate under its id, whole. */
@@ -85,15 +86,28 @@ export const readLatestLag = async (
   return new Map(rows.map((row) => [row.lane, { ms: Number(row.ms), ageMs: Number(row.age) }]));
 };
 
-/** Stores what somebody on call needs while the source is down. */
-export const writeMirror = async (sql: SqlExecutor, key: string, document: unknown): Promise<void> => {
+/**
+ * Stores what somebody on call needs while the source is down, and notes with it where the journal's chain ended. An end
+ * that is noted is never replaced: should the journal be cut and go on, the two do not agree.
+ */
+export const writeMirror = async (
+  sql: SqlExecutor,
+  key: string,
+  { document, end }: { readonly document: unknown; readonly end: ChainEnd | null },
+): Promise<void> => {
   const doc = JSON.stringify(document);
+  const mirror = build
+    .insertInto('mirror')
+    .values({ key, doc })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet({ doc, at: raw<string>`now()` }));
+  await execute(sql, mirror);
+  if (end === null || end.id === 0n) return;
   await execute(
     sql,
     build
-      .insertInto('mirror')
-      .values({ key, doc })
-      .onConflict((conflict) => conflict.column('key').doUpdateSet({ doc, at: raw<string>`now()` })),
+      .insertInto('chain_end')
+      .values({ entry: String(end.id), hash: end.hash })
+      .onConflict((conflict) => conflict.doNothing()),
   );
 };
 

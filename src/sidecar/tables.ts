@@ -7,7 +7,7 @@ import type { SqlExecutor, SqlResult } from '../domain/sql.ts';
 export const SIDECAR_SCHEMA = 'switchback';
 
 /** Version of the tables below; a sidecar made by a newer one is refused (fault 10). */
-export const SIDECAR_VERSION = '1';
+export const SIDECAR_VERSION = '2';
 
 /**
  * The sidecar's tables, the same on both sides. Every value is text for us, as everywhere (`bigint` columns too); a
@@ -34,9 +34,10 @@ export interface SidecarTables {
   ownership: { phase: string; epoch: string; role: string; fenced: string; since: Generated<string>; by: string };
   /** Source: the durable state of each phase, and why it cannot go on by itself if it cannot. */
   phase: { name: string; ordinal: string; doc: string; stuck: string | null; updated_at: Generated<string> };
-  /** Source: intent and outcome of every step, in order. */
+  /** Source: intent and outcome of every step, and every command with who asked, in order and chained by hash. */
   journal: {
-    id: Generated<string>;
+    /** Without gaps. */
+    id: string;
     at: Generated<string>;
     epoch: string;
     scope: string;
@@ -45,7 +46,11 @@ export interface SidecarTables {
     status: string;
     detail: string | null;
     ms: string | null;
+    previous: string;
+    hash: string;
   };
+  /** Target: ends of the journal's chain as they were when the status was mirrored, so that a cut tail is noticed. */
+  chain_end: { entry: string; hash: string; at: Generated<string> };
   /** Source: what a switch recorded before its effects (router versions, positions, slots). */
   switch: { id: string; direction: string; phases: string; epoch: string; doc: string; at: Generated<string> };
   /** Source: the commit record. The primary key makes two outcomes of one switch impossible (S11). */

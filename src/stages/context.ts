@@ -62,6 +62,8 @@ export interface RunContext {
   /** This process: a random id, and the machine's name for people. */
   readonly holder: string;
   readonly host: string;
+  /** Who runs this process, `user@host`, for the audit. */
+  readonly by: string;
 }
 
 /** The ports of a side by its name. */

@@ -1,6 +1,7 @@
 import { isKind, messageOf, type Policy, SwitchbackError } from '../domain/errors.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
+import { redactAll } from '../platform/redact.ts';
 import { serverTime, writeStuck } from '../sidecar/phases.ts';
 import { readCertificate } from '../sidecar/records.ts';
 import { certify, proveWhileFollowing } from './certify.ts';
@@ -111,13 +112,13 @@ export class Driver {
     }
     const known =
       error instanceof SwitchbackError ? error : new SwitchbackError('internal', messageOf(error), { cause: error });
-    const finding = {
+    const finding = redactAll({
       id: `stage/${known.kind}`,
       severity: 'blocks',
       subject: `phase ${phase.name}`,
       fact: known.message,
       remedy: known.remedy ?? `mend the cause, then: switchback resume ${context.plan.path} ${phase.name}`,
-    } as const;
+    } as const);
     this.#stuck.set(phase.name, known);
     context.emit({ type: 'finding', phase: phase.name, finding });
     // Somebody who was not looking when it was told has to learn it from `status`.

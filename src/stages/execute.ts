@@ -1,5 +1,7 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/protocol.ts';
+import { monotonicMs } from '../platform/clock.ts';
+import { redactAll } from '../platform/redact.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
@@ -38,11 +40,48 @@ export interface Executor {
   stop(): void;
 }
 
+/** The journal's scope of what was asked for, by whom, and how it ended; the step is the command. */
+export const COMMAND_SCOPE = 'command';
+
 /**
  * Executes a command on behalf of whoever asked, in the process that holds the lease. Failures come back as a result with
- * their exit code; only being deposed is thrown, because then nothing more may be written.
+ * their exit code; only being deposed is thrown, because then nothing more may be written. Nothing is begun before the
+ * journal says who asked.
  */
 export const execute = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
+  const begun = monotonicMs();
+  const asked = { scope: COMMAND_SCOPE, phases: request.phases, step: request.command };
+  const who = `asked by ${request.by}${optionsText(request.options)}`;
+  try {
+    await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
+  } catch (error) {
+    if (isKind(error, 'deposed')) throw error;
+    return failure(error);
+  }
+  const result = await attempt(worker, request);
+  const status = result.exitCode === 0 ? 'done' : 'failed';
+  const detail = `${who}; exit code ${result.exitCode}: ${result.message}`;
+  await recordEnd(worker, { ...asked, status, detail, ms: monotonicMs() - begun });
+  return result;
+};
+
+const optionsText = (options: NewRequest['options']): string =>
+  Object.entries(options)
+    .filter(([, isSet]) => isSet)
+    .map(([name]) => ` --${name}`)
+    .join('');
+
+/** What was done is done: that its end cannot be written is told, and whoever asked gets the answer all the same. */
+const recordEnd = async ({ context, tenure }: Executor, line: Parameters<Tenure['record']>[0]): Promise<void> => {
+  try {
+    // The end of a run takes the journal with it.
+    if (await sidecarExists(context.source.sql)) await tenure.record(line);
+  } catch (error) {
+    context.emit({ type: 'note', phase: null, text: `the command's end was not recorded: ${messageOf(error)}` });
+  }
+};
+
+const attempt = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
   try {
     const phases = worker.find(request.phases);
     assertPossible(worker, request.command, phases);
@@ -72,12 +111,13 @@ const assertVerifiable = (phase: Phase): void => {
   });
 };
 
-const failure = (error: unknown): RequestResult => ({
-  exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
-  message: messageOf(error),
-  ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
-  ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
-});
+const failure = (error: unknown): RequestResult =>
+  redactAll({
+    exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
+    message: messageOf(error),
+    ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
+    ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
+  });
 
 const run = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   switch (request.command) {

@@ -4,6 +4,7 @@ import type { Direction, Position } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
 import type { Lane, LaneObserver, LaneSpec, LaneStart, RepairRequest } from '../engines/engine.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { redactAll } from '../platform/redact.ts';
 import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { writeLag } from '../sidecar/records.ts';
@@ -201,7 +202,7 @@ export class LaneRunner {
     const { context, tenure, scope } = this.#options;
     // An engine does not know how its user calls the plan.
     const remedy = found.remedy.replaceAll('PLAN PHASE', `${context.plan.path} ${scope.name}`);
-    const finding = { ...found, remedy };
+    const finding = redactAll({ ...found, remedy });
     this.#halt = finding;
     context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
     try {

@@ -2,7 +2,9 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
-import { type JournalEntry, writeJournal } from '../sidecar/journal.ts';
+import { redactText } from '../platform/redact.ts';
+import type { ChainEnd } from '../sidecar/chain.ts';
+import { type JournalEntry, readChainEnd, writeJournal } from '../sidecar/journal.ts';
 import {
   assertLease,
   heartbeat,
@@ -31,7 +33,7 @@ export interface StepScope {
 export const scopeKind = (scope: string): string => scope.replace(/-\d+$/, '');
 
 /** A line of the journal before it has an epoch. */
-type Line = Omit<JournalEntry, 'id' | 'at' | 'epoch'>;
+export type Line = Omit<JournalEntry, 'id' | 'at' | 'epoch'>;
 
 /** Steps that follow each other within this time share one write of the mirror. */
 const MIRROR_AFTER_MS = 100;
@@ -48,10 +50,13 @@ export class Tenure {
   #background: Promise<void> | null = null;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
+  /** Where the journal's chain ends, as of our last commit; null when it has to be read again. */
+  #chainEnd: ChainEnd | null;
 
-  private constructor(context: RunContext, epoch: bigint) {
+  private constructor(context: RunContext, taken: { readonly epoch: bigint; readonly end: ChainEnd }) {
     this.#context = context;
-    this.#epoch = epoch;
+    this.#epoch = taken.epoch;
+    this.#chainEnd = taken.end;
   }
 
   /** The newest epoch that is ours. */
@@ -72,24 +77,25 @@ export class Tenure {
     }
     const claim = { run, holder: context.holder, host: context.host, session: await sessions.presence() };
     // In one transaction: whoever sees the new lease hands its request to us, and that one is no orphan of the former worker.
-    const epoch = await sql.transaction(async (transaction) => {
-      const taken = await takeLease(transaction, { ...claim, over: held?.epoch ?? null });
-      if (taken !== null) await closeOrphanedRequests(transaction);
-      return taken;
+    const taken = await sql.transaction(async (transaction) => {
+      const epoch = await takeLease(transaction, { ...claim, over: held?.epoch ?? null });
+      if (epoch === null) return null;
+      await closeOrphanedRequests(transaction);
+      return { epoch, end: await writeTaken(transaction, context, epoch) };
     });
-    if (epoch === null)
+    if (taken === null)
       throw heldBy((await readLease(sql)) ?? { holder: 'somebody', host: 'elsewhere', ageSeconds: 0 });
-    const tenure = new Tenure(context, epoch);
+    const tenure = new Tenure(context, taken);
     await tenure.#depose(held?.holder ?? '');
     return tenure;
   }
 
-  /** Runs a transaction on the source that commits only while the lease is ours. */
-  async act<T>(work: (sql: SqlExecutor) => Promise<T>): Promise<T> {
+  /** Runs a transaction on the source that commits only while the lease is ours. `now` is the server's clock. */
+  async act<T>(work: (sql: SqlExecutor, now: string) => Promise<T>): Promise<T> {
     return await this.#asOwner((epoch) =>
       this.#context.source.sql.transaction(async (sql) => {
-        await assertLease(sql, epoch);
-        return await work(sql);
+        const now = await assertLease(sql, epoch);
+        return await work(sql, now);
       }),
     );
   }
@@ -171,6 +177,12 @@ export class Tenure {
     return result;
   }
 
+  /** Writes a line that is no step of ours, durably, such as who asked for what. It is not told to observers. */
+  async record(line: Line): Promise<void> {
+    this.#pending.push(redacted(line));
+    await this.#writePending();
+  }
+
   /** Writes what is left to write, and the mirror. */
   async flush(): Promise<void> {
     await this.#background;
@@ -184,19 +196,24 @@ export class Tenure {
    */
   async #mirror(): Promise<void> {
     try {
-      await writeMirror(this.#context.target.sql, 'status', await readStatus(this.#context));
+      // Before the look: the status may know entries that come after it, and never the other way round.
+      const end = this.#chainEnd;
+      const document = await readStatus(this.#context);
+      await writeMirror(this.#context.target.sql, 'status', { document, end });
     } catch (error) {
       this.#context.emit({ type: 'note', phase: null, text: `the status was not mirrored: ${messageOf(error)}` });
     }
   }
 
-  async #write(line: Line): Promise<void> {
+  async #write(told: Line): Promise<void> {
+    const line = redacted(told);
     this.#tell(line);
     this.#pending.push(line);
     await this.#writePending();
   }
 
-  #writeSoon(line: Line): void {
+  #writeSoon(told: Line): void {
+    const line = redacted(told);
     this.#tell(line);
     this.#pending.push(line);
     this.#background ??= this.#settleSoon().finally(() => {
@@ -222,8 +239,13 @@ export class Tenure {
     await this.#writing.run(async () => {
       const lines = this.#pending.splice(0);
       if (lines.length === 0) return;
-      await this.act(async (sql) => {
-        for (const line of lines) await writeJournal(sql, { epoch: this.#epoch, ...line });
+      const known = this.#chainEnd;
+      // Until the commit is known, so is not where the chain ends.
+      this.#chainEnd = null;
+      this.#chainEnd = await this.act(async (sql, at) => {
+        let end = known ?? (await readChainEnd(sql));
+        for (const line of lines) end = await writeJournal(sql, end, { at, epoch: this.#epoch, ...line });
+        return end;
       });
       for (const line of lines) failpoint(`${line.status} ${scopeKind(line.scope)}/${line.step}`);
     });
@@ -250,6 +272,17 @@ export class Tenure {
     }
   }
 }
+
+/** What other programs and servers said may hold what nobody should read. */
+const redacted = (line: Line): Line => ({ ...line, detail: line.detail === null ? null : redactText(line.detail) });
+
+/** Who took the lease, and with which plan, is part of the audit. */
+const writeTaken = async (sql: SqlExecutor, context: RunContext, epoch: bigint): Promise<ChainEnd> => {
+  const detail = `worker ${context.holder} of ${context.by}, plan ${context.plan.hash.slice(0, 12)}`;
+  const line = { scope: 'lease', phases: [], step: 'take', status: 'done', detail, ms: null } as const;
+  const at = await assertLease(sql, epoch);
+  return await writeJournal(sql, await readChainEnd(sql), { at, epoch, ...line });
+};
 
 const heldBy = (lease: { holder: string; host: string; ageSeconds: number }): SwitchbackError =>
   new SwitchbackError(

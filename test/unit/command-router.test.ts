@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SwitchbackError } from '../../src/domain/errors.ts';
 import { fillPlaceholders } from '../../src/domain/placeholder.ts';
+import { rememberSecret } from '../../src/platform/redact.ts';
 import { CommandRouter, type CommandRouterOptions } from '../../src/routers/command.ts';
 
 // Here a shell is the program, because it is what everybody has; the router itself never starts one.
@@ -168,6 +169,53 @@ describe('failures', () => {
     const beats = (await logged()).length;
     await delay(300);
     expect((await logged()).length).toBe(beats);
+  });
+
+  test('a grandchild that has its own group, or holds the pipes, does not hold us up', async () => {
+    const begun = performance.now();
+    // It cannot be reached by the group's signal; what matters is that the window is not spent on it.
+    const away =
+      'setsid sh -c "echo \\$\\$ >grandchild; exec sleep 30" & while ! test -s grandchild; do sleep 0.05; done';
+    const error = await failureOf(routerOf({ hold: sh(`${away}; sleep 30`), timeoutMs: 1_500 }).hold(['a']));
+    expect(error.kind).toBe('unknown');
+    await routerOf({ hold: sh('setsid sleep 30 & echo $! >other; exit 0') }).hold(['a']);
+    expect(performance.now() - begun).toBeLessThan(20_000);
+    for (const name of ['grandchild', 'other'])
+      process.kill(Number(await readFile(join(folder, name), 'utf8')), 'SIGKILL');
+  });
+
+  test('a program that stops itself is ended', async () => {
+    const error = await failureOf(routerOf({ hold: sh('kill -STOP $$'), timeoutMs: 300 }).hold(['a']));
+    expect([error.kind, error.message]).toEqual(['unknown', expect.stringContaining('did not end in time')]);
+  });
+
+  test('it has no input: a question to the operator ends at once', async () => {
+    await routerOf({ hold: sh('read answer; echo "[$answer]" >log') }).hold(['a']);
+    expect(await logged()).toEqual(['[]']);
+  });
+
+  test('output without end, on both streams and while it hangs, takes no memory', async () => {
+    const before = process.memoryUsage().rss;
+    const error = await failureOf(routerOf({ hold: sh('yes error >&2 & yes'), timeoutMs: 700 }).hold(['a']));
+    expect(error.kind).toBe('unknown');
+    expect(error.message.length).toBeLessThan(3_000);
+    expect(process.memoryUsage().rss - before).toBeLessThan(200 * 2 ** 20);
+  });
+
+  test('secrets of its environment are not told when it prints them, in any spelling', async () => {
+    const secret = "c4nary:/p@ss's";
+    rememberSecret(secret, ['c4nary%3a%2Fp%40ss%27s']);
+    const environment = {
+      PATH: process.env.PATH,
+      PGPASSWORD: secret,
+      URL: `postgres://me:${encodeURIComponent(secret)}@h/d`,
+    };
+    const script = 'env >&2; echo "$PGPASSWORD c4nary%3a%2Fp%40ss%27s" >&2; exit 1';
+    const error = await failureOf(routerOf({ hold: sh(script), environment }).hold(['a']));
+    expect(error.message).toContain('PGPASSWORD=***');
+    expect(error.message).not.toMatch(/c4nary/);
+    const observed = await failureOf(routerOf({ observe: sh('env'), environment }).observe('a'));
+    expect(observed.message).not.toMatch(/c4nary/);
   });
 
   test('output without end is read and dropped', async () => {

@@ -323,6 +323,61 @@ describe('hostile files', () => {
     expect(performance.now() - begun).toBeLessThan(20_000);
   });
 
+  // Each is refused with its line, what stands there, and what to do, and nothing is done with what it says.
+  test.each([
+    [
+      'a custom tag',
+      'name: !!js/function "return 1"\n',
+      /^1:7: .*tag.*; put quotes around a value that begins with !/i,
+    ],
+    ['a tag of an object', 'source: !ruby/object:Gem {}\n', /^1:9: .*tag/i],
+    ['binary', 'name: !!binary aGVsbG8=\n', /^1:16: .*tag/i],
+    ['a set', 'routers: !!set { a }\n', /^1:16: the tag .*set.*; put quotes/],
+    ['a merge key', 'a: &a { version: 1 }\n<<: *a\n', /^2:1: <</],
+    ['__proto__', '__proto__: { polluted: true }\n', /^1:1: __proto__/],
+    ['__proto__ inside', 'source: { __proto__: { url: x } }\n', /^1:11: source\.__proto__/],
+    ['constructor', 'constructor: { prototype: { polluted: true } }\n', /^1:1: constructor/],
+    ['a duplicate of __proto__', '__proto__: 1\n__proto__: 2\n', /^2:1: __proto__ stands twice/],
+    ['a key that is a list', '? [a, b]\n: c\n', /^1:3: /],
+    ['a directive of another version', '%YAML 3.7\n---\nversion: 1\n', /^1:7: .*3\.7/],
+    ['a directive that makes tags', '%TAG ! tag:example.com,2000:\n---\nname: !x y\n', /tag/i],
+    ['UTF-16', Buffer.from('\ufeffversion: 1\n', 'utf16le'), /^1:1: the file is not UTF-8 text; .*save it as UTF-8/],
+    ['half a character', Buffer.from([0x6e, 0x3a, 0x20, 0xc3]), /^1:1: the file is not UTF-8 text/],
+    ['a surrogate as bytes', Buffer.from([0x6e, 0x3a, 0x20, 0xed, 0xa0, 0x80]), /^1:1: the file is not UTF-8/],
+    ['NUL in quotes', 'name: "a\\0b"\n', /^1:7: name must be a name/],
+    ['an anchor that holds itself', 'a: &a { b: *a }\n', /nested more than 20 deep; write a plan of ordinary size/],
+  ] as const)('%s', (_what, text, line) => {
+    const bytes = typeof text === 'string' ? text : new Uint8Array(text);
+    const problems = problemsOf(bytes);
+    expect(problems.some((problem) => line.test(problem))).toBe(true);
+    for (const problem of problems) expect(problem).toMatch(/^\d+:\d+: .+; .+/);
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  test('bombs, in bounded memory', () => {
+    const bombs = [
+      // 9^9 values by way of mappings, which merge keys would have multiplied.
+      Array.from(
+        { length: 10 },
+        (_, level) =>
+          `l${level}: &l${level} { ${Array.from({ length: 9 }, (_x, i) => `k${i}: ${level === 0 ? 'x' : `*l${level - 1}`}`).join(', ')} }`,
+      ).join('\n'),
+      `a: &a [${'x, '.repeat(400)}x]\nb: [${'*a, '.repeat(90)}*a]\nc: &c [${'*a, '.repeat(90)}*a]\n`,
+      `${'- '.repeat(100_000)}x`,
+      `${'{a: '.repeat(50_000)}`,
+      `${'? '.repeat(100_000)}x`,
+      `a: "${'\\x41'.repeat(200_000)}"`,
+      `${'&a '.repeat(100_000)}`,
+      `${'!x '.repeat(100_000)}`,
+      `${'a: b\n'.repeat(150_000)}`,
+    ];
+    for (const bomb of bombs) {
+      const before = process.memoryUsage().rss;
+      expect(problemsOf(bomb).length).toBeGreaterThan(0);
+      expect(process.memoryUsage().rss - before).toBeLessThan(600 * 2 ** 20);
+    }
+  });
+
   test('a file that is not there, a folder, a link to a device', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'switchback-plan-'));
     try {

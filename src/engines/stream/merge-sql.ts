@@ -1,4 +1,4 @@
-import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
+import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import type { LaneTable } from './lane-table.ts';
 import type { WrittenColumn } from './written-tables.ts';
 
@@ -110,7 +110,7 @@ const matches = (table: LaneTable, part: number, operation: Operation): string =
     const column = table.columns[i];
     return column === undefined ? [] : [`t.${quoteName(column.name)} ${column.equals} ${typed(column, `s.n${i + 1}`)}`];
   });
-  return [`s.part = ${part} AND s.op = '${operation}'`, ...keys].join(' AND ');
+  return [`s.part = ${part} AND s.op = ${quoteText(operation)}`, ...keys].join(' AND ');
 };
 
 interface StagedAt {
@@ -131,5 +131,5 @@ const updateSql = (table: LaneTable, { stage, part, isMasked }: StagedAt): strin
 const insertSql = (table: LaneTable, { stage, part }: StagedAt, operation: Operation): string => {
   const values = table.columns.map((column, i) => typed(column, `s.n${i + 1}`));
   const into = `INSERT INTO ${quoteTable(table.table)} ${insertColumns(table)} OVERRIDING SYSTEM VALUE`;
-  return `${into} SELECT ${values.join(', ')} FROM ${stage} AS s WHERE s.part = ${part} AND s.op = '${operation}'`;
+  return `${into} SELECT ${values.join(', ')} FROM ${stage} AS s WHERE s.part = ${part} AND s.op = ${quoteText(operation)}`;
 };

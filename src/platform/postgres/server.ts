@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor, SqlResult, SqlSide, TextRow } from '../../domain/sql.ts';
+import { type PostgresUrl, type Protection, readPostgresUrl } from './url.ts';
 
 /**
  * Settings pinned on every session of ours, at both ends, so that a value has one text form wherever it is printed
@@ -37,6 +38,10 @@ const rawText = { getTypeParser: () => (value: string | Buffer) => value };
 
 const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Wrong password, no entry in pg_hba.conf, no such database: a second attempt would get the same answer. */
+const NOT_LET_IN = new Set(['28P01', '28000', '3D000']);
+const TLS_REFUSED = /^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA)/;
+const NO_TLS = /server does not support SSL|error establishing an SSL connection/i;
 const SOCKET_LOST = /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)/;
 
 /** The SQLSTATE or system code of anything that a driver threw, also when it is the cause of an error of ours. */
@@ -118,21 +123,28 @@ export interface ServerOptions {
 export class PostgresServer implements SqlSide {
   readonly label: string;
   readonly #options: ServerOptions;
+  readonly #url: PostgresUrl;
   readonly #pool: pg.Pool;
 
   constructor(options: ServerOptions) {
     this.label = options.label;
     this.#options = options;
+    this.#url = readPostgresUrl(options.url, options.label);
     const config = { ...this.config('pool'), options: startupOptions(POOL_SETTINGS), query_timeout: SILENT_MS };
     this.#pool = new pg.Pool({ ...config, Client: BoundedClient, max: 8, idleTimeoutMillis: 30_000 });
     // An idle pooled session that breaks is replaced at the next use; without a listener it would end the process.
     this.#pool.on('error', () => undefined);
   }
 
+  /** How sessions to it are protected. */
+  get protection(): Protection {
+    return this.#url.protection;
+  }
+
   /** Connection settings for a session of the given purpose, also for a replication client. */
   config(purpose: string): pg.ClientConfig {
     return {
-      connectionString: this.#options.url,
+      ...this.#url.driver,
       application_name: `${this.#options.application}:${purpose}`.slice(0, 63),
       options: startupOptions(PINNED_SETTINGS),
       connectionTimeoutMillis: 10_000,
@@ -183,9 +195,30 @@ export class PostgresServer implements SqlSide {
         cause: error,
       });
     }
+    const refusal = this.#refusal(error);
+    if (refusal !== null) return refusal;
     if (!isConnectionLost(error)) return error;
     return new SwitchbackError('unreachable', `the ${this.label} cannot be reached: ${messageOf(error)}`, {
       remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
+      cause: error,
+    });
+  }
+
+  /** What no repetition mends: the other end is not who the URL means, or does not let us in. */
+  #refusal(error: unknown): SwitchbackError | null {
+    const { label } = this;
+    const said = messageOf(error);
+    if (TLS_REFUSED.test(codeOf(error)) || NO_TLS.test(said)) {
+      return new SwitchbackError('refused', `no session to the ${label} that is as safe as its URL asks: ${said}`, {
+        remedy:
+          `the URL means sslmode=${this.protection.mode}; name the authority that signs the server's certificate ` +
+          `with sslrootcert=FILE, or, if you accept that anybody may read and change what passes, write sslmode=disable`,
+        cause: error,
+      });
+    }
+    if (!NOT_LET_IN.has(codeOf(error))) return null;
+    return new SwitchbackError('refused', `the ${label} does not let us in: ${said}`, {
+      remedy: `check user, password and database of ${redactUrl(this.#options.url)}`,
       cause: error,
     });
   }

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { reinstallSidecar } from '../../sidecar/install.ts';
-import { writeJournal } from '../../sidecar/journal.ts';
-import { LEASE_EXPIRES_AFTER_SECONDS, restoreLease } from '../../sidecar/lease.ts';
+import { readChainEnd, writeJournal } from '../../sidecar/journal.ts';
+import { assertLease, LEASE_EXPIRES_AFTER_SECONDS, restoreLease } from '../../sidecar/lease.ts';
 import { holdPlaces } from '../../sidecar/ownership.ts';
 import { keepMirror } from '../../sidecar/records.ts';
 import { type RunFacts, writeFacts, writeRun } from '../../sidecar/run.ts';
@@ -41,7 +41,8 @@ export const beginRebuild = async (context: RunContext, remains: Remains): Promi
       status: 'done',
       detail: beginText(remains),
     } as const;
-    await writeJournal(sql, { ...entry, ms: null });
+    const at = await assertLease(sql, epoch);
+    await writeJournal(sql, await readChainEnd(sql), { at, ...entry, ms: null });
   });
   await makeStand(context, { side: 'target', run, remains }, async (sql) => {
     await keepMirror(sql, 'rebuild');

@@ -60,7 +60,10 @@ export const fenceLoser = async (options: WriteOptions, { left, conclusion }: Co
 const epochGuard =
   (side: Side, epoch: bigint): Guard =>
   async (sql) => {
-    if (side === 'source') return await assertLease(sql, epoch);
+    if (side === 'source') {
+      await assertLease(sql, epoch);
+      return;
+    }
     const { rowCount } = await sql.query('SELECT 1 FROM switchback.ownership WHERE epoch > $1', [String(epoch)]);
     if (rowCount > 0) throw new SwitchbackError('deposed', `the target knows an epoch newer than ${epoch}`);
   };

@@ -10,6 +10,7 @@ import { readServer } from './facts/server.ts';
 import { readExisting, readExtensions, readFilled } from './facts/target.ts';
 import { judgeDrift } from './judge/drift.ts';
 import { judgeGrants } from './judge/grants.ts';
+import { judgeProtection } from './judge/protection.ts';
 import { judgeRowAccess, judgeSourceRelations, type Placement } from './judge/relations.ts';
 import { judgeReplication } from './judge/replication.ts';
 import { judgeRole } from './judge/role.ts';
@@ -134,7 +135,10 @@ const madeTarget: Area = async ({ source, target, scope, relations, begun, copyi
   ];
 };
 
-const AREAS: readonly Area[] = [servers, roles, surroundings, others, grants, bareTarget, madeTarget];
+/** Nothing is asked of the servers: what their URLs mean is known. */
+const protection: Area = async ({ source, target }) => [...judgeProtection(source), ...judgeProtection(target)];
+
+const AREAS: readonly Area[] = [protection, servers, roles, surroundings, others, grants, bareTarget, madeTarget];
 
 /**
  * Everything that preflight finds about two PostgreSQL databases, whatever the engine. All areas are looked at and all

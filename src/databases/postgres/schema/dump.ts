@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { messageOf, SwitchbackError } from '../../../domain/errors.ts';
 import type { SqlExecutor } from '../../../domain/sql.ts';
-import { redactUrl } from '../../../platform/postgres/server.ts';
+import { readPostgresUrl } from '../../../platform/postgres/url.ts';
+import { redactText } from '../../../platform/redact.ts';
 import type { Script } from './script.ts';
 import { type Statement, splitStatements } from './split.ts';
 
@@ -28,22 +29,14 @@ const DUMP_ARGUMENTS = [
 const OUTPUT_LIMIT_BYTES = 512 * 2 ** 20;
 const STDERR_KEPT_CHARS = 4_000;
 
-/** Parameters that both the driver and libpq read from a URL. */
-const LIBPQ_PARAMETERS = new Set([
-  'host',
-  'port',
-  'sslmode',
-  'sslrootcert',
-  'sslcert',
-  'sslkey',
-  'target_session_attrs',
-]);
+/** What libpq would read from the environment although the plan's URL says, or means, something else. */
+const NOT_INHERITED = /^PG(HOSTADDR|SERVICE|SERVICEFILE|OPTIONS|SSL.*|REQUIRESSL|GSSENCMODE|TARGETSESSIONATTRS)$/;
 
 /** Writes the source's schema as SQL. Throws kind `usage` when pg_dump is missing or too old, `unreachable` when it fails. */
 export const dumpSchema = async (options: DumpOptions): Promise<Script> => {
   await requireVersion(options);
-  const { url, password } = libpqUrl(options.url);
-  const text = await run(options.program, [...DUMP_ARGUMENTS, `--dbname=${url}`], password);
+  const { libpq, password } = readPostgresUrl(options.url, 'source');
+  const text = await run(options.program, [...DUMP_ARGUMENTS, `--dbname=${libpq}`], password);
   return { name: 'pg_dump', text };
 };
 
@@ -60,21 +53,11 @@ const installRemedy = (major: number | string): string =>
   `install PostgreSQL's client programs, version ${major} or later (package postgresql-client-${major}), ` +
   'name another pg_dump in PG_DUMP, or use schema: { files: [...] } or { from: existing }';
 
-/** The URL without its password, which goes by the environment: arguments can be read by everybody on the machine. */
-const libpqUrl = (text: string): { readonly url: string; readonly password: string | undefined } => {
-  const url = new URL(text);
-  const password = url.password === '' ? url.searchParams.get('password') : decodeURIComponent(url.password);
-  url.password = '';
-  for (const name of [...url.searchParams.keys()]) {
-    if (!LIBPQ_PARAMETERS.has(name)) url.searchParams.delete(name);
-  }
-  // The driver's word for an encrypted session that is not verified.
-  if (url.searchParams.get('sslmode') === 'no-verify') url.searchParams.set('sslmode', 'require');
-  return { url: url.toString(), password: password ?? undefined };
-};
-
 const run = async (program: string, args: readonly string[], password: string | undefined): Promise<string> => {
-  const env = { ...process.env, LC_ALL: 'C', ...(password === undefined ? {} : { PGPASSWORD: password }) };
+  const inherited = Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name));
+  // Not an argument: those can be read by everybody on the machine.
+  const secret = password === undefined ? {} : { PGPASSWORD: password };
+  const env = { ...Object.fromEntries(inherited), LC_ALL: 'C', ...secret };
   const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const output: Buffer[] = [];
   let bytes = 0;
@@ -92,9 +75,10 @@ const run = async (program: string, args: readonly string[], password: string | 
     child.once('error', (error) => reject(missing(program, error)));
   });
   if (code === 0) return Buffer.concat(output).toString('utf8');
-  const reason = bytes > OUTPUT_LIMIT_BYTES ? 'wrote more than 512 MiB' : complaint.trim() || `ended with code ${code}`;
+  const reason =
+    bytes > OUTPUT_LIMIT_BYTES ? 'wrote more than 512 MiB' : redactText(complaint.trim()) || `ended with code ${code}`;
   throw new SwitchbackError('unreachable', `${program} failed: ${reason}`, {
-    remedy: `try: ${program} ${args.map((arg) => (arg.startsWith('--dbname=') ? `--dbname=${redactUrl(arg.slice(9))}` : arg)).join(' ')}`,
+    remedy: `try: ${program} ${args.map((arg) => (/[?&]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`,
   });
 };
 

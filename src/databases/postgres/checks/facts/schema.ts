@@ -1,5 +1,6 @@
 import type { SqlExecutor } from '../../../../domain/sql.ts';
 import type { TableName } from '../../../../domain/table.ts';
+import { quoteText } from '../../../../platform/postgres/quote.ts';
 import { textOf } from '../../../../platform/postgres/row.ts';
 import { FENCE_TRIGGER } from '../../fence.ts';
 import { isUserRelation } from '../../inventory.ts';
@@ -94,7 +95,7 @@ const OF_TABLES = `
 
 /** A user's type, function or relation by itself; not what an extension brings. */
 const notOfExtension = (catalogue: string, oid: string): string =>
-  `NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '${catalogue}'::regclass AND e.objid = ${oid} AND e.deptype = 'e')`;
+  `NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = ${quoteText(catalogue)}::regclass AND e.objid = ${oid} AND e.deptype = 'e')`;
 
 const OF_DATABASE = `
   WITH spaces AS (
