@@ -87,12 +87,11 @@ const readColumns = async (sql: SqlExecutor): Promise<ReadonlyMap<string, Readon
 const readUnreadable = async (sql: SqlExecutor, shape: SidecarShape): Promise<readonly UnreadableRow[]> => {
   const asked = DOCUMENTS.filter(({ table }) => isWhole(shape, table));
   if (asked.length === 0) return [];
-  const parts = asked.map(
-    ({ table, column, rows }) => `SELECT '${table}' AS tbl, '${column}' AS col, key, doc FROM (${rows}) d`,
-  );
+  const parts = asked.map(({ rows }, at) => `SELECT ${at} AS at, key, doc FROM (${rows}) d`);
   const { rows } = await sql.query(parts.join(' UNION ALL '));
-  return rows.flatMap(({ tbl, col, key, doc }) => {
-    const row = { table: tbl ?? '', column: col ?? '', key: key ?? '' };
+  return rows.flatMap(({ at, key, doc }) => {
+    const { table = '', column = '' } = asked[Number(at)] ?? {};
+    const row = { table, column, key: key ?? '' };
     return doc === null || doc === undefined || isDocument(row, doc) ? [] : [row];
   });
 };
