@@ -7,3 +7,9 @@ export const monotonicMs = (): number => performance.now();
 export const sleep = async (ms: number, signal?: AbortSignal): Promise<void> => {
   await delay(ms, undefined, signal ? { signal } : {});
 };
+
+/** Calls `act` once after `ms`, unless the function that is returned has been called before. */
+export const after = (ms: number, act: () => void): (() => void) => {
+  const timer = setTimeout(act, ms);
+  return () => clearTimeout(timer);
+};

@@ -1,7 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { sidesOf } from '../../domain/position.ts';
-import { monotonicMs } from '../../platform/clock.ts';
+import { after, monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { decideOutcome, readSwitch, writeSwitch } from '../../sidecar/switches.ts';
@@ -124,18 +124,18 @@ const runWindow = async (s: Switch): Promise<void> => {
  */
 const within = async <T>(s: Switch, act: Promise<T>): Promise<T> => {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
+  const cancel = after(s.left(), () => {
     try {
       s.left();
       reject(new SwitchbackError('aborted', 'the window has run out'));
     } catch (error) {
       reject(error);
     }
-  }, s.left());
+  });
   try {
     return await Promise.race([act, late]);
   } finally {
-    clearTimeout(timer);
+    cancel();
     act.catch(() => undefined);
   }
 };
