@@ -111,7 +111,7 @@ const intend = async (s: Switch): Promise<void> => {
 const runWindow = async (s: Switch): Promise<void> => {
   s.startWindow();
   for (const step of WINDOW_STEPS) {
-    const act = () => (step.isBounded === true ? step.act(s) : within(s, step.act(s)));
+    const act = () => (step.isBounded === true ? step.act(s) : within(s, () => step.act(s)));
     const place = { where: scopeOfSwitch(s), step: step.name, fresh: true };
     await carryOutEffect(s.tools.tenure, place, { act });
     s.left();
@@ -122,9 +122,12 @@ const runWindow = async (s: Switch): Promise<void> => {
  * A step that does not end by itself when its server falls silent ends with the window. What it was still waiting for
  * only reads; steps ask for the time that is left before they do anything after it.
  */
-const within = async <T>(s: Switch, act: Promise<T>): Promise<T> => {
+const within = async <T>(s: Switch, begin: () => Promise<T>): Promise<T> => {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const cancel = after(s.left(), () => {
+  // Asked first: writing the intent may have taken the rest of the window, and then nothing may begin.
+  const leftMs = s.left();
+  const act = begin();
+  const cancel = after(leftMs, () => {
     try {
       s.left();
       reject(new SwitchbackError('aborted', 'the window has run out'));
