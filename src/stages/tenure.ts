@@ -76,6 +76,8 @@ export class Tenure {
       if (await sessions.isPresent(held.session)) throw heldBy(held);
     }
     const claim = { run, holder: context.holder, host: context.host, session: await sessions.presence() };
+    // A machine that was lost in the middle of an act says no farewell: its session keeps the lease's row locked for hours.
+    if (held && held.holder !== '' && held.holder !== context.holder) await sessions.endWorker(held.holder);
     // In one transaction: whoever sees the new lease hands its request to us, and that one is no orphan of the former worker.
     const taken = await sql.transaction(async (transaction) => {
       const epoch = await takeLease(transaction, { ...claim, over: held?.epoch ?? null });
