@@ -1,0 +1,117 @@
+import { SwitchbackError } from '../../src/domain/errors.ts';
+import { type Direction, type Position, type Side, sidesOf } from '../../src/domain/position.ts';
+import type { Engine, LaneSpec, LaneStart } from '../../src/engines/engine.ts';
+import { inspectSlot, type LaneConditions, type LaneParts, SimulatedLane } from './lane.ts';
+import type { Network } from './network.ts';
+import type { Server } from './server.ts';
+import type { Process } from './world.ts';
+
+/** What a simulated engine is made of. */
+export type EngineParts = Omit<LaneParts, 'spec'>;
+
+const CREATE_BUDGET_MS = 60_000;
+const POLL_MS = 1;
+
+/** Makes a slot as PostgreSQL does: when every transaction that is writing now has ended. Resolves with its start. */
+const createSlot = async (network: Network, process: Process, side: Side, name: string): Promise<Position> =>
+  await network.request<Position>(process, side, 'create slot', (server, reply) => {
+    const begun = network.world.now;
+    const writing = [...server.sessions].flatMap(({ transaction }) =>
+      transaction && transaction.writes.size > 0 ? [transaction] : [],
+    );
+    const { boot } = server;
+    const look = (): void => {
+      if (server.boot !== boot) {
+        reply({ error: new SwitchbackError('unreachable', 'the server crashed') });
+        return;
+      }
+      if (network.world.now - begun > CREATE_BUDGET_MS) {
+        reply({
+          error: new SwitchbackError('busy', `slot ${name} waits for transactions that are still writing`),
+        });
+        return;
+      }
+      if (writing.some((transaction) => transaction.session.transaction === transaction)) {
+        network.world.schedule(null, POLL_MS, `${side}: slot waits`, look);
+        return;
+      }
+      network.strike(process, `${side} create slot`, () => {
+        server.flush();
+        server.slots.set(name, { confirmed: server.lsn, active: null });
+        if (network.hooks.onEffect(process, `${side} create slot`, 'after') !== 'die')
+          reply({ value: String(server.lsn) as Position });
+      });
+    };
+    look();
+  });
+
+const retireSlot = (server: Server, name: string): void => {
+  const slot = server.slots.get(name);
+  if (slot?.active) server.end(slot.active, 'its slot is retired');
+  server.slots.delete(name);
+};
+
+const openLane = async (parts: LaneParts, start: LaneStart): Promise<SimulatedLane> => {
+  const { network, process, spec } = parts;
+  const { from, to } = sidesOf(spec.direction);
+  switch (start.kind) {
+    case 'create': {
+      const position = await createSlot(network, process, from, spec.slot);
+      await network.transaction(process, to, (sql) =>
+        spec.store.restart(sql, { position, strictFrom: null, marker: 0n }),
+      );
+      break;
+    }
+    case 'reserve':
+      await createSlot(network, process, from, spec.slot);
+      break;
+    case 'from': {
+      await inspectSlot(parts, async () => start.position);
+      await network.transaction(process, to, async (sql) => {
+        const marker = (await spec.store.progress(sql))?.marker ?? 0n;
+        await spec.store.record(sql, { position: start.position, strictFrom: start.position, marker });
+      });
+      break;
+    }
+    case 'resume':
+      await inspectSlot(parts, async () => {
+        const progress = await spec.store.progress(network.sqlSide(process, to));
+        if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
+        return progress.position;
+      });
+  }
+  return new SimulatedLane(parts);
+};
+
+/** The engine between the two simulated servers. */
+export const simulatedEngine = (parts: EngineParts): Engine => {
+  const { network, process } = parts;
+  const fromOf = (direction: Direction): Side => sidesOf(direction).from;
+  const publication = (direction: Direction, name: string, value: string | undefined): Promise<void> =>
+    network.transaction(process, fromOf(direction), (sql) =>
+      sql.act('publication', (server, transaction) => server.write(transaction, 'publication', name, value)),
+    );
+  return {
+    capabilities: { truncate: true, keyless: true },
+    checks: async () => [],
+    publish: (spec) => publication(spec.direction, spec.publication, 'made'),
+    retire: async ({ direction, slot, publication: name }) => {
+      if (slot !== null)
+        await network.effect(process, fromOf(direction), 'retire slot', (server) => retireSlot(server, slot));
+      if (name !== null) await publication(direction, name, undefined);
+    },
+    openLane: (spec: LaneSpec, start) => openLane({ ...parts, spec }, start),
+    repair: async () => {
+      throw new Error('the simulation repairs nothing: no run of it may need that');
+    },
+  };
+};
+
+/** Lanes as they should be. */
+export const honestLanes = (hooks: Pick<LaneConditions, 'onConfirmed' | 'onApply'>): LaneConditions => ({
+  applyMs: 0,
+  batch: 20,
+  acknowledgesEarly: false,
+  drainsWithoutMarkers: false,
+  ...hooks,
+});

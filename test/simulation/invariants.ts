@@ -1,0 +1,289 @@
+import { otherSide, type Side } from '../../src/domain/position.ts';
+import type { Ledger, PhaseTables } from './clients.ts';
+import type { Commit, Server, WalRecord } from './server.ts';
+import type { World } from './world.ts';
+
+type Row = Readonly<Record<string, string | null>>;
+
+/** What invariants are checked on. */
+export interface Watched {
+  readonly world: World;
+  readonly servers: Readonly<Record<Side, Server>>;
+  readonly phases: readonly PhaseTables[];
+  readonly ledger: Ledger;
+}
+
+/** The sidecar's tables on the source that only the holder of the lease may write. */
+const OWNED = new Set(
+  ['phase', 'journal', 'switch', 'outcome', 'lane', 'certificate'].map((name) => `sidecar:${name}`),
+);
+
+const SIDES: readonly Side[] = ['source', 'target'];
+
+/** Watches both servers from outside, at every event, and knows nothing of what the product believes. */
+export class Invariants {
+  readonly #watched: Watched;
+  /** Phases whose target has been fenced since the run began. */
+  readonly #guarded = new Set<string>();
+  /** Phases that are being aborted or finalised: their fences may go. */
+  readonly #ending = new Set<string>();
+  readonly #outcomes = new Map<string, string>();
+  readonly #intents = new Map<string, Set<string>>();
+  /** Where each lane has been, with the commit that made it so. */
+  #progress: { readonly side: Side; readonly lane: string; readonly position: number; readonly lsn: number }[] = [];
+
+  constructor(watched: Watched) {
+    this.#watched = watched;
+    for (const side of SIDES) {
+      const server = watched.servers[side];
+      server.onCommit.push((commit) => this.#onCommit(commit));
+      server.onCrash.push(() => {
+        this.#progress = this.#progress.filter((one) => one.side !== side || one.lsn <= server.durableLsn);
+      });
+      for (const [lane, row] of server.store('sidecar:progress')) this.#note(side, lane, row as Row, server.lsn);
+    }
+    for (const phase of watched.phases) if (this.#isFenced('target', phase)) this.#guarded.add(phase.name);
+    for (const [id, row] of watched.servers.source.store('sidecar:outcome'))
+      this.#outcomes.set(id, (row as Row).outcome ?? '');
+    watched.world.afterEvent.push(() => this.#assertOneWritable());
+  }
+
+  /** Whether a phase is being aborted or finalised, or has been. */
+  isEnding(phase: string): boolean {
+    return this.#ending.has(phase);
+  }
+
+  /** Sides whose tables of a phase an application could write now. */
+  writable(phase: PhaseTables): readonly Side[] {
+    return SIDES.filter((side) => !this.#isFenced(side, phase));
+  }
+
+  /** S6: a slot is told of nothing that is not durable on the other side. */
+  onConfirmed(lane: string, to: Side, position: number): void {
+    const { durableLsn } = this.#watched.servers[to];
+    const isDurable = this.#progress.some(
+      (one) => one.side === to && one.lane === lane && one.position >= position && one.lsn <= durableLsn,
+    );
+    if (!isDurable) this.#violate('S6', `${lane} confirmed ${position}, which is not durable on the ${to}`);
+    const isBoundary = this.#watched.servers[otherSide(to)].wal.some((record) => record.lsn === position);
+    if (!isBoundary) this.#violate('S6', `${lane} confirmed ${position}, which is no commit boundary`);
+  }
+
+  /** S14, S5: what is applied follows what has been applied without a gap, in the order of commits. */
+  onApply(lane: string, from: Side, position: number, records: readonly WalRecord[]): void {
+    const last = records.at(-1)?.lsn ?? position;
+    const expected = this.#watched.servers[from].wal.filter(({ lsn }) => lsn > position && lsn <= last);
+    const isSame = expected.length === records.length && expected.every((record, i) => record === records[i]);
+    if (!isSame)
+      this.#violate(
+        'S14',
+        `${lane} applied ${records.length} records after ${position}; the log has ${expected.length}`,
+      );
+  }
+
+  /** S12: an effect of a process that has no intent in the journal. */
+  onEffect(owner: string, what: string): void {
+    if ((this.#intents.get(owner)?.size ?? 0) === 0)
+      this.#violate('S12', `${owner} did "${what}" without a durable intent`);
+  }
+
+  #violate(id: string, text: string): void {
+    this.#watched.world.violate(id, text);
+  }
+
+  #isFenced(side: Side, phase: PhaseTables): boolean {
+    const server = this.#watched.servers[side];
+    return server.get('fence', phase.appended) === 'on' && server.get('fence', phase.inserted) === 'on';
+  }
+
+  #assertOneWritable(): void {
+    for (const phase of this.#watched.phases) {
+      if (!this.#guarded.has(phase.name) || this.#ending.has(phase.name)) continue;
+      if (!this.#isFenced('source', phase) && !this.#isFenced('target', phase)) {
+        this.#violate('S1', `phase ${phase.name} is writable on both sides`);
+      }
+    }
+  }
+
+  #onCommit(commit: Commit): void {
+    const { server, transaction } = commit;
+    for (const [name, writes] of transaction.writes) {
+      if (name === 'fence') this.#onFence(commit, writes);
+      if (name === 'sidecar:ownership' || name === 'sidecar:progress' || name === 'sidecar:lease')
+        this.#assertEpochs(commit, name, writes);
+      if (name === 'sidecar:progress')
+        for (const [lane, row] of writes) if (row) this.#note(server.side, lane, row as Row, commit.lsn);
+      if (server.side !== 'source') continue;
+      if (name === 'sidecar:outcome') for (const [id, row] of writes) this.#onOutcome(id, row as Row | undefined);
+      if (name === 'sidecar:journal')
+        for (const row of writes.values()) this.#onJournal(transaction.session.owner, row as Row | undefined);
+      if (OWNED.has(name)) this.#assertHolder(commit, name);
+    }
+  }
+
+  #note(side: Side, lane: string, row: Row, lsn: number): void {
+    this.#progress.push({ side, lane, position: Number(row.position), lsn });
+    if (this.#progress.length > 400) this.#progress.splice(0, 200);
+  }
+
+  /** S7: rows that carry an epoch never get an older one. */
+  #assertEpochs({ server }: Commit, name: string, writes: ReadonlyMap<string, unknown>): void {
+    for (const [key, row] of writes) {
+      const known = this.#epochs.get(`${server.side} ${name} ${key}`) ?? 0n;
+      const epoch = BigInt((row as Row | undefined)?.epoch ?? known);
+      if (epoch < known)
+        this.#violate('S7', `${name} ${key} on the ${server.side} went from epoch ${known} back to ${epoch}`);
+      if (row === undefined) this.#epochs.delete(`${server.side} ${name} ${key}`);
+      else this.#epochs.set(`${server.side} ${name} ${key}`, epoch);
+    }
+  }
+
+  readonly #epochs = new Map<string, bigint>();
+
+  /** S7: what the lease protects is written by its holder alone. */
+  #assertHolder({ server, transaction }: Commit, name: string): void {
+    const [lease] = [...server.store('sidecar:lease').values()] as Row[];
+    const { owner } = transaction.session;
+    if (!lease || lease.holder === '' || lease.holder === owner) return;
+    this.#violate('S7', `${owner} wrote ${name} while ${lease.holder} held the lease`);
+  }
+
+  #onOutcome(id: string, row: Row | undefined): void {
+    if (row === undefined) return;
+    const known = this.#outcomes.get(id);
+    if (known !== undefined && known !== row.outcome)
+      this.#violate('S11', `${id} was ${known} and became ${row.outcome}`);
+    if (known === undefined && row.outcome === 'committed') this.#onCommitRecord(id);
+    this.#outcomes.set(id, row.outcome ?? '');
+  }
+
+  /** S10: at the commit record both sides stand still and are equal, and sequences are ahead. */
+  #onCommitRecord(id: string): void {
+    const { servers, phases } = this.#watched;
+    const record = servers.source.get('sidecar:switch', id) as Row | undefined;
+    const to: Side = record?.direction === 'reverse' ? 'source' : 'target';
+    const from = otherSide(to);
+    for (const phase of phases.filter(({ name }) => record?.phases?.split(',').includes(name))) {
+      for (const side of SIDES)
+        if (!this.#isFenced(side, phase)) this.#violate('S10', `${id} committed while the ${side} was writable`);
+      for (const table of [phase.appended, phase.inserted]) {
+        if (contentOf(servers[to], table) !== contentOf(servers[from], table))
+          this.#violate('S10', `${id} committed with different rows in ${table}`);
+      }
+      const ahead =
+        (servers[to].sequences.get(phase.sequence) ?? 0) >= (servers[from].sequences.get(phase.sequence) ?? 0);
+      if (!ahead) this.#violate('S10', `${id} committed with ${phase.sequence} behind on the ${to}`);
+    }
+  }
+
+  #onJournal(owner: string, row: Row | undefined): void {
+    if (!row) return;
+    const open = this.#intents.get(owner) ?? new Set();
+    this.#intents.set(owner, open);
+    const step = `${row.scope}/${row.step}`;
+    if (row.status === 'begun') open.add(step);
+    else open.delete(step);
+    if (row.scope === 'abort' || row.scope === 'finalise')
+      for (const phase of row.phases?.split(',') ?? []) this.#ending.add(phase);
+  }
+
+  #onFence(commit: Commit, writes: ReadonlyMap<string, unknown>): void {
+    const { server, transaction } = commit;
+    const { owner } = transaction.session;
+    const isDrop = transaction.writes.has('schema');
+    for (const phase of this.#watched.phases) {
+      if (!writes.has(phase.appended)) continue;
+      const now = writes.get(phase.appended);
+      if (server.side === 'target' && now === 'on') this.#guarded.add(phase.name);
+      if (!isDrop) this.onEffect(owner, `fence of ${phase.name} on the ${server.side}`);
+      const isGuarded = transaction.writes.get('sidecar:ownership')?.has(phase.name) === true;
+      if (!isDrop && !isGuarded)
+        this.#violate(
+          'S7',
+          `${owner} changed the fence of ${phase.name} on the ${server.side} without its ownership row`,
+        );
+      if (now === 'off' && !this.#ending.has(phase.name)) this.#onLift(commit, phase);
+    }
+  }
+
+  /** S11: whoever lifts a fence in the middle of a switch has a record that says which side. */
+  #assertDecided(side: Side, phase: PhaseTables): void {
+    const { source } = this.#watched.servers;
+    const row = source.get('sidecar:phase', phase.name) as Row | undefined;
+    const state = JSON.parse(row?.doc ?? '{}') as {
+      readonly name?: string;
+      readonly switchId?: string;
+      readonly direction?: string;
+    };
+    if (state.name !== 'switching') return;
+    const outcome = (source.get('sidecar:outcome', state.switchId ?? '') as Row | undefined)?.outcome ?? 'not decided';
+    const winner: Side = (state.direction === 'forward') === (outcome === 'committed') ? 'target' : 'source';
+    if (outcome === 'not decided' || winner !== side)
+      this.#violate('S11', `the ${side} was lifted while ${state.switchId} was ${outcome}`);
+  }
+
+  /** S2: nothing that was acknowledged is missing where writes begin. S8: the lane away from there begins before them. */
+  #onLift({ server, lsn }: Commit, phase: PhaseTables): void {
+    const { servers, ledger } = this.#watched;
+    this.#assertDecided(server.side, phase);
+    for (const table of [phase.appended, phase.inserted]) {
+      for (const { key, id } of ledger.acknowledged(table)) {
+        const value = server.get(`rows:${table}`, key) as string | undefined;
+        if (!value?.split(' ').includes(id))
+          this.#violate('S2', `${id} is not in row ${key} of ${table} on the ${server.side}, which is writable now`);
+      }
+    }
+    const direction = server.side === 'source' ? 'forward' : 'reverse';
+    const name = `${phase.name}/${direction}`;
+    const lane = servers.source.get('sidecar:lane', name) as Row | undefined;
+    const confirmed = server.slots.get(lane?.slot ?? '')?.confirmed;
+    const progress = servers[otherSide(server.side)].get('sidecar:progress', name) as Row | undefined;
+    if (confirmed === undefined)
+      this.#violate('S8', `the ${server.side} is writable, and lane ${name} has no slot there`);
+    else if (confirmed > lsn) this.#violate('S8', `slot of ${name} begins at ${confirmed}, after the lift at ${lsn}`);
+    if (!progress || Number(progress.position) > lsn)
+      this.#violate('S8', `lane ${name} begins at ${progress?.position}, after the lift at ${lsn}`);
+  }
+}
+
+/** Every row of a table on a server, as one text. */
+export const contentOf = (server: Server, table: string): string =>
+  [...server.store(`rows:${table}`)]
+    .map(([key, value]) => `${key}=${value as string}`)
+    .sort()
+    .join('\n');
+
+/**
+ * S3, S4 at the end: each acknowledged operation is on the primary exactly once, failed ones never, unknown ones at most
+ * once; nobody else's are there; and each row's order agrees with real time.
+ */
+export const judgeLedger = (world: World, primary: Server, phase: PhaseTables, ledger: Ledger): void => {
+  for (const table of [phase.appended, phase.inserted]) {
+    const rows = primary.store(`rows:${table}`) as ReadonlyMap<string, string>;
+    const own = ledger.operations.filter((one) => one.table === table);
+    const byId = new Map(own.map((one) => [one.id, one]));
+    const seen = new Map<string, number>();
+    for (const [key, value] of rows) {
+      let latest = 0;
+      for (const id of value.split(' ')) {
+        if (id === 'seed') continue;
+        const operation = byId.get(id);
+        if (!operation || operation.key !== key)
+          world.violate('S4', `row ${key} of ${table} has "${id}", which nobody wrote there`);
+        else {
+          if (operation.outcome === 'failed') world.violate('S3', `${id} failed and is in row ${key} of ${table}`);
+          if (operation.endedAt > 0 && operation.endedAt < latest)
+            world.violate('S4', `${id} ended before its predecessor in row ${key} began`);
+          latest = Math.max(latest, operation.beganAt);
+        }
+        seen.set(id, (seen.get(id) ?? 0) + 1);
+      }
+    }
+    for (const { id, key, outcome } of own) {
+      const times = seen.get(id) ?? 0;
+      if (times > 1) world.violate('S3', `${id} is ${times} times in row ${key} of ${table}`);
+      if (outcome === 'acknowledged' && times === 0)
+        world.violate('S3', `${id} was acknowledged and is not in row ${key} of ${table}`);
+    }
+  }
+};
