@@ -55,6 +55,9 @@ export interface ClusterOptions {
 
 const CLIENTS = 3;
 
+/** Effects that come from steps: none of them without an intent in the journal. Fences are looked at when they commit. */
+const NEEDS_INTENT = /router|create slot|COMMIT (dropped index|publication|rows:)/;
+
 /** The switch's budget in the simulated plan, in milliseconds. */
 export const WINDOW_MS = 1_500;
 
@@ -128,7 +131,10 @@ export class Cluster {
     );
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
-      onEffect: (process, label, moment) => this.onEffect(process, label, moment),
+      onEffect: (process, label, moment) => {
+        if (moment === 'before' && NEEDS_INTENT.test(label)) this.invariants.onEffect(process.holder, label);
+        return this.onEffect(process, label, moment);
+      },
       takeLostReply: (process, side) => this.#takeLostReply(process, side),
     });
     if (!from) this.#seedRows();

@@ -4,19 +4,33 @@ import { type Life, type LifeResult, live, type Starts } from './life.ts';
 /** A part of the grid: lives that begin alike. Two of them are run at the same time. */
 export interface Shard {
   readonly name: string;
+  readonly phases: readonly string[];
   readonly kinds: readonly Pick<Life, 'start' | 'command' | 'isUndone'>[];
 }
 
-/** The cutover and its undoing; everything else. */
+/** The cutover and its undoing; everything else; two phases at once. */
 export const SHARDS = {
   cutover: {
     name: 'cutover',
+    phases: ['orders'],
     kinds: [
       { start: 'ready', command: 'cutover' },
       { start: 'ready', command: 'cutover', isUndone: true },
     ],
   },
-  others: { name: 'others', kinds: [{ start: 'fresh' }, { start: 'soaking', command: 'failback' }] },
+  others: {
+    name: 'others',
+    phases: ['orders'],
+    kinds: [{ start: 'fresh' }, { start: 'soaking', command: 'failback' }],
+  },
+  together: {
+    name: 'together',
+    phases: ['catalog', 'orders'],
+    kinds: [
+      { start: 'ready', command: 'cutover' },
+      { start: 'soaking', command: 'failback' },
+    ],
+  },
 } as const satisfies Record<string, Shard>;
 
 /** How many seeds both shards run together when nobody says so. */
@@ -24,6 +38,9 @@ const SEEDS = process.env.CI === 'true' ? 10_000 : 2_000;
 
 /** Seeds of a shard in this run: `SWITCHBACK_SIMULATION_SEEDS` are shared by two. */
 export const seedsPerShard = (): number => Math.ceil(Number(process.env.SWITCHBACK_SIMULATION_SEEDS ?? SEEDS) / 2);
+
+/** A prime that divides no grid's size, so that few seeds are spread over all of it and many visit every cell. */
+const STRIDE = 7_919;
 
 /**
  * Every cell of a shard's grid: each point of life that a life without faults passes, with each fault. Points are found by
@@ -45,7 +62,7 @@ export const cellsOf = async (shard: Shard, starts: Starts): Promise<readonly Li
 
 /** The life of a seed: the first faults go through the grid once, at the very moment; later ones come a little after it. */
 export const lifeOf = (seed: number, cells: readonly Life[]): Life => ({
-  ...(cells[seed % cells.length] as Life),
+  ...(cells[(seed * STRIDE) % cells.length] as Life),
   isExact: seed < cells.length,
 });
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
 test('a seed replays exactly: the same events at the same times, in the same order', async () => {
   // Another process would have made the same beginnings.
   const again = await makeStarts(['orders']);
-  for (const shard of Object.values(SHARDS)) {
+  for (const shard of [SHARDS.cutover, SHARDS.others]) {
     const cells = await cellsOf(shard, starts);
     for (let seed = 3; seed < cells.length; seed += 97) {
       const first = await live(seed, lifeOf(seed, cells), starts, { keepTrace: true });
@@ -39,7 +39,8 @@ const wanted = /^(\w+):(\d+)$/.exec(process.env.SWITCHBACK_SIMULATION_REPLAY ?? 
 test.runIf(wanted !== null)('the seed that was asked for', async () => {
   const shard = SHARDS[wanted?.[1] as keyof typeof SHARDS];
   const seed = Number(wanted?.[2]);
-  const result = await live(seed, lifeOf(seed, await cellsOf(shard, starts)), starts, { keepTrace: true });
+  const own = await makeStarts(shard.phases);
+  const result = await live(seed, lifeOf(seed, await cellsOf(shard, own)), own, { keepTrace: true });
   console.log(result.trace.join('\n'));
   expect(result.violations).toEqual([]);
 });
