@@ -13,6 +13,7 @@ import { portsOf, type RunContext } from './context.ts';
 import type { Effect } from './effect.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
+import { observeRoutes } from './routes.ts';
 import { carryOutEffect } from './saga.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -38,6 +39,7 @@ const PATIENT_MS = 60_000;
 export const abortPhases = async (tools: EndTools): Promise<Remains> => {
   const { context, phases, all } = tools;
   for (const phase of phases) assertAbortable(context, phase);
+  await assertLedRight(context, phases);
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
   // A phase that is still `planned` may have been prepared half-way.
   const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
@@ -66,6 +68,20 @@ export const assertAbortable = (context: RunContext, phase: Phase): void => {
       remedy: `switchback resume ${context.plan.path}`,
     });
   }
+};
+
+/**
+ * Where a router leads clients to the side that is not the primary, only the fence there keeps their writes from being lost,
+ * so it must not go. A router that cannot be asked keeps nobody from ending a run.
+ */
+const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  const routes = await observeRoutes(context, phases);
+  const wrong = routes.find(({ primary, trouble }) => primary !== null && trouble !== null);
+  if (!wrong?.trouble) return;
+  const { fact, remedy } = wrong.trouble;
+  throw new SwitchbackError('refused', `phase ${wrong.phase}: ${fact}`, {
+    remedy: `${remedy}; then repeat the command`,
+  });
 };
 
 const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise<void> => {
@@ -138,6 +154,7 @@ export const finalisePhases = async (
 ): Promise<Remains> => {
   const { context, tenure, phases } = tools;
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
+  if (options.unfence) await assertLedRight(context, phases);
   for (const phase of phases) {
     const where = { scope: 'finalise', phases: [phase.name] };
     const effect = (step: string, act: Effect['act']) => carryOutEffect(tenure, { where, step }, { act });

@@ -34,7 +34,7 @@ export const SHARDS = {
 } as const satisfies Record<string, Shard>;
 
 /** How many seeds both shards run together when nobody says so. */
-const SEEDS = process.env.CI === 'true' ? 10_000 : 2_000;
+const SEEDS = process.env.CI === 'true' ? 10_000 : 1_500;
 
 /** Seeds of a shard in this run: `SWITCHBACK_SIMULATION_SEEDS` are shared by two. */
 export const seedsPerShard = (): number => Math.ceil(Number(process.env.SWITCHBACK_SIMULATION_SEEDS ?? SEEDS) / 2);
