@@ -298,6 +298,7 @@ export class Cluster {
       },
       holder: process.holder,
       host: process.holder,
+      by: `${process.holder}@simulation`,
     };
     return this.#mutant.ports?.(context, this) ?? context;
   }

@@ -1,9 +1,9 @@
 import type { Event } from '../../src/domain/event.ts';
 import type { RequestCommand } from '../../src/sidecar/requests.ts';
-import { Cluster, type ClusterOptions, type Snapshot } from './cluster.ts';
+import { Cluster, type ClusterOptions, type Running, type Snapshot } from './cluster.ts';
 import { FAULTS } from './faults.ts';
 import type { Fate, Moment } from './network.ts';
-import { goOn, judge, type Known, recover } from './recovery.ts';
+import { answerOf, goOn, haltsOf, judge, type Known, recover } from './recovery.ts';
 import type { Process, Violation } from './world.ts';
 
 /** What a simulated life begins with: nothing, a phase that is ready, or one that soaks. */
@@ -70,23 +70,23 @@ export const pointOf = (event: Event): string | null => {
 /** Makes the states that lives begin with, by living to them without a fault. */
 export const makeStarts = async (phases: readonly string[]): Promise<Starts> => {
   const cluster = new Cluster({ seed: 1, phases });
-  cluster.startWorker();
+  const worker = cluster.startWorker();
   cluster.startClients();
-  await reach(cluster, 'ready');
+  await reach(cluster, 'ready', worker);
   const ready = await still(cluster);
   const again = new Cluster({ seed: 2, from: ready });
   again.startWorker();
   again.startClients();
   await again.world.until(() => false, again.world.now + 300);
-  again.startCommand('cutover');
-  await reach(again, 'soaking');
+  await reach(again, 'soaking', again.startCommand('cutover'));
   return { fresh: undefined, ready, soaking: await still(again) };
 };
 
-const reach = async (cluster: Cluster, state: string): Promise<void> => {
+const reach = async (cluster: Cluster, state: string, by: Running<unknown>): Promise<void> => {
   const { world } = cluster;
   const isThere = await world.until(() => cluster.areIn(state), world.now + SETUP_MS);
-  if (!isThere) throw new Error(`a life without faults does not get ${state}: ${JSON.stringify(world.violations)}`);
+  const said = `${answerOf(by)}; ${haltsOf(cluster)}; ${JSON.stringify(world.violations)}`;
+  if (!isThere) throw new Error(`a life without faults does not get ${state}: ${said}`);
   await world.until(() => false, world.now + 300);
 };
 

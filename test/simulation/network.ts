@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Side } from '../../src/domain/position.ts';
 import type { SqlExecutor, SqlResult, SqlSide } from '../../src/domain/sql.ts';
+import { rawStatement } from './raw-sql.ts';
 import { type Server, ServerError, type Session, type Transaction, type WalRecord } from './server.ts';
 import { type Node, Statement } from './sql.ts';
 import type { Process, World } from './world.ts';
@@ -40,9 +41,6 @@ type Result<T> = { readonly value: T } | { readonly error: unknown };
 const LOCK_TIMEOUT_MS = 15_000;
 /** As long as a server waits before it asks a silent peer whether it is still there: two hours by default. */
 const HALF_OPEN_MS = 7_200_000;
-const NAMESPACE = 'SELECT 1 FROM pg_namespace WHERE nspname = $1';
-const TABLE = 'SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2';
-const AGE = 'SELECT extract(epoch from now() - $1::timestamptz) * 1000 AS age';
 
 /** The network between our processes and the two servers. */
 export class Network {
@@ -310,7 +308,7 @@ export class Network {
       },
       query: (sql, params) =>
         send(sql.slice(0, 30), (server) =>
-          rawStatement(server, transaction, sql, params as readonly (string | null)[]),
+          rawStatement({ server, transaction, sql, params: (params ?? []) as readonly (string | null)[] }),
         ),
       act: (label, work, waitMs) => send(label, (server) => work(server, transaction), waitMs),
     };
@@ -397,25 +395,6 @@ const labelOf = (node: Node): string => {
     | { table?: { identifier?: { name?: string } } }
     | undefined;
   return `${node.kind.replace('QueryNode', '').toLowerCase()} ${target?.table?.identifier?.name ?? ''}`;
-};
-
-const rawStatement = (
-  server: Server,
-  transaction: Transaction,
-  sql: string,
-  params: readonly (string | null)[] = [],
-): SqlResult => {
-  const has = (found: boolean): SqlResult => ({ rows: found ? [{ '?column?': '1' }] : [], rowCount: found ? 1 : 0 });
-  if (sql === NAMESPACE) return has(server.read(transaction, 'schema', params[0] ?? '') !== undefined);
-  if (sql === TABLE) return has(server.read(transaction, 'catalog', params[1] ?? '') !== undefined);
-  if (sql === AGE) {
-    const age = Date.parse(server.clock()) - Date.parse(params[0] ?? '');
-    return { rows: [{ age: String(age) }], rowCount: 1 };
-  }
-  if (/^SELECT to_char\(now\(\) AT TIME ZONE 'UTC'.*\) AS now$/.test(sql)) {
-    return { rows: [{ now: server.clock() }], rowCount: 1 };
-  }
-  throw new Error(`the simulation does not know the statement: ${sql}`);
 };
 
 const unreachable = (side: Side, text: string): SwitchbackError =>

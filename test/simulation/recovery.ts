@@ -121,7 +121,8 @@ const isStopped = (cluster: Cluster, phase: string): boolean => {
   return (row?.stuck ?? null) !== null || (lane?.halt ?? null) !== null;
 };
 
-const haltsOf = (cluster: Cluster): string => {
+/** What the sidecar says of halted lanes and stuck phases. */
+export const haltsOf = (cluster: Cluster): string => {
   const { source } = cluster.servers;
   const lanes = [...source.store('sidecar:lane').values()] as { name: string; halt: string | null }[];
   const phases = [...source.store('sidecar:phase').values()] as { name: string; stuck: string | null }[];

@@ -48,6 +48,8 @@ export interface Transaction {
   readonly writes: Map<string, Map<string, Value>>;
   readonly locks: Set<string>;
   readonly beganAt: number;
+  /** What it reads from when it is repeatable: everything as it was committed at one moment. */
+  frozen: ReadonlyMap<string, ReadonlyMap<string, Value>> | null;
   /** An applier's: passes the fence, is never sent on. */
   isApplier: boolean;
   /** Resolves its waits with an error when it is ended from outside. */
@@ -174,6 +176,7 @@ export class Server {
       writes: new Map(),
       locks: new Set<string>(),
       beganAt: this.world.now,
+      frozen: null,
       isApplier,
       cancel: null,
     };
@@ -181,16 +184,21 @@ export class Server {
     return transaction;
   }
 
+  /** Lets a transaction read everything as it is now. */
+  freeze(transaction: Transaction): void {
+    transaction.frozen = new Map([...this.#stores].map(([name, store]) => [name, new Map(store)]));
+  }
+
   /** What a transaction sees under a key: its own write, or what is committed. */
   read(transaction: Transaction, store: string, key: string): Value {
     const own = transaction.writes.get(store);
-    return own?.has(key) ? own.get(key) : this.#stores.get(store)?.get(key);
+    return own?.has(key) ? own.get(key) : (transaction.frozen ?? this.#stores).get(store)?.get(key);
   }
 
   /** Everything that a transaction sees of a store. */
   scan(transaction: Transaction, store: string): ReadonlyMap<string, Value> {
     const own = transaction.writes.get(store);
-    const committed = this.#stores.get(store) ?? EMPTY;
+    const committed = (transaction.frozen ?? this.#stores).get(store) ?? EMPTY;
     if (own === undefined) return committed;
     const merged = new Map(committed);
     for (const [key, value] of own) {

@@ -386,6 +386,7 @@ export class Statement {
     if (node.kind !== 'RawNode') return this.#value(node, scope, 'text');
     const text = (node.sqlFragments as readonly string[]).join('?');
     if (text === 'now()') return this.#server.clock();
+    if (NOW_AS_TEXT.test(text)) return this.#server.clock().replace('Z', '000Z');
     const age = (column: string): number => {
       const now = this.#server.clock();
       return (Date.parse(now) - Date.parse(anyColumn(scope, column) ?? now)) / 1000;
@@ -407,6 +408,7 @@ export class Statement {
   }
 }
 
+const NOW_AS_TEXT = /^to_char\(now\(\) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS\.US"Z"'\)$/;
 const NOTHING: SqlResult = { rows: [], rowCount: 0 };
 const EMPTY_SCOPE: Scope = new Map();
 
