@@ -40,12 +40,14 @@ describe('a command while the worker changes', () => {
   it('is served by the new worker when that one has the lease, however far its take-over is', async () => {
     composition = await scenario.run.compose();
     const { context } = composition;
-    const { sql, sessions } = context.source;
+    const { sql } = context.source;
+    const { sessions } = context.target;
     const taken = await post('verify');
     await sql.transaction(takeRequest);
     const waiting = await post('verify');
     let late: bigint | null = null;
-    // A command that sees the new lease at once: the port is wrapped because that moment cannot be met from outside.
+    // A command that sees the new lease at once: the port is wrapped because that moment cannot be met from outside. The
+    // former worker's sessions on the source end before the lease is taken, those on the target after it.
     const endWorker = sessions.endWorker.bind(sessions);
     sessions.endWorker = async (holder) => {
       late ??= await post('verify');
