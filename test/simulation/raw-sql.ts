@@ -21,6 +21,10 @@ const rowsOf = ({ server, transaction }: Where, table: string): readonly Row[] =
 
 const one = (isThere: boolean): readonly TextRow[] => (isThere ? [{ '?column?': '1' }] : []);
 
+/** The number of a kind of document, its column, and its table. */
+const DOCUMENT =
+  /SELECT (\d+) AS at, key, doc FROM \(\(?SELECT [^()]*(?:\(phase\)[^()]*)?key, (?:(\w+) AS )?doc FROM switchback\.(\w+)/g;
+
 const STATEMENTS: readonly RawStatement[] = [
   {
     text: /^SELECT 1 FROM pg_namespace WHERE nspname = \$1$/,
@@ -40,11 +44,14 @@ const STATEMENTS: readonly RawStatement[] = [
   },
   {
     // Documents of ours, of several tables at once. More of them than the statement asks for are given: all can be read.
-    text: /^SELECT '\w+' AS tbl, '\w+' AS col, key, doc FROM \(.*\) d$/s,
-    answer: (where) =>
-      [...where.sql.matchAll(/SELECT '(\w+)' AS tbl, '(\w+)' AS col, key, doc/g)].flatMap(([, tbl = '', col = '']) =>
-        rowsOf(where, tbl).map((row) => ({ tbl, col, key: Object.values(row)[0] ?? null, doc: row[col] ?? null })),
-      ),
+    text: /^SELECT \d+ AS at, key, doc FROM \(.*\) d$/s,
+    answer: (where) => {
+      const parts = [...where.sql.matchAll(DOCUMENT)];
+      if (parts.length !== where.sql.split(' AS at, ').length - 1) throw new Error(`not all understood: ${where.sql}`);
+      return parts.flatMap(([, at = '', col = 'doc', table = '']) =>
+        rowsOf(where, table).map((row) => ({ at, key: Object.values(row)[0] ?? null, doc: row[col] ?? null })),
+      );
+    },
   },
   { text: /^SELECT version FROM switchback\.run$/, answer: (where) => rowsOf(where, 'run') },
   {
