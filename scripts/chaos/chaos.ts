@@ -1,11 +1,12 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomOf } from '../../src/demo/operations.ts';
 import { monotonicMs } from '../../src/platform/clock.ts';
-import type { Verdict } from './checkers/verdict.ts';
-import { violationsIn } from './checkers/verdict.ts';
+import { type Verdict, violationsIn } from './checkers/verdict.ts';
 import { Clients } from './clients.ts';
 import { compareSides, judge, resumeAndVerify } from './end.ts';
-import { Deck, PLAIN_KINDS } from './faults/deck.ts';
+import { type Equipment, equip } from './equipment.ts';
+import { Deck } from './faults/deck.ts';
 import { Dice, type World } from './faults/fault.ts';
 import { History } from './history.ts';
 import { countOutcomes } from './look.ts';
@@ -14,7 +15,7 @@ import { killAll, type Place } from './program.ts';
 import { RunRecord } from './record.ts';
 import { playRound } from './round.ts';
 import { type OnCall, untilReady } from './settle.ts';
-import { makeDirectory, makeServerDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
+import { makeDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
 import { type Summary, summarise } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
 import { WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
@@ -26,51 +27,82 @@ export interface ChaosOptions {
   /** Switches that must be committed for the run to count. */
   readonly switches: number;
   readonly clients: number;
-  /** Leave servers' data, logs and histories, also when the run was clean. */
+  /** Leave logs and histories also when the run was clean. */
   readonly keep: boolean;
   readonly signal: AbortSignal;
   readonly tell: (line: string) => void;
 }
 
-/** Runs it all. Everything that it started has ended when it resolves or rejects; files stay after a failed run. */
+/** Every so many rounds one has no fault, so that switches that succeed are among those that are disturbed. */
+const CALM_EVERY = 3;
+
+/**
+ * Runs it all. Everything that it started has ended when it resolves or rejects, and its files are removed; those of a run
+ * that failed stay, without the servers' data.
+ */
 export const runChaos = async (options: ChaosOptions): Promise<Summary> => {
   const directory = makeDirectory();
   const record = new RunRecord({ path: join(directory, 'chaos.log'), tell: options.tell });
-  let stage: Stage | undefined;
   let isClean = false;
   try {
-    const serverDirectories = {
-      source: makeServerDirectory(directory, 'source'),
-      target: makeServerDirectory(directory, 'target'),
-    };
-    stage = await setStage({ directory, serverDirectories });
-    const summary = await play(stage, record, options);
-    isClean = summary.ok && !options.keep;
+    const summary = await withEquipment(directory, record, options);
+    isClean = (summary.ok || options.signal.aborted) && !options.keep;
     return isClean ? summary : { ...summary, folder: directory };
   } finally {
-    killAll();
-    if (stage) await strike(stage, { keep: !isClean });
+    for (const path of isClean ? [directory] : [join(directory, 'source'), join(directory, 'target')]) {
+      rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    }
     if (!isClean) options.tell(`logs and histories are kept in ${directory}`);
   }
 };
 
-const play = async (stage: Stage, record: RunRecord, options: ChaosOptions): Promise<Summary> => {
-  const begun = monotonicMs();
-  const dice = new Dice(randomOf(options.seed));
-  const history = new History(join(stage.directory, 'history.jsonl'));
-  const place: Place = {
-    urls: {
-      source: urlOf('127.0.0.1', stage.workerProxies.source),
-      target: urlOf('127.0.0.1', stage.workerProxies.target),
-    },
-    prefix: [],
-    environment: {},
+const withEquipment = async (directory: string, record: RunRecord, options: ChaosOptions): Promise<Summary> => {
+  const equipment = await equip(directory, (line) => record.note(line));
+  let stage: Stage | undefined;
+  try {
+    const { clocks, serverDirectories } = equipment;
+    const environments = {
+      source: clocks?.environment('source') ?? {},
+      target: clocks?.environment('target') ?? {},
+    };
+    stage = await setStage({ directory, serverDirectories, environments });
+    return await play({ stage, record, equipment, options });
+  } finally {
+    killAll();
+    if (stage) await strike(stage);
+    await equipment.remove();
+  }
+};
+
+interface Run {
+  readonly stage: Stage;
+  readonly record: RunRecord;
+  readonly equipment: Equipment;
+  readonly options: ChaosOptions;
+}
+
+/** Where the worker runs: in the namespace if there is one, and always through its proxies. */
+const workerPlace = async ({ stage, equipment }: Run): Promise<Place> => {
+  const { namespace, clocks } = equipment;
+  const proxies = stage.workerProxies;
+  const host = namespace?.host ?? '127.0.0.1';
+  if (namespace) for (const proxy of [proxies.source, proxies.target]) await proxy.listen(host, proxy.port);
+  return {
+    urls: { source: urlOf(host, proxies.source), target: urlOf(host, proxies.target) },
+    prefix: namespace?.prefix ?? [],
+    environment: clocks?.environment('worker') ?? {},
   };
-  const supervisor = new Supervisor({ stage, place, record });
-  const world: World = { stage, supervisor, record };
+};
+
+const play = async (run: Run): Promise<Summary> => {
+  const { stage, record, equipment, options } = run;
+  const begun = monotonicMs();
+  const history = new History(join(stage.directory, 'history.jsonl'));
+  const supervisor = new Supervisor({ stage, place: await workerPlace(run), record });
+  const world: World = { stage, supervisor, record, signal: options.signal };
   const prober = new Prober({ urls: stage.directUrls, onBothWritable: (what) => record.violate(what) });
-  const elsewhere: Place = { urls: stage.directUrls, prefix: [], environment: {} };
-  const onCall: OnCall = { prober, place: elsewhere, signal: options.signal };
+  // Another machine: no proxy, no namespace, and the right time.
+  const onCall: OnCall = { prober, place: { urls: stage.directUrls, prefix: [], environment: {} } };
   const clients = new Clients({
     urls: stage.clientUrls,
     routeFile: stage.routeFile,
@@ -80,43 +112,45 @@ const play = async (stage: Stage, record: RunRecord, options: ChaosOptions): Pro
     onUnexpected: (what) => record.violate(what),
   });
   try {
-    const deck = new Deck(PLAIN_KINDS, dice);
     await untilReady(world, onCall);
     // Not before: until it is prepared the target is nobody's, and writable.
     prober.start();
     record.note('copied and followed; switches and faults begin');
-    for (let round = 0; monotonicMs() - begun < options.minutes * 60_000 && !options.signal.aborted; round++) {
-      await playRound({ world, onCall, dice }, round % 2 === 0 ? undefined : deck.deal(world));
-    }
-    if (!options.signal.aborted) await untilReady(world, onCall);
-  } finally {
+    await playRounds({ world, onCall, equipment }, options);
     await clients.stop();
-  }
-  try {
     if (!options.signal.aborted) await resumeAndVerify(world, onCall);
   } finally {
+    await clients.stop();
     await supervisor.stop();
     await prober.stop();
     await history.close();
   }
-  const judged = options.signal.aborted ? undefined : await judgeAll({ stage, record, history, world });
-  const outcomes = options.signal.aborted ? { committed: 0, aborted: 0 } : await countOutcomes(stage);
-  return summarise({ options, stage, record, prober, outcomes, judged, seconds: (monotonicMs() - begun) / 1000 });
+  const isOver = options.signal.aborted;
+  const judged = isOver ? undefined : await judgeAll(world, history);
+  const outcomes = isOver ? { committed: 0, aborted: 0 } : await countOutcomes(stage);
+  const seconds = (monotonicMs() - begun) / 1000;
+  return summarise({ options, stage, record, prober, outcomes, judged, seconds, skipped: equipment.skipped });
 };
 
-const judgeAll = async (run: {
-  readonly stage: Stage;
-  readonly record: RunRecord;
-  readonly history: History;
-  readonly world: World;
-}): Promise<Readonly<Record<WorkloadName, Verdict>>> => {
-  await compareSides(run.world);
-  const judged = await judge(run.stage, run.history.operations());
+const playRounds = async (
+  { world, onCall, equipment }: { readonly world: World; readonly onCall: OnCall; readonly equipment: Equipment },
+  { minutes, seed, signal }: ChaosOptions,
+): Promise<void> => {
+  const begun = monotonicMs();
+  const dice = new Dice(randomOf(seed));
+  const deck = new Deck(equipment.kinds, dice);
+  for (let round = 0; monotonicMs() - begun < minutes * 60_000 && !signal.aborted; round++) {
+    await playRound({ world, onCall, dice }, round % CALM_EVERY === 0 ? undefined : deck.deal(world));
+  }
+  if (!signal.aborted) await untilReady(world, onCall);
+};
+
+const judgeAll = async (world: World, history: History): Promise<Readonly<Record<WorkloadName, Verdict>>> => {
+  await compareSides(world);
+  const judged = await judge(world.stage, history.operations());
   for (const name of WORKLOAD_NAMES) {
-    const verdict = judged[name];
-    if (violationsIn(verdict) > 0) {
-      for (const example of verdict.examples) run.record.violate(`${name}: ${example}`);
-    }
+    if (violationsIn(judged[name]) === 0) continue;
+    for (const example of judged[name].examples) world.record.violate(`${name}: ${example}`);
   }
   return judged;
 };

@@ -25,7 +25,7 @@ export const resumeAndVerify = async (world: World, onCall: OnCall): Promise<voi
 
 const succeed = async (world: World, onCall: OnCall, args: readonly string[]): Promise<void> => {
   let said = '';
-  for (let attempt = 1; attempt <= TRIES && !onCall.signal.aborted; attempt++) {
+  for (let attempt = 1; attempt <= TRIES && !world.signal.aborted; attempt++) {
     const { stage } = world;
     const answer = await new Command(stage, { place: onCall.place, args, withinMs: COMMAND_WITHIN_MS }).answer;
     if (answer.exitCode === 0) return;
@@ -33,7 +33,7 @@ const succeed = async (world: World, onCall: OnCall, args: readonly string[]): P
     world.record.note(`at the end ${args[0]} ended with ${said}`);
     await sleep(1_000);
   }
-  if (!onCall.signal.aborted) world.record.violate(`at the end ${args[0]} fails: ${said}`);
+  if (!world.signal.aborted) world.record.violate(`at the end ${args[0]} fails: ${said}`);
 };
 
 /** Compares both sides' tables ourselves, row by row as the servers digest them. */

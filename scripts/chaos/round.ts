@@ -33,7 +33,7 @@ export const playRound = async (options: RoundOptions, card: Card | undefined): 
   const { world, onCall } = options;
   if (!(await untilReady(world, onCall))) return;
   const wanted = await choose(options);
-  if (wanted === undefined || onCall.signal.aborted) return;
+  if (wanted === undefined || world.signal.aborted) return;
   if (card === undefined) {
     await ask(options, wanted).answered;
     return await settle(world, onCall, 'a switch without a fault');
@@ -51,7 +51,7 @@ const withFault = async (
   options: RoundOptions,
   { fault, moment, wanted }: { readonly fault: Fault; readonly moment: Moment; readonly wanted: Wanted },
 ): Promise<void> => {
-  const { world, dice, onCall } = options;
+  const { world, dice } = options;
   switch (moment) {
     case 'between':
       await suffer(world, fault, moment);
@@ -64,7 +64,7 @@ const withFault = async (
     }
     case 'after':
       await ask(options, wanted).answered;
-      if (!onCall.signal.aborted) await suffer(world, fault, moment);
+      if (!world.signal.aborted) await suffer(world, fault, moment);
       return;
     default: {
       const reached = stepBegun(world, moment);
@@ -84,7 +84,7 @@ const withFault = async (
 const suffer = async (world: World, fault: Fault, moment: string): Promise<void> => {
   world.record.fault({ kind: fault.kind, moment }, fault.detail);
   await fault.inject();
-  await sleep(fault.lastsMs);
+  await sleep(fault.lastsMs, world.signal).catch(() => undefined);
   await fault.heal();
 };
 
@@ -104,10 +104,10 @@ const ask = ({ world, onCall }: RoundOptions, wanted: Wanted): { readonly answer
   const args = [command, stage.plan, ...phases, '--confirm', phases.join(',')];
   const asked = new Command(stage, { place: onCall.place, args, withinMs: COMMAND_WITHIN_MS });
   const stop = () => asked.kill();
-  onCall.signal.addEventListener('abort', stop);
+  world.signal.addEventListener('abort', stop);
   const answered = asked.answer.then((answer) => {
-    onCall.signal.removeEventListener('abort', stop);
-    if (onCall.signal.aborted) return;
+    world.signal.removeEventListener('abort', stop);
+    if (world.signal.aborted) return;
     count(record.exits, String(answer.exitCode));
     record.note(
       `${command} ${phases.join(' ')}: ${answer.exitCode} after ${Math.round(answer.ms)} ms: ${messageIn(answer.json)}`,

@@ -19,17 +19,16 @@ const LOOK_MS = 100;
 export interface OnCall {
   readonly prober: Prober;
   readonly place: Place;
-  readonly signal: AbortSignal;
 }
 
 /**
  * Whether every phase can be written at exactly one side, where its clients are led without being held. Judged by probes
  * that were begun after the call, so it takes a moment.
  */
-export const isSettled = async (world: World, { prober, signal }: OnCall): Promise<boolean> => {
+export const isSettled = async (world: World, { prober }: OnCall): Promise<boolean> => {
   const sinceMs = monotonicMs();
   while (!PHASE_NAMES.every((phase) => (prober.result(phase)?.atMs ?? 0) >= sinceMs)) {
-    if (signal.aborted) return false;
+    if (world.signal.aborted) return false;
     await sleep(20);
   }
   return PHASE_NAMES.every((phase) => {
@@ -47,12 +46,12 @@ export const settle = async (world: World, onCall: OnCall, after: string): Promi
   const patientUntil = monotonicMs() + PATIENCE_MS;
   while (monotonicMs() < patientUntil) {
     if (await isSettled(world, onCall)) return;
-    if (onCall.signal.aborted) return;
+    if (world.signal.aborted) return;
     await sleep(LOOK_MS);
   }
   const begun = monotonicMs();
   const said = await bringBack(world, onCall, begun);
-  if (onCall.signal.aborted) return;
+  if (world.signal.aborted) return;
   if (said.isSettled) world.record.recovered({ after, command: said.command, ms: monotonicMs() - begun });
   else world.record.violate(`not one writable side ${RECOVERY_WITHIN_MS / 1000} s after ${after}: ${said.command}`);
 };
@@ -63,7 +62,7 @@ const bringBack = async (
   begun: number,
 ): Promise<{ readonly isSettled: boolean; readonly command: string }> => {
   const said: string[] = [];
-  while (monotonicMs() - begun < RECOVERY_WITHIN_MS && !onCall.signal.aborted) {
+  while (monotonicMs() - begun < RECOVERY_WITHIN_MS && !world.signal.aborted) {
     const leftMs = RECOVERY_WITHIN_MS - (monotonicMs() - begun);
     const words = await printedCommand(world, onCall);
     if (words !== undefined) {
@@ -88,7 +87,7 @@ const bringBack = async (
 
 const untilSettled = async (world: World, onCall: OnCall, withinMs: number): Promise<void> => {
   const until = monotonicMs() + withinMs;
-  while (monotonicMs() < until && !onCall.signal.aborted && !(await isSettled(world, onCall))) await sleep(LOOK_MS);
+  while (monotonicMs() < until && !world.signal.aborted && !(await isSettled(world, onCall))) await sleep(LOOK_MS);
 };
 
 /** The first command that `status` prints for a phase that cannot be written, without the program's name. */
@@ -113,7 +112,7 @@ export const untilReady = async (world: World, onCall: OnCall): Promise<boolean>
   supervisor.turnOn();
   const until = monotonicMs() + READY_WITHIN_MS;
   let obstacles = '';
-  while (monotonicMs() < until && !onCall.signal.aborted) {
+  while (monotonicMs() < until && !world.signal.aborted) {
     const phases = await lookAtPhases(stage);
     obstacles = (phases ?? []).flatMap((phase) => phase.obstacles.map((id) => `${phase.name} ${id}`)).join(', ');
     const isReady = phases?.length === PHASE_NAMES.length && phases.every((p) => sideOfState(p.state) !== undefined);
@@ -121,7 +120,7 @@ export const untilReady = async (world: World, onCall: OnCall): Promise<boolean>
     if (obstacles !== '') await overcome(world, onCall, obstacles);
     await sleep(LOOK_MS);
   }
-  if (!onCall.signal.aborted) {
+  if (!world.signal.aborted) {
     const phases = await lookAtPhases(stage);
     const states = phases?.map((phase) => `${phase.name} is ${phase.state}`).join(', ') ?? 'the source does not answer';
     record.violate(`no worker serves ${READY_WITHIN_MS / 1000} s after everything was healed: ${states}; ${obstacles}`);

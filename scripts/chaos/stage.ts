@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,6 +45,8 @@ switch: { max_lag: 5s, window: 5s, blockers: { wait: 500ms, then: terminate } }
 
 /** What the stage is made of, in the order in which it is taken down. */
 export interface StageOptions {
+  /** More variables of each server's process. */
+  readonly environments: Readonly<Record<Side, Readonly<Record<string, string>>>>;
   /** Where a server's directory is to be made; it exists. */
   readonly serverDirectories: Readonly<Record<Side, string>>;
   readonly directory: string;
@@ -66,10 +68,17 @@ export const makeServerDirectory = (directory: string, side: Side): string => {
 
 /** Starts both servers with their proxies, makes the tables, and writes the plan and its route file. */
 export const setStage = async (options: StageOptions): Promise<Stage> => {
-  const { directory, serverDirectories } = options;
+  const { directory, serverDirectories, environments } = options;
+  const start = async (side: Side) =>
+    await startServer({
+      version: VERSIONS[side],
+      directory: serverDirectories[side],
+      settings: SETTINGS,
+      environment: environments[side],
+    });
   const servers = {
-    source: await startServer({ version: VERSIONS.source, directory: serverDirectories.source, settings: SETTINGS }),
-    target: await startServer({ version: VERSIONS.target, directory: serverDirectories.target, settings: SETTINGS }),
+    source: await start('source'),
+    target: await start('target'),
   };
   for (const side of ['source', 'target'] as const) {
     await runSql(servers[side].url, `CREATE DATABASE ${DATABASE}`);
@@ -105,15 +114,16 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
 export const urlOf = (host: string, proxy: FlakyProxy): string =>
   `postgresql://postgres@${host}:${proxy.port}/${DATABASE}`;
 
-/** Ends proxies and servers; removes everything, or with `keep` everything but the servers' data. */
-export const strike = async (stage: Stage, { keep }: { readonly keep: boolean }): Promise<void> => {
+/** Ends proxies and servers, and keeps the servers' logs beside the histories, in case that they are wanted. */
+export const strike = async (stage: Stage): Promise<void> => {
   for (const proxies of [stage.workerProxies, stage.clientProxies]) {
     await Promise.all([proxies.source.close(), proxies.target.close()]);
   }
-  await Promise.all([stage.servers.source.stop(), stage.servers.target.stop()]);
-  const { source, target } = stage.servers;
-  const gone = keep ? [source, target].map(({ directory }) => join(directory, 'data')) : [stage.directory];
-  for (const path of gone) rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  for (const side of ['source', 'target'] as const) {
+    const server = stage.servers[side];
+    await server.stop();
+    copyFileSync(join(server.directory, 'server.log'), join(stage.directory, `${side}-server.log`));
+  }
 };
 
 /** Runs statements on a session of their own; returns the last one's rows. Gives up when there is no answer for a while. */

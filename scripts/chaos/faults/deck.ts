@@ -1,5 +1,4 @@
 import type { Choose, Dice, Fault, World } from './fault.ts';
-import { killWorker } from './processes.ts';
 
 /** Steps of a switch at whose beginning a fault can be injected, in order. */
 export const STEPS = [
@@ -23,9 +22,6 @@ export const STEPS = [
 export type Moment = 'between' | 'before' | 'after' | (typeof STEPS)[number];
 
 const MOMENTS: readonly Moment[] = ['between', 'before', 'after', ...STEPS];
-
-/** Kinds that need nothing but the processes. */
-export const PLAIN_KINDS: readonly Choose[] = [killWorker];
 
 /** A fault and its moment. */
 export interface Card {

@@ -8,6 +8,8 @@ export interface World {
   readonly stage: Stage;
   readonly supervisor: Supervisor;
   readonly record: RunRecord;
+  /** Aborted when the run is to end at once. */
+  readonly signal: AbortSignal;
 }
 
 /** One fault, chosen and not yet injected. */
