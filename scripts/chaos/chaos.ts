@@ -2,9 +2,11 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomOf } from '../../src/demo/operations.ts';
 import { monotonicMs } from '../../src/platform/clock.ts';
-import { type Verdict, violationsIn } from './checkers/verdict.ts';
+import { judge } from './checkers/judge.ts';
+import { plantAll } from './checkers/plant.ts';
+import { violationsIn } from './checkers/verdict.ts';
 import { Clients } from './clients.ts';
-import { compareSides, judge, resumeAndVerify } from './end.ts';
+import { compareSides, readEnds, resumeAndVerify } from './end.ts';
 import { type Equipment, equip } from './equipment.ts';
 import { Deck } from './faults/deck.ts';
 import { Dice, type World } from './faults/fault.ts';
@@ -16,9 +18,9 @@ import { RunRecord } from './record.ts';
 import { playRound } from './round.ts';
 import { type OnCall, untilReady } from './settle.ts';
 import { makeDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
-import { type Summary, summarise } from './summary.ts';
+import { type Judged, type Summary, summarise } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
-import { WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
+import { WORKLOAD_NAMES } from './workloads.ts';
 
 /** How a run is asked for. */
 export interface ChaosOptions {
@@ -145,12 +147,19 @@ const playRounds = async (
   if (!signal.aborted) await untilReady(world, onCall);
 };
 
-const judgeAll = async (world: World, history: History): Promise<Readonly<Record<WorkloadName, Verdict>>> => {
+/** Judges the histories, and then the checkers: faults that are planted in a copy of what they saw must all be reported. */
+const judgeAll = async (world: World, history: History): Promise<Judged> => {
   await compareSides(world);
-  const judged = await judge(world.stage, history.operations());
+  const operations = history.operations();
+  const ends = await readEnds(world.stage);
+  const verdicts = judge(operations, ends);
   for (const name of WORKLOAD_NAMES) {
-    if (violationsIn(judged[name]) === 0) continue;
-    for (const example of judged[name].examples) world.record.violate(`${name}: ${example}`);
+    if (violationsIn(verdicts[name]) === 0) continue;
+    for (const example of verdicts[name].examples) world.record.violate(`${name}: ${example}`);
   }
-  return judged;
+  const controls = plantAll(operations, ends, verdicts);
+  for (const { what, isReported } of controls) {
+    if (!isReported) world.record.violate(`negative control: ${what} was planted and not reported`);
+  }
+  return { verdicts, controls: controls.length };
 };

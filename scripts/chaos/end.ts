@@ -1,17 +1,12 @@
 import type { Side } from '../../src/domain/position.ts';
-import { monotonicMs, sleep } from '../../src/platform/clock.ts';
-import { checkAppends } from './checkers/append.ts';
-import { checkBank } from './checkers/bank.ts';
-import { checkRegisters } from './checkers/register.ts';
-import { checkInserts } from './checkers/unique.ts';
-import type { Verdict } from './checkers/verdict.ts';
+import { sleep } from '../../src/platform/clock.ts';
+import type { Ends } from './checkers/judge.ts';
 import type { World } from './faults/fault.ts';
-import type { Operation } from './history.ts';
 import { lookAtPhases, sideOfState } from './look.ts';
 import { Command } from './program.ts';
 import type { OnCall } from './settle.ts';
 import { runSql, type Stage } from './stage.ts';
-import { FIRST_BALANCE, PHASE_NAMES, PHASES, type PhaseName, type WorkloadName } from './workloads.ts';
+import { PHASE_NAMES, PHASES, type PhaseName } from './workloads.ts';
 
 const COMMAND_WITHIN_MS = 120_000;
 const TRIES = 3;
@@ -59,11 +54,8 @@ export const primaries = async (stage: Stage): Promise<Readonly<Record<PhaseName
   return { lists: sideOf('lists'), accounts: sideOf('accounts') };
 };
 
-/** Judges the four histories against what the primaries hold. Call it when nobody writes. */
-export const judge = async (
-  stage: Stage,
-  operations: readonly Operation[],
-): Promise<Readonly<Record<WorkloadName, Verdict>>> => {
+/** Reads everything that the primaries hold of the operations. Call it when nobody writes. */
+export const readEnds = async (stage: Stage): Promise<Ends> => {
   const sides = await primaries(stage);
   const read = async (phase: PhaseName, sql: string) => await runSql(stage.directUrls[sides[phase]], sql);
   const lists = await read('lists', 'SELECT key, items FROM list');
@@ -71,40 +63,22 @@ export const judge = async (
   const accounts = await read('accounts', 'SELECT balance FROM account ORDER BY id');
   const transfers = await read('accounts', 'SELECT op, from_id, to_id, amount FROM transfer ORDER BY seq');
   const registers = await read('accounts', 'SELECT key, version, writer FROM register');
-  const of = <Kind extends Operation['kind']>(...kinds: readonly Kind[]) =>
-    operations.filter((o): o is Extract<Operation, { kind: Kind }> => (kinds as readonly string[]).includes(o.kind));
-  const bank = {
-    balances: accounts.map(({ balance }) => Number(balance)),
-    transfers: transfers.map((row) => ({
-      op: Number(row.op),
-      from: Number(row.from_id),
-      to: Number(row.to_id),
-      amount: Number(row.amount),
+  return {
+    lists: new Map(lists.map(({ key, items }) => [Number(key), (items as readonly string[]).map(Number)])),
+    ids: tickets.map(({ id }) => Number(id)),
+    bank: {
+      balances: accounts.map(({ balance }) => Number(balance)),
+      transfers: transfers.map((row) => ({
+        op: Number(row.op),
+        from: Number(row.from_id),
+        to: Number(row.to_id),
+        amount: Number(row.amount),
+      })),
+    },
+    registers: registers.map((row) => ({
+      key: Number(row.key),
+      version: Number(row.version),
+      writer: Number(row.writer),
     })),
   };
-  return {
-    append: checkAppends(
-      of('append', 'read-list'),
-      new Map(lists.map(({ key, items }) => [Number(key), (items as readonly string[]).map(Number)])),
-    ),
-    insert: checkInserts(
-      of('insert', 'find'),
-      tickets.map(({ id }) => Number(id)),
-    ),
-    bank: checkBank(of('transfer', 'read-balances'), bank, FIRST_BALANCE),
-    register: checkRegisters(
-      of('compare-and-set', 'read-register'),
-      registers.map((row) => ({ key: Number(row.key), version: Number(row.version), writer: Number(row.writer) })),
-    ),
-  };
-};
-
-/** Waits, for a while, until the condition holds. */
-export const eventually = async (condition: () => Promise<boolean>, withinMs: number): Promise<boolean> => {
-  const until = monotonicMs() + withinMs;
-  while (monotonicMs() < until) {
-    if (await condition()) return true;
-    await sleep(100);
-  }
-  return false;
 };

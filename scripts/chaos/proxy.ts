@@ -1,4 +1,5 @@
 import { createServer, connect as dial, type Server, type Socket } from 'node:net';
+import { monotonicMs } from '../../src/platform/clock.ts';
 
 /**
  * What a proxy does to its connections, until it is healed:
@@ -80,27 +81,65 @@ export class FlakyProxy {
   }
 }
 
+/** What waits to be done on one way of a connection, in order, each at its time or later. */
+class Way {
+  readonly #waiting: { readonly dueMs: number; readonly act: () => void }[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  delayMs = 0;
+
+  add(act: () => void): void {
+    if (this.delayMs === 0 && this.#waiting.length === 0) {
+      act();
+      return;
+    }
+    this.#waiting.push({ dueMs: monotonicMs() + this.delayMs, act });
+    this.#wait();
+  }
+
+  /** Nothing waits any longer; what has waited goes first. */
+  hurry(): void {
+    this.delayMs = 0;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const { act } of this.#waiting.splice(0)) act();
+  }
+
+  #wait(): void {
+    const [first] = this.#waiting;
+    if (this.#timer !== undefined || first === undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#waiting.shift();
+        first.act();
+        this.#wait();
+      },
+      Math.max(0, first.dueMs - monotonicMs()),
+    );
+  }
+}
+
 /** One connection through a proxy. */
 class Link {
   onEnd: () => void = () => undefined;
   readonly #client: Socket;
   readonly #server: Socket;
-  #delayMs = 0;
+  readonly #toServer = new Way();
+  readonly #toClient = new Way();
   #bytesLeft = Number.POSITIVE_INFINITY;
+  #isSilent = false;
   #isHalfOpen = false;
   #isOver = false;
 
   constructor(client: Socket, server: Socket) {
     this.#client = client;
     this.#server = server;
-    client.on('data', (chunk: Buffer) => this.#toServer(chunk));
-    server.on('data', (chunk: Buffer) => this.#pass(chunk, this.#server, this.#client));
-    for (const [socket, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      socket.on('error', () => this.#socketLost());
-      socket.on('end', () => this.#later(() => other.end()));
+    client.on('data', (chunk: Buffer) => this.#fromClient(chunk));
+    server.on('data', (chunk: Buffer) => this.#toClient.add(() => this.#pass(chunk, server, client)));
+    client.on('end', () => this.#toServer.add(() => server.end()));
+    server.on('end', () => this.#toClient.add(() => client.end()));
+    for (const socket of [client, server]) {
+      socket.on('error', () => this.#lost());
       socket.on('close', () => this.#closed(socket));
     }
   }
@@ -108,9 +147,11 @@ class Link {
   inject(fault: ProxyFault): void {
     switch (fault.kind) {
       case 'delay':
-        this.#delayMs = fault.ms;
+        this.#toServer.delayMs = fault.ms;
+        this.#toClient.delayMs = fault.ms;
         return;
       case 'silence':
+        this.#isSilent = true;
         this.#client.pause();
         this.#server.pause();
         return;
@@ -131,8 +172,11 @@ class Link {
       this.reset();
       return;
     }
-    this.#delayMs = 0;
+    this.#toServer.hurry();
+    this.#toClient.hurry();
     this.#bytesLeft = Number.POSITIVE_INFINITY;
+    if (!this.#isSilent) return;
+    this.#isSilent = false;
     this.#client.resume();
     this.#server.resume();
   }
@@ -145,11 +189,11 @@ class Link {
     this.onEnd();
   }
 
-  #toServer(chunk: Buffer): void {
+  #fromClient(chunk: Buffer): void {
     if (this.#isHalfOpen) return;
     if (chunk.length <= this.#bytesLeft) {
       this.#bytesLeft -= chunk.length;
-      this.#pass(chunk, this.#client, this.#server);
+      this.#toServer.add(() => this.#pass(chunk, this.#client, this.#server));
       return;
     }
     // The server gets the first part of it, and may well act on whole messages in there before it sees the end.
@@ -159,20 +203,14 @@ class Link {
   }
 
   #pass(chunk: Buffer, from: Socket, to: Socket): void {
-    this.#later(() => {
-      if (to.destroyed || to.write(chunk)) return;
-      from.pause();
-      to.once('drain', () => from.resume());
+    if (to.destroyed || to.write(chunk)) return;
+    from.pause();
+    to.once('drain', () => {
+      if (!this.#isSilent) from.resume();
     });
   }
 
-  /** Timers of one length fire in the order in which they were set, so delayed chunks stay in order. */
-  #later(act: () => void): void {
-    if (this.#delayMs === 0) act();
-    else setTimeout(act, this.#delayMs);
-  }
-
-  #socketLost(): void {
+  #lost(): void {
     if (!this.#isHalfOpen) this.reset();
   }
 
@@ -184,7 +222,7 @@ class Link {
     } else if (socket === this.#client) {
       this.#server.end();
     } else {
-      this.#client.end();
+      this.#toClient.add(() => this.#client.end());
     }
   }
 }

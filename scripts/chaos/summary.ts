@@ -19,6 +19,12 @@ export interface WorkloadSummary {
   readonly violations: number;
 }
 
+/** What the checkers said, and how many faults they were given on purpose, all of which they must report. */
+export interface Judged {
+  readonly verdicts: Readonly<Record<WorkloadName, Verdict>>;
+  readonly controls: number;
+}
+
 /** The verdict of a run and how much it covered; its JSON line. */
 export interface Summary {
   readonly ok: boolean;
@@ -37,6 +43,8 @@ export interface Summary {
   readonly unknown_outcomes: number;
   /** Faults by kind, and in each by what the switch was doing. */
   readonly faults: Readonly<Record<string, Counts>>;
+  /** Faults planted in a copy of the history after the run; one that was not reported is a violation. */
+  readonly negative_controls: number;
   readonly probes: number;
   readonly both_writable: number;
   readonly recoveries: number;
@@ -55,13 +63,13 @@ export const summarise = (made: {
   readonly record: RunRecord;
   readonly prober: Prober;
   readonly outcomes: { readonly committed: number; readonly aborted: number };
-  readonly judged: Readonly<Record<WorkloadName, Verdict>> | undefined;
+  readonly judged: Judged | undefined;
   readonly seconds: number;
   readonly skipped?: readonly string[];
 }): Summary => {
   const { options, stage, record, prober, outcomes, judged } = made;
   const workloads = Object.fromEntries(
-    judged === undefined ? [] : WORKLOAD_NAMES.map((name) => [name, workloadSummary(judged[name])]),
+    judged === undefined ? [] : WORKLOAD_NAMES.map((name) => [name, workloadSummary(judged.verdicts[name])]),
   );
   const all = Object.values(workloads);
   const operations = all.reduce((sum, workload) => sum + workload.operations, 0);
@@ -80,6 +88,7 @@ export const summarise = (made: {
     operations,
     unknown_outcomes: all.reduce((sum, workload) => sum + workload.unknown, 0),
     faults: faultCounts(record),
+    negative_controls: judged?.controls ?? 0,
     probes: prober.probes,
     both_writable: prober.bothWritable,
     recoveries: record.recoveries.length,
@@ -129,6 +138,7 @@ export const summaryText = (s: Summary): string => {
     ),
     ...s.skipped.map((what) => `  not had here: ${what}`),
     `probes: ${s.probes}, both sides writable ${s.both_writable} times`,
+    `negative controls: ${s.negative_controls} planted`,
     `recoveries by a printed command: ${s.recoveries}, the slowest ${s.slowest_recovery_ms} ms`,
     `workers ended: ${countsText(s.worker_exits)}; stopped until resumed: ${countsText(s.obstacles)}`,
     ...s.violations.map((what) => `VIOLATION: ${what}`),
