@@ -36,7 +36,9 @@ export interface ChaosOptions {
 }
 
 /** Every so many rounds one has no fault, so that switches that succeed are among those that are disturbed. */
-const CALM_EVERY = 3;
+const CALM_EVERY = 2;
+/** A slow machine gets so much more time for the switches that were asked for, then without faults. */
+const LONGEST = 1.5;
 
 /**
  * Runs it all. Everything that it started has ended when it resolves or rejects, and its files are removed; those of a run
@@ -136,14 +138,15 @@ const play = async (run: Run): Promise<Summary> => {
 
 const playRounds = async (
   { world, onCall, equipment }: { readonly world: World; readonly onCall: OnCall; readonly equipment: Equipment },
-  { minutes, seed, signal }: ChaosOptions,
+  { minutes, seed, signal, switches }: ChaosOptions,
 ): Promise<void> => {
   const begun = monotonicMs();
+  const isTime = (factor: number) => monotonicMs() - begun < minutes * 60_000 * factor && !signal.aborted;
   const dice = new Dice(randomOf(seed));
   const deck = new Deck(equipment.kinds, dice);
-  for (let round = 0; monotonicMs() - begun < minutes * 60_000 && !signal.aborted; round++) {
-    await playRound({ world, onCall, dice }, round % CALM_EVERY === 0 ? undefined : deck.deal(world));
-  }
+  const round = { world, onCall, dice };
+  for (let n = 0; isTime(1); n++) await playRound(round, n % CALM_EVERY === 0 ? undefined : deck.deal(world));
+  while (isTime(LONGEST) && (await countOutcomes(world.stage)).committed < switches) await playRound(round, undefined);
   if (!signal.aborted) await untilReady(world, onCall);
 };
 

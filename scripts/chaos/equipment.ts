@@ -82,6 +82,7 @@ const kindsOf = ({
   killServer('target'),
   breakLink('delay'),
   breakLink('silence'),
+  breakLink('mute'),
   breakLink('half-open'),
   breakLink('reset'),
   breakLink('cut'),

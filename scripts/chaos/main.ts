@@ -7,7 +7,7 @@ const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed S] [--switches N] [
 Real servers, workers and clients; cutovers and failbacks in a loop under faults; the histories are judged at the end.
   --minutes   how long (3)
   --seed      repeats the choices of an earlier run; printed first and last (a new one)
-  --switches  how many must be committed (10, or 3 a minute in a shorter run)
+  --switches  how many must be committed (10, or fewer in a run of less than 3 minutes)
   --clients   how many write and read (12)
   --keep      keep logs and histories of a clean run too
   --json      the last line is one object with all counts and the verdict
@@ -30,7 +30,7 @@ const optionsOf = (args: readonly string[]): Omit<ChaosOptions, 'signal' | 'tell
   return {
     minutes,
     seed: Math.floor(numberOf('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31))),
-    switches: numberOf('switches', values.switches, Math.min(10, Math.max(1, Math.floor(minutes * 3)))),
+    switches: numberOf('switches', values.switches, Math.max(1, Math.min(10, Math.floor((minutes * 10) / 3)))),
     clients: numberOf('clients', values.clients, 12),
     keep: values.keep,
     json: values.json,

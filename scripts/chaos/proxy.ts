@@ -4,12 +4,14 @@ import { monotonicMs } from '../../src/platform/clock.ts';
 /**
  * What a proxy does to its connections, until it is healed:
  * `delay` every chunk of bytes for so long; `silence`, as when packets are lost both ways (nothing is lost from a stream, it
- * waits); `half-open`, where the server's end has gone and the client's end hears nothing of it; `reset` at once; `cut`,
+ * waits); `mute`, where the server hears everything and its answers never arrive (what was sent, such as a COMMIT, is done,
+ * and the connection is reset when it is healed); `half-open`, where the server's end has gone and the client's end hears nothing of it; `reset` at once; `cut`,
  * where each connection is reset after it has carried so many more bytes towards the server.
  */
 export type ProxyFault =
   | { readonly kind: 'delay'; readonly ms: number }
   | { readonly kind: 'silence' }
+  | { readonly kind: 'mute' }
   | { readonly kind: 'half-open' }
   | { readonly kind: 'reset' }
   | { readonly kind: 'cut'; readonly bytes: number };
@@ -128,6 +130,7 @@ class Link {
   readonly #toClient = new Way();
   #bytesLeft = Number.POSITIVE_INFINITY;
   #isSilent = false;
+  #isMute = false;
   #isHalfOpen = false;
   #isOver = false;
 
@@ -155,6 +158,10 @@ class Link {
         this.#client.pause();
         this.#server.pause();
         return;
+      case 'mute':
+        this.#isMute = true;
+        this.#server.pause();
+        return;
       case 'half-open':
         this.#isHalfOpen = true;
         this.#server.resetAndDestroy();
@@ -168,7 +175,7 @@ class Link {
   }
 
   heal(): void {
-    if (this.#isHalfOpen) {
+    if (this.#isHalfOpen || this.#isMute) {
       this.reset();
       return;
     }
@@ -206,7 +213,7 @@ class Link {
     if (to.destroyed || to.write(chunk)) return;
     from.pause();
     to.once('drain', () => {
-      if (!this.#isSilent) from.resume();
+      if (!this.#isSilent && !(this.#isMute && from === this.#server)) from.resume();
     });
   }
 

@@ -32,19 +32,25 @@ export interface RoundOptions {
 export const playRound = async (options: RoundOptions, card: Card | undefined): Promise<void> => {
   const { world, onCall } = options;
   if (!(await untilReady(world, onCall))) return;
+  if (card?.moment === 'between') {
+    await healing(options, card, () => suffer(world, card.fault, card.moment));
+    return await playRound(options, undefined);
+  }
   const wanted = await choose(options);
   if (wanted === undefined || world.signal.aborted) return;
-  if (card === undefined) {
-    await ask(options, wanted).answered;
-    return await settle(world, onCall, 'a switch without a fault');
-  }
-  const { fault, moment } = card;
+  if (card !== undefined) return await healing(options, card, () => withFault(options, { ...card, wanted }));
+  await ask(options, wanted).answered;
+  await settle(world, onCall, 'a switch without a fault');
+};
+
+/** Whatever becomes of the work, the fault is healed, and then every phase must come to have one writable side. */
+const healing = async ({ world, onCall }: RoundOptions, card: Card, work: () => Promise<void>): Promise<void> => {
   try {
-    await withFault(options, { fault, moment, wanted });
+    await work();
   } finally {
-    await fault.heal();
+    await card.fault.heal();
   }
-  await settle(world, onCall, `${fault.kind} at ${moment}`);
+  await settle(world, onCall, `${card.fault.kind} at ${card.moment}`);
 };
 
 const withFault = async (
@@ -53,9 +59,6 @@ const withFault = async (
 ): Promise<void> => {
   const { world, dice } = options;
   switch (moment) {
-    case 'between':
-      await suffer(world, fault, moment);
-      return;
     case 'before': {
       const suffering = suffer(world, fault, moment);
       await sleep(dice.between(0, 1_000));

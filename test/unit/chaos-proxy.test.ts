@@ -84,6 +84,19 @@ describe('the proxy', () => {
     for (const { socket } of [old, young]) socket.destroy();
   });
 
+  it('mute: the server hears what it is sent, its answer never arrives, and healing resets the connection', async () => {
+    const caller = await call();
+    caller.socket.write('a');
+    await expect.poll(() => caller.heard).toBe('a');
+    proxy.inject({ kind: 'mute' });
+    caller.socket.write('b');
+    await expect.poll(() => received).toBe('ab');
+    await sleep(50);
+    proxy.heal();
+    await expect.poll(() => caller.closed).toBe(true);
+    expect(caller.heard).toBe('a');
+  });
+
   it('cuts a connection after so many bytes, and lets the server have them', async () => {
     const caller = await call();
     proxy.inject({ kind: 'cut', bytes: 3 });

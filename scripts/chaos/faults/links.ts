@@ -5,6 +5,7 @@ import type { Choose, Dice, Fault } from './fault.ts';
 const NAMES: Readonly<Record<ProxyFault['kind'], string>> = {
   delay: 'slow',
   silence: 'silent',
+  mute: 'mute',
   'half-open': 'half-open',
   reset: 'reset',
   cut: 'cut',
@@ -22,7 +23,7 @@ const detailOf = (fault: ProxyFault): string => {
 };
 
 /** Some outlast the window of 5 s, and some the lease of 15 s. */
-const lasting = (dice: Dice): number => (dice.chance(0.7) ? dice.between(200, 4_000) : dice.between(6_000, 20_000));
+const lasting = (dice: Dice): number => (dice.chance(0.75) ? dice.between(200, 4_000) : dice.between(6_000, 18_000));
 
 const faultOf = (
   proxies: readonly FlakyProxy[],
@@ -55,13 +56,13 @@ export const breakLink =
 export const breakBothLinks: Choose = ({ stage }, dice) =>
   faultOf([stage.workerProxies.source, stage.workerProxies.target], {
     who: `worker's links to both`,
-    fault: { kind: dice.pick(['silence', 'reset', 'half-open']) },
+    fault: { kind: dice.pick(['silence', 'mute', 'reset', 'half-open']) },
     lastsMs: lasting(dice),
   });
 
 /** The clients' connections are cut in the middle of what they do, so that they cannot know what became of it. */
 export const breakClients: Choose = ({ stage }, dice) => {
-  const kind = dice.pick<ProxyFault['kind']>(['reset', 'cut', 'silence']);
+  const kind = dice.pick<ProxyFault['kind']>(['mute', 'reset', 'cut', 'silence']);
   return faultOf([stage.clientProxies.source, stage.clientProxies.target], {
     who: `clients' links`,
     fault: choices(kind, dice),
