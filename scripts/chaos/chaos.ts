@@ -122,6 +122,7 @@ const play = async (run: Run): Promise<Summary> => {
     record.note('copied and followed; switches and faults begin');
     await playRounds({ world, onCall, equipment }, options);
     await clients.stop();
+    await supervisor.stop();
     if (!options.signal.aborted) await resumeAndVerify(world, onCall);
   } finally {
     await clients.stop();

@@ -11,11 +11,26 @@ import { PHASE_NAMES, PHASES, type PhaseName } from './workloads.ts';
 const COMMAND_WITHIN_MS = 120_000;
 const TRIES = 3;
 
-/** `resume` and `verify` must succeed when everything is healed and the clients have gone. */
+/**
+ * `resume` and `verify` must succeed when everything is healed and the clients have gone, in processes that have not seen
+ * the run before; and then each phase has the one slot of its lane and no other, which would keep a server's log for ever (L4).
+ */
 export const resumeAndVerify = async (world: World, onCall: OnCall): Promise<void> => {
   const { stage } = world;
   await succeed(world, onCall, ['resume', stage.plan]);
   await succeed(world, onCall, ['verify', stage.plan, ...PHASE_NAMES]);
+  if (!world.signal.aborted) await compareSlots(world);
+};
+
+const compareSlots = async ({ stage, record }: World): Promise<void> => {
+  const sides = Object.values(await primaries(stage));
+  for (const side of ['source', 'target'] as const) {
+    const wanted = sides.filter((primary) => primary === side).length;
+    const slots = await runSql(stage.directUrls[side], 'SELECT slot_name AS slot FROM pg_replication_slots ORDER BY 1');
+    if (slots.length === wanted) continue;
+    const names = slots.map(({ slot }) => String(slot)).join(', ');
+    record.violate(`the ${side} is the primary of ${wanted} phases and has ${slots.length} slots: ${names}`);
+  }
 };
 
 const succeed = async (world: World, onCall: OnCall, args: readonly string[]): Promise<void> => {

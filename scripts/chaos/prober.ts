@@ -44,6 +44,8 @@ export class Prober {
   #isStopping = false;
   #probes = 0;
   #bothWritable = 0;
+  readonly #writableMs = new Map<PhaseName, number>();
+  #longestPauseMs = 0;
 
   constructor(options: ProberOptions) {
     this.#options = options;
@@ -64,6 +66,11 @@ export class Prober {
     return this.#bothWritable;
   }
 
+  /** The longest time for which a phase could be written nowhere, faults included, in milliseconds. */
+  get longestPauseMs(): number {
+    return this.#longestPauseMs;
+  }
+
   /** The newest result of a phase, or undefined before the first. */
   result(phase: PhaseName): ProbeResult | undefined {
     return this.#results.get(phase);
@@ -81,6 +88,12 @@ export class Prober {
   async stop(): Promise<void> {
     this.#isStopping = true;
     await Promise.all(this.#loops);
+  }
+
+  #noteWritable(phase: PhaseName, atMs: number): void {
+    const beforeMs = this.#writableMs.get(phase);
+    if (beforeMs !== undefined) this.#longestPauseMs = Math.max(this.#longestPauseMs, atMs - beforeMs);
+    this.#writableMs.set(phase, atMs);
   }
 
   async #probeAlways(phase: PhaseName): Promise<void> {
@@ -104,6 +117,7 @@ export class Prober {
         first === 'source' ? { source: one, target: two, atMs } : { source: two, target: one, atMs },
       );
       this.#probes += 1;
+      if (one === 'writable' || two === 'writable') this.#noteWritable(phase, atMs);
       first = second;
       await sleep(EVERY_MS);
     }

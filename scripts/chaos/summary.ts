@@ -47,6 +47,8 @@ export interface Summary {
   readonly negative_controls: number;
   readonly probes: number;
   readonly both_writable: number;
+  /** The longest time for which a phase could be written nowhere, servers that were down and dead links included. */
+  readonly longest_pause_ms: number;
   readonly recoveries: number;
   readonly slowest_recovery_ms: number;
   readonly obstacles: Counts;
@@ -91,6 +93,7 @@ export const summarise = (made: {
     negative_controls: judged?.controls ?? 0,
     probes: prober.probes,
     both_writable: prober.bothWritable,
+    longest_pause_ms: Math.round(prober.longestPauseMs),
     recoveries: record.recoveries.length,
     slowest_recovery_ms: Math.round(slowest(record.recoveries)),
     obstacles: record.obstacles,
@@ -137,7 +140,7 @@ export const summaryText = (s: Summary): string => {
       ([kind, moments]) => `  ${kind.padEnd(28)} ${total(moments)}: ${countsText(moments)}`,
     ),
     ...s.skipped.map((what) => `  not had here: ${what}`),
-    `probes: ${s.probes}, both sides writable ${s.both_writable} times`,
+    `probes: ${s.probes}, both sides writable ${s.both_writable} times; the longest time without a writable side ${s.longest_pause_ms} ms`,
     `negative controls: ${s.negative_controls} planted`,
     `recoveries by a printed command: ${s.recoveries}, the slowest ${s.slowest_recovery_ms} ms`,
     `workers ended: ${countsText(s.worker_exits)}; stopped until resumed: ${countsText(s.obstacles)}`,
