@@ -86,6 +86,7 @@ const kindsOf = ({
   breakLink('half-open'),
   breakLink('reset'),
   breakLink('cut'),
+  breakLink('commit'),
   breakBothLinks,
   breakClients,
   ...(namespace ? [loseOneWay(namespace)] : []),

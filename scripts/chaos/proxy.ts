@@ -6,7 +6,8 @@ import { monotonicMs } from '../../src/platform/clock.ts';
  * `delay` every chunk of bytes for so long; `silence`, as when packets are lost both ways (nothing is lost from a stream, it
  * waits); `mute`, where the server hears everything and its answers never arrive (what was sent, such as a COMMIT, is done,
  * and the connection is reset when it is healed); `half-open`, where the server's end has gone and the client's end hears nothing of it; `reset` at once; `cut`,
- * where each connection is reset after it has carried so many more bytes towards the server.
+ * where each connection is reset after it has carried so many more bytes towards the server; `commit`, where each connection is reset when it asks for
+ * a COMMIT, which the server has heard or has not: nobody can tell from the client's end.
  */
 export type ProxyFault =
   | { readonly kind: 'delay'; readonly ms: number }
@@ -14,7 +15,13 @@ export type ProxyFault =
   | { readonly kind: 'mute' }
   | { readonly kind: 'half-open' }
   | { readonly kind: 'reset' }
-  | { readonly kind: 'cut'; readonly bytes: number };
+  | { readonly kind: 'cut'; readonly bytes: number }
+  | { readonly kind: 'commit'; readonly isHeard: boolean };
+
+/** A simple query or a parsed statement of the protocol holds the word as it was written; all of ours write it so. */
+const COMMIT = Buffer.from('COMMIT\0');
+/** Long enough for the server to act on what it has heard. */
+const RESET_AFTER_MS = 50;
 
 /** A TCP proxy in front of one server, which can be told to misbehave. */
 export class FlakyProxy {
@@ -129,6 +136,7 @@ class Link {
   readonly #toServer = new Way();
   readonly #toClient = new Way();
   #bytesLeft = Number.POSITIVE_INFINITY;
+  #commit: { readonly isHeard: boolean } | undefined;
   #isSilent = false;
   #isMute = false;
   #isHalfOpen = false;
@@ -171,6 +179,9 @@ class Link {
         return;
       case 'cut':
         this.#bytesLeft = fault.bytes;
+        return;
+      case 'commit':
+        this.#commit = fault;
     }
   }
 
@@ -182,6 +193,7 @@ class Link {
     this.#toServer.hurry();
     this.#toClient.hurry();
     this.#bytesLeft = Number.POSITIVE_INFINITY;
+    this.#commit = undefined;
     if (!this.#isSilent) return;
     this.#isSilent = false;
     this.#client.resume();
@@ -198,6 +210,10 @@ class Link {
 
   #fromClient(chunk: Buffer): void {
     if (this.#isHalfOpen) return;
+    if (this.#commit !== undefined && chunk.includes(COMMIT)) {
+      this.#cutAtCommit(chunk, this.#commit);
+      return;
+    }
     if (chunk.length <= this.#bytesLeft) {
       this.#bytesLeft -= chunk.length;
       this.#toServer.add(() => this.#pass(chunk, this.#client, this.#server));
@@ -207,6 +223,17 @@ class Link {
     const passed = chunk.subarray(0, this.#bytesLeft);
     this.#bytesLeft = 0;
     this.#server.write(passed, () => setTimeout(() => this.reset(), 1));
+  }
+
+  #cutAtCommit(chunk: Buffer, { isHeard }: { readonly isHeard: boolean }): void {
+    if (!isHeard) {
+      this.reset();
+      return;
+    }
+    this.#isMute = true;
+    this.#server.pause();
+    this.#server.write(chunk);
+    setTimeout(() => this.reset(), RESET_AFTER_MS);
   }
 
   #pass(chunk: Buffer, from: Socket, to: Socket): void {

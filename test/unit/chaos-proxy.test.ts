@@ -105,6 +105,16 @@ describe('the proxy', () => {
     expect(received).toBe('abc');
   });
 
+  it.each([true, false])('resets a connection that asks for a COMMIT; heard by the server: %s', async (isHeard) => {
+    const caller = await call();
+    proxy.inject({ kind: 'commit', isHeard });
+    caller.socket.write('BEGIN\0');
+    await expect.poll(() => caller.heard).toBe('BEGIN\0');
+    caller.socket.write('COMMIT\0');
+    await expect.poll(() => caller.closed).toBe(true);
+    expect([caller.heard, received]).toEqual(['BEGIN\0', isHeard ? 'BEGIN\0COMMIT\0' : 'BEGIN\0']);
+  });
+
   it('half-open: the server is rid of it, the client hears nothing, and healing resets it', async () => {
     const caller = await call();
     caller.socket.write('a');

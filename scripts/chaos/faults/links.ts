@@ -9,16 +9,19 @@ const NAMES: Readonly<Record<ProxyFault['kind'], string>> = {
   'half-open': 'half-open',
   reset: 'reset',
   cut: 'cut',
+  commit: 'cut at COMMIT',
 };
 
 const choices = (kind: ProxyFault['kind'], dice: Dice): ProxyFault => {
   if (kind === 'delay') return { kind, ms: dice.between(5, 300) };
   if (kind === 'cut') return { kind, bytes: dice.between(0, dice.chance(0.5) ? 400 : 20_000) };
+  if (kind === 'commit') return { kind, isHeard: dice.chance(0.5) };
   return { kind };
 };
 
 const detailOf = (fault: ProxyFault): string => {
   if (fault.kind === 'delay') return `${fault.ms} ms a chunk`;
+  if (fault.kind === 'commit') return fault.isHeard ? 'heard' : 'not heard';
   return fault.kind === 'cut' ? `after ${fault.bytes} bytes` : '';
 };
 
@@ -62,7 +65,7 @@ export const breakBothLinks: Choose = ({ stage }, dice) =>
 
 /** The clients' connections are cut in the middle of what they do, so that they cannot know what became of it. */
 export const breakClients: Choose = ({ stage }, dice) => {
-  const kind = dice.pick<ProxyFault['kind']>(['mute', 'reset', 'cut', 'silence']);
+  const kind = dice.pick<ProxyFault['kind']>(['commit', 'commit', 'mute', 'reset', 'cut', 'silence']);
   return faultOf([stage.clientProxies.source, stage.clientProxies.target], {
     who: `clients' links`,
     fault: choices(kind, dice),
