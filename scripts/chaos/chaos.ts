@@ -50,7 +50,8 @@ export const runChaos = async (options: ChaosOptions): Promise<Summary> => {
   let isClean = false;
   try {
     const summary = await withEquipment(directory, record, options);
-    isClean = (summary.ok || options.signal.aborted) && !options.keep;
+    const isInterrupted = options.signal.aborted && summary.violations.length === 0;
+    isClean = (summary.ok || isInterrupted) && !options.keep;
     return isClean ? summary : { ...summary, folder: directory };
   } finally {
     for (const path of isClean ? [directory] : [join(directory, 'source'), join(directory, 'target')]) {
@@ -116,11 +117,12 @@ const play = async (run: Run): Promise<Summary> => {
     onUnexpected: (what) => record.violate(what),
   });
   try {
-    await untilReady(world, onCall);
-    // Not before: until it is prepared the target is nobody's, and writable.
-    prober.start();
-    record.note('copied and followed; switches and faults begin');
-    await playRounds({ world, onCall, equipment }, options);
+    if (await untilReady(world, onCall)) {
+      // Not before: until it is prepared the target is nobody's, and writable.
+      prober.start();
+      record.note('copied and followed; switches and faults begin');
+      await playRounds({ world, onCall, equipment }, options);
+    }
     await clients.stop();
     await supervisor.stop();
     if (!options.signal.aborted) await resumeAndVerify(world, onCall);
