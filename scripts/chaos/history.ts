@@ -17,7 +17,7 @@ export interface Told {
   /** SQLSTATE, a system's code or a word; empty for an acknowledged one. */
   readonly code: string;
   /**
-   * For reads: the route was the same, and not held, before and after. A read that was under way while its phase moved may
+   * For reads: the route was the same before and after. A read that was under way while its phase moved may
    * be of the side that had been left, whose fence refuses writes only; it is judged for order and not for recency.
    */
   readonly isCurrent: boolean;
