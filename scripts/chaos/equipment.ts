@@ -4,6 +4,7 @@ import { Clocks, jumpClock } from './faults/clocks.ts';
 import { Disk, fillDisk } from './faults/disk.ts';
 import type { Choose } from './faults/fault.ts';
 import { breakBothLinks, breakClients, breakLink } from './faults/links.ts';
+import { holdTables } from './faults/locks.ts';
 import { loseOneWay, Namespace } from './faults/namespace.ts';
 import { killServer, killWorker, stopWorker } from './faults/processes.ts';
 import { makeServerDirectory } from './stage.ts';
@@ -89,6 +90,7 @@ const kindsOf = ({
   breakLink('commit'),
   breakBothLinks,
   breakClients,
+  holdTables,
   ...(namespace ? [loseOneWay(namespace)] : []),
   ...(disks ? [fillDisk('source', disks.source), fillDisk('target', disks.target)] : []),
   ...(clocks ? [jumpClock(clocks)] : []),

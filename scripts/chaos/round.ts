@@ -1,8 +1,8 @@
 import type { Event } from '../../src/domain/event.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
-import type { Card, Moment } from './faults/deck.ts';
-import type { Dice, Fault, World } from './faults/fault.ts';
+import type { Card } from './faults/deck.ts';
+import type { Dice, Fault, Moment, World } from './faults/fault.ts';
 import { lookAtPhases, sideOfState } from './look.ts';
 import { Command } from './program.ts';
 import { count } from './record.ts';

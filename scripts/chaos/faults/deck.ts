@@ -1,25 +1,4 @@
-import type { Choose, Dice, Fault, World } from './fault.ts';
-
-/** Steps of a switch at whose beginning a fault can be injected, in order. */
-export const STEPS = [
-  'checks',
-  'hold',
-  'fence',
-  'position',
-  'drain',
-  'prove',
-  'sequences',
-  'way back',
-  'commit',
-  'repoint',
-  'lift',
-  'release',
-  'retire',
-  'states',
-] as const;
-
-/** When a fault is injected: while no switch is under way, right before one is asked for, at a step, or right after. */
-export type Moment = 'between' | 'before' | 'after' | (typeof STEPS)[number];
+import { type Choose, type Dice, type Fault, type Moment, STEPS, type World } from './fault.ts';
 
 const MOMENTS: readonly Moment[] = ['between', 'before', 'after', ...STEPS];
 
@@ -46,10 +25,16 @@ export class Deck {
 
   deal(world: World): Card {
     if (this.#leftKinds.length === 0) this.#leftKinds = this.#dice.shuffle(this.#kinds);
-    if (this.#leftMoments.length === 0) this.#leftMoments = this.#dice.shuffle(MOMENTS);
     const choose = this.#leftKinds.pop();
-    const moment = this.#leftMoments.pop();
-    if (!choose || !moment) throw new Error('the deck holds no kind of fault');
-    return { fault: choose(world, this.#dice), moment };
+    if (!choose) throw new Error('the deck holds no kind of fault');
+    const fault = choose(world, this.#dice);
+    return { fault, moment: this.#dealMoment(fault.moments ?? MOMENTS) };
+  }
+
+  #dealMoment(allowed: readonly Moment[]): Moment {
+    if (this.#leftMoments.length === 0) this.#leftMoments = this.#dice.shuffle(MOMENTS);
+    const index = this.#leftMoments.findLastIndex((moment) => allowed.includes(moment));
+    const [dealt] = index < 0 ? this.#dice.shuffle(allowed) : this.#leftMoments.splice(index, 1);
+    return dealt ?? 'between';
   }
 }

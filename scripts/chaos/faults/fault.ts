@@ -3,6 +3,27 @@ import type { RunRecord } from '../record.ts';
 import type { Stage } from '../stage.ts';
 import type { Supervisor } from '../supervisor.ts';
 
+/** Steps of a switch at whose beginning a fault can be injected, in order. */
+export const STEPS = [
+  'checks',
+  'hold',
+  'fence',
+  'position',
+  'drain',
+  'prove',
+  'sequences',
+  'way back',
+  'commit',
+  'repoint',
+  'lift',
+  'release',
+  'retire',
+  'states',
+] as const;
+
+/** When a fault is injected: while no switch is under way, right before one is asked for, at a step, or right after. */
+export type Moment = 'between' | 'before' | 'after' | (typeof STEPS)[number];
+
 /** What faults act on. */
 export interface World {
   readonly stage: Stage;
@@ -20,6 +41,8 @@ export interface Fault {
   readonly detail: string;
   /** How long it lasts before it is healed. */
   readonly lastsMs: number;
+  /** The only moments at which it makes a difference; any when absent. */
+  readonly moments?: readonly Moment[];
   inject(): Promise<void>;
   /** Takes it back, as far as there is something to take back; also when it was never injected. */
   heal(): Promise<void>;
