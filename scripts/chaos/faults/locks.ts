@@ -1,38 +1,40 @@
 import pg from 'pg';
-import { PHASES } from '../workloads.ts';
+import { otherSide } from '../../../src/domain/position.ts';
+import { routeNow } from '../route.ts';
+import { PHASE_NAMES, PHASES } from '../workloads.ts';
 import type { Choose } from './fault.ts';
 
-const TABLES = Object.values(PHASES).flat().join(', ');
-
 /**
- * Somebody's long transaction holds the tables of one side. Where the phase is written it is a writer that has not ended,
- * which the fence has to wait for and then to end; on the other side it keeps the lane from applying, so that a drain has
- * something to wait for. Nobody else in these runs writes so fast that a lane would be behind.
+ * Somebody's long transaction holds a phase's tables. Where the phase is written it is a writer that has not ended, which
+ * the fence has to wait for and then to end; on the other side it keeps the lane from applying, so that a drain has
+ * something to wait for: nobody else in these runs writes so fast that a lane would be behind.
  */
 export const holdTables: Choose = ({ stage }, dice) => {
-  const side = dice.side();
-  const mode = dice.pick(['ROW EXCLUSIVE', 'SHARE ROW EXCLUSIVE', 'EXCLUSIVE']);
-  const lastsMs = dice.chance(0.7) ? dice.between(300, 2_500) : dice.between(5_500, 8_000);
-  let client: pg.Client | undefined;
+  const isPrimary = dice.chance(0.3);
+  const mode = isPrimary ? 'ROW EXCLUSIVE' : 'EXCLUSIVE';
+  const lastsMs = dice.chance(0.75) ? dice.between(300, 3_000) : dice.between(5_500, 8_000);
+  const holders: pg.Client[] = [];
   return {
-    kind: `long transaction on ${side}`,
-    detail: `${mode}, ${lastsMs} ms`,
+    kind: `long transaction on ${isPrimary ? 'the primary' : 'the other side'}`,
+    detail: `${lastsMs} ms`,
     lastsMs,
-    moments: ['before', 'hold', 'fence', 'position', 'drain', 'prove', 'commit', 'lift'],
+    moments: isPrimary ? ['before', 'hold', 'fence'] : ['hold', 'fence', 'position', 'drain', 'prove', 'lift'],
     inject: async () => {
-      client = new pg.Client({ connectionString: stage.directUrls[side], application_name: 'chaos-holder' });
-      // Whoever fences may end it.
-      client.on('error', () => undefined);
-      await client.connect();
-      // Waits for whoever holds them now, at most as long as it would have held them.
-      await client
-        .query(`SET lock_timeout = ${lastsMs}; BEGIN; LOCK TABLE ${TABLES} IN ${mode} MODE`)
-        .catch(() => undefined);
+      for (const phase of PHASE_NAMES) {
+        const primary = routeNow(stage.routeFile, phase)?.primary ?? 'source';
+        const url = stage.directUrls[isPrimary ? primary : otherSide(primary)];
+        const client = new pg.Client({ connectionString: url, application_name: 'chaos-holder' });
+        // Whoever fences may end it.
+        client.on('error', () => undefined);
+        holders.push(client);
+        await client.connect();
+        // Waits for whoever holds them now, but not for ever.
+        const sql = `SET lock_timeout = 2000; BEGIN; LOCK TABLE ${PHASES[phase].join(', ')} IN ${mode} MODE`;
+        await client.query(sql).catch(() => undefined);
+      }
     },
     heal: async () => {
-      const holder = client;
-      client = undefined;
-      holder?.connection.stream.destroy();
+      for (const client of holders.splice(0)) client.connection.stream.destroy();
     },
   };
 };

@@ -61,24 +61,32 @@ export const stopWorker: Choose = ({ supervisor, stage, record, signal }, dice) 
   };
 };
 
-/** SIGKILL to a server's postmaster, and by chance to its backends in the same moment; started again after a while. */
+/**
+ * SIGKILL to a server's postmaster, and by chance to its backends in the same moment; started again after a while. Backends
+ * without a postmaster end by themselves, unless they wait for a lock of one that has ended: then they hold the shared
+ * memory for ever, and whoever starts the server has to end them.
+ */
 export const killServer =
   (side: Side): Choose =>
   ({ stage }: World, dice: Dice): Fault => {
     const withBackends = dice.chance(0.5);
     const server = stage.servers[side];
+    let backends: readonly number[] = [];
     const lastsMs = dice.chance(0.7) ? dice.between(100, 2_000) : dice.between(4_000, 12_000);
     return {
       kind: `${side} killed`,
       detail: `${withBackends ? 'with its backends' : 'the postmaster'}, down ${lastsMs} ms`,
       lastsMs,
       inject: async () => {
-        const backends = withBackends ? childrenOf(server.pid) : [];
+        backends = childrenOf(server.pid);
         const killed = server.kill();
-        for (const pid of backends) killQuietly(pid);
+        if (withBackends) for (const pid of backends) killQuietly(pid);
         await killed;
       },
-      heal: async () => await server.start(),
+      heal: async () => {
+        if (server.pid === undefined) for (const pid of backends) killQuietly(pid);
+        await server.start();
+      },
     };
   };
 
@@ -94,8 +102,10 @@ export const revive = async (server: RunningServer): Promise<void> => {
   await server.start();
 };
 
+/** Kills a server's process, if it is still one. */
 const killQuietly = (pid: number): void => {
   try {
+    if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('postgres')) return;
     process.kill(pid, 'SIGKILL');
   } catch {
     // It has ended by itself meanwhile.
