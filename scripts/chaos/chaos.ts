@@ -148,9 +148,14 @@ const playRounds = async (
   const dice = new Dice(randomOf(seed));
   const deck = new Deck(equipment.kinds, dice);
   const round = { world, onCall, dice };
-  for (let n = 0; isTime(1); n++) await playRound(round, n % CALM_EVERY === 0 ? undefined : deck.deal(world));
-  while (isTime(LONGEST) && (await countOutcomes(world.stage)).committed < switches) await playRound(round, undefined);
-  if (!signal.aborted) await untilReady(world, onCall);
+  let goesOn = true;
+  for (let n = 0; goesOn && isTime(1); n++) {
+    goesOn = await playRound(round, n % CALM_EVERY === 0 ? undefined : deck.deal(world));
+  }
+  while (goesOn && isTime(LONGEST) && (await countOutcomes(world.stage)).committed < switches) {
+    goesOn = await playRound(round, undefined);
+  }
+  if (goesOn && !signal.aborted) await untilReady(world, onCall);
 };
 
 /** Judges the histories, and then the checkers: faults that are planted in a copy of what they saw must all be reported. */

@@ -27,20 +27,25 @@ export interface RoundOptions {
 
 /**
  * One switch under at most one fault: waits until everything is well, asks for a switch, injects the fault at its moment,
- * heals it, and sees to it that each phase has one writable side again.
+ * heals it, and sees to it that each phase has one writable side again. False when the run cannot go on, which has been
+ * told as a violation: what comes after it would say nothing more.
  */
-export const playRound = async (options: RoundOptions, card: Card | undefined): Promise<void> => {
+export const playRound = async (options: RoundOptions, card: Card | undefined): Promise<boolean> => {
   const { world, onCall } = options;
-  if (!(await untilReady(world, onCall))) return;
+  if (!(await untilReady(world, onCall))) return false;
   if (card?.moment === 'between') {
     await healing(options, card, () => suffer(world, card.fault, card.moment));
     return await playRound(options, undefined);
   }
   const wanted = await choose(options);
-  if (wanted === undefined || world.signal.aborted) return;
-  if (card !== undefined) return await healing(options, card, () => withFault(options, { ...card, wanted }));
+  if (wanted === undefined || world.signal.aborted) return true;
+  if (card !== undefined) {
+    await healing(options, card, () => withFault(options, { ...card, wanted }));
+    return true;
+  }
   await ask(options, wanted).answered;
   await settle(world, onCall, 'a switch without a fault');
+  return true;
 };
 
 /** Whatever becomes of the work, the fault is healed, and then every phase must come to have one writable side. */

@@ -64,7 +64,7 @@ const bringBack = async (
   const said: string[] = [];
   while (monotonicMs() - begun < RECOVERY_WITHIN_MS && !world.signal.aborted) {
     const leftMs = RECOVERY_WITHIN_MS - (monotonicMs() - begun);
-    const words = await printedCommand(world, onCall);
+    const [words] = await printedCommands(world, onCall);
     if (words !== undefined) {
       const command = new Command(world.stage, { place: onCall.place, args: words, withinMs: leftMs });
       // It may be settled while the command still does what nobody waits for.
@@ -90,17 +90,14 @@ const untilSettled = async (world: World, onCall: OnCall, withinMs: number): Pro
   while (monotonicMs() < until && !world.signal.aborted && !(await isSettled(world, onCall))) await sleep(LOOK_MS);
 };
 
-/** The first command that `status` prints for a phase that cannot be written, without the program's name. */
-const printedCommand = async (world: World, onCall: OnCall): Promise<readonly string[] | undefined> => {
+/** The commands with which `status` says that a phase can be brought back or let go on, without the program's name. */
+const printedCommands = async (world: World, onCall: OnCall): Promise<readonly (readonly string[])[]> => {
   const { stage } = world;
-  const { json } = await new Command(stage, { place: onCall.place, args: ['status', stage.plan], withinMs: 20_000 })
-    .answer;
+  const status = new Command(stage, { place: onCall.place, args: ['status', stage.plan], withinMs: 20_000 });
+  const { json } = await status.answer;
   const phases = (json.phases ?? []) as readonly { readonly name: string; readonly next: readonly string[] }[];
-  for (const phase of phases) {
-    const command = phase.next.find((line) => line.startsWith('switchback resume '));
-    if (command !== undefined) return command.split(' ').slice(1);
-  }
-  return undefined;
+  const lines = phases.flatMap(({ next }) => next.filter((line) => line.startsWith('switchback resume ')).slice(0, 1));
+  return [...new Set(lines)].map((line) => line.split(' ').slice(1));
 };
 
 /**
@@ -132,7 +129,10 @@ const overcome = async (world: World, onCall: OnCall, obstacles: string): Promis
   const { record } = world;
   for (const obstacle of obstacles.split(', ')) count(record.obstacles, obstacle);
   if (/divergence|slot-lost|schema-changed|mismatch/.test(obstacles)) record.violate(`stopped by ${obstacles}`);
-  const words = await printedCommand(world, onCall);
-  record.note(`stopped by ${obstacles}; ${words ? `switchback ${words.join(' ')}` : 'and status prints no resume'}`);
-  if (words) await new Command(world.stage, { place: onCall.place, args: words, withinMs: RECOVERY_WITHIN_MS }).answer;
+  const commands = await printedCommands(world, onCall);
+  const texts = commands.map((words) => `switchback ${words.join(' ')}`);
+  record.note(`stopped by ${obstacles}; ${texts.join('; ') || 'and status prints no resume'}`);
+  for (const args of commands) {
+    await new Command(world.stage, { place: onCall.place, args, withinMs: RECOVERY_WITHIN_MS }).answer;
+  }
 };
