@@ -15,7 +15,7 @@ const NAMES: Readonly<Record<ProxyFault['kind'], string>> = {
 const choices = (kind: ProxyFault['kind'], dice: Dice): ProxyFault => {
   if (kind === 'delay') return { kind, ms: dice.between(5, 300) };
   if (kind === 'cut') return { kind, bytes: dice.between(0, dice.chance(0.5) ? 400 : 20_000) };
-  if (kind === 'commit') return { kind, isHeard: dice.chance(0.5) };
+  if (kind === 'commit') return { kind, isHeard: dice.chance(0.75) };
   return { kind };
 };
 
