@@ -65,7 +65,12 @@ export class Clocks {
   remove(): void {
     for (const name of readdirSync(SHARED_MEMORY)) {
       const pid = /^(?:faketime_shm|sem\.faketime_sem)_(\d+)$/.exec(name)?.[1];
-      if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(SHARED_MEMORY, name), { force: true });
+      if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+      try {
+        rmSync(join(SHARED_MEMORY, name), { force: true });
+      } catch {
+        // Another user's, and so not of this run.
+      }
     }
   }
 
