@@ -110,9 +110,9 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
   };
 };
 
-/** The database's URL through a proxy on one of its addresses. */
+/** The database's URL through a proxy on one of its addresses. Without TLS: the namespace is of this machine. */
 export const urlOf = (host: string, proxy: FlakyProxy): string =>
-  `postgresql://postgres@${host}:${proxy.port}/${DATABASE}`;
+  `postgresql://postgres@${host}:${proxy.port}/${DATABASE}?sslmode=disable`;
 
 /** Ends proxies and servers, and keeps the servers' logs beside the histories, in case that they are wanted. */
 export const strike = async (stage: Stage): Promise<void> => {
