@@ -16,6 +16,8 @@ export interface StartOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** An empty or missing directory to keep the data in; without it a temporary one is made. */
   readonly directory?: string;
+  /** Variables for the server's process, over those of ours. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** An embedded server. Its port and directory stay the same over `stop`, `kill` and `start`. */
@@ -74,7 +76,8 @@ export const startServer = async (options: StartOptions): Promise<RunningServer>
   const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`);
   appendFileSync(join(directory, 'data', 'postgresql.conf'), lines.join(''));
   for (let attempt = 1; ; attempt++) {
-    const server = new EmbeddedServer({ binaries, directory, port: await freePort() });
+    const { environment = {} } = options;
+    const server = new EmbeddedServer({ binaries, directory, port: await freePort(), environment });
     try {
       await server.start();
       return server;
@@ -92,12 +95,19 @@ class EmbeddedServer implements RunningServer {
   readonly directory: string;
   version = '';
   readonly #binaries: Binaries;
+  readonly #environment: Readonly<Record<string, string>>;
   #postmaster: ChildProcess | undefined;
   #guard: ChildProcess | undefined;
 
-  constructor(options: { readonly binaries: Binaries; readonly directory: string; readonly port: number }) {
+  constructor(options: {
+    readonly binaries: Binaries;
+    readonly directory: string;
+    readonly port: number;
+    readonly environment: Readonly<Record<string, string>>;
+  }) {
     this.port = options.port;
     this.directory = options.directory;
+    this.#environment = options.environment;
     this.#binaries = options.binaries;
   }
 
@@ -163,6 +173,7 @@ class EmbeddedServer implements RunningServer {
     const child = spawn(this.#binaries.postgres, ['-D', data, '-p', String(this.port)], {
       ...this.#binaries.runAs,
       cwd: data,
+      env: { ...process.env, ...this.#environment },
       detached: true,
       stdio: ['ignore', log, log],
     });

@@ -1,0 +1,144 @@
+import type { Event } from '../../src/domain/event.ts';
+import type { Side } from '../../src/domain/position.ts';
+import { sleep } from '../../src/platform/clock.ts';
+import type { Card } from './faults/deck.ts';
+import type { Dice, Fault, Moment, World } from './faults/fault.ts';
+import { lookAtPhases, sideOfState } from './look.ts';
+import { Command } from './program.ts';
+import { count } from './record.ts';
+import { type OnCall, settle, untilReady } from './settle.ts';
+import type { PhaseName } from './workloads.ts';
+
+/** A command that has not ended for so long after everything was healed hangs, which is a violation (L1). */
+const COMMAND_WITHIN_MS = 150_000;
+
+/** A switch to ask for. */
+interface Wanted {
+  readonly command: 'cutover' | 'failback';
+  readonly phases: readonly PhaseName[];
+}
+
+/** What a round is played with. */
+export interface RoundOptions {
+  readonly world: World;
+  readonly onCall: OnCall;
+  readonly dice: Dice;
+}
+
+/**
+ * One switch under at most one fault: waits until everything is well, asks for a switch, injects the fault at its moment,
+ * heals it, and sees to it that each phase has one writable side again. False when the run cannot go on, which has been
+ * told as a violation: what comes after it would say nothing more.
+ */
+export const playRound = async (options: RoundOptions, card: Card | undefined): Promise<boolean> => {
+  const { world, onCall } = options;
+  if (!(await untilReady(world, onCall))) return false;
+  if (card?.moment === 'between') {
+    await healing(options, card, () => suffer(world, card.fault, card.moment));
+    return await playRound(options, undefined);
+  }
+  const wanted = await choose(options);
+  if (wanted === undefined || world.signal.aborted) return true;
+  if (card !== undefined) {
+    await healing(options, card, () => withFault(options, { ...card, wanted }));
+    return true;
+  }
+  await ask(options, wanted).answered;
+  await settle(world, onCall, 'a switch without a fault');
+  return true;
+};
+
+/** Whatever becomes of the work, the fault is healed, and then every phase must come to have one writable side. */
+const healing = async ({ world, onCall }: RoundOptions, card: Card, work: () => Promise<void>): Promise<void> => {
+  try {
+    await work();
+  } finally {
+    await card.fault.heal();
+  }
+  await settle(world, onCall, `${card.fault.kind} at ${card.moment}`);
+};
+
+const withFault = async (
+  options: RoundOptions,
+  { fault, moment, wanted }: { readonly fault: Fault; readonly moment: Moment; readonly wanted: Wanted },
+): Promise<void> => {
+  const { world, dice } = options;
+  switch (moment) {
+    case 'before': {
+      const suffering = suffer(world, fault, moment);
+      await sleep(dice.between(0, 1_000));
+      await Promise.all([suffering, ask(options, wanted).answered]);
+      return;
+    }
+    case 'after':
+      await ask(options, wanted).answered;
+      if (!world.signal.aborted) await suffer(world, fault, moment);
+      return;
+    default: {
+      const reached = stepBegun(world, moment);
+      const { answered } = ask(options, wanted);
+      const isReached = await Promise.race([reached.promise, answered.then(() => false)]);
+      reached.stop();
+      if (isReached) {
+        // A moment later, or else everything would always be injected right after the intent was recorded.
+        if (dice.chance(0.5)) await sleep(dice.between(1, 40));
+        await suffer(world, fault, world.supervisor.worker?.step || moment);
+      }
+      await answered;
+    }
+  }
+};
+
+const suffer = async (world: World, fault: Fault, moment: string): Promise<void> => {
+  world.record.fault({ kind: fault.kind, moment }, fault.detail);
+  await fault.inject();
+  await sleep(fault.lastsMs, world.signal).catch(() => undefined);
+  await fault.heal();
+};
+
+const stepBegun = (world: World, step: string): { readonly promise: Promise<boolean>; stop(): void } => {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const stop = world.supervisor.listen((event: Event) => {
+    if (event.type !== 'step' || event.status !== 'begun' || event.step !== step) return;
+    if (/^(cutover|failback)-/.test(event.scope)) resolve(true);
+  });
+  return { promise, stop };
+};
+
+/** Gives the command from a process of its own, elsewhere. */
+const ask = ({ world, onCall }: RoundOptions, wanted: Wanted): { readonly answered: Promise<void> } => {
+  const { stage, record } = world;
+  const { command, phases } = wanted;
+  const args = [command, stage.plan, ...phases, '--confirm', phases.join(',')];
+  const asked = new Command(stage, { place: onCall.place, args, withinMs: COMMAND_WITHIN_MS });
+  const stop = () => asked.kill();
+  world.signal.addEventListener('abort', stop);
+  const answered = asked.answer.then((answer) => {
+    world.signal.removeEventListener('abort', stop);
+    if (world.signal.aborted) return;
+    count(record.exits, String(answer.exitCode));
+    record.note(
+      `${command} ${phases.join(' ')}: ${answer.exitCode} after ${Math.round(answer.ms)} ms: ${messageIn(answer.json)}`,
+    );
+    if (answer.isLate)
+      record.violate(`${command} ${phases.join(' ')} did not end within ${COMMAND_WITHIN_MS / 1000} s`);
+    if (answer.exitCode === 1 && !/reach|connection/i.test(answer.text)) record.note(`unexpected: ${answer.text}`);
+  });
+  return { answered };
+};
+
+const messageIn = (json: Readonly<Record<string, unknown>>): string => {
+  const error = json.error as { readonly message?: unknown } | undefined;
+  return String(json.message ?? error?.message ?? JSON.stringify(json)).split('\n')[0] ?? '';
+};
+
+const choose = async ({ world, dice }: RoundOptions): Promise<Wanted | undefined> => {
+  const phases = (await lookAtPhases(world.stage)) ?? [];
+  const on = (side: Side) => phases.filter(({ state }) => sideOfState(state) === side).map(({ name }) => name);
+  const groups = (['source', 'target'] as const).map((side) => ({ side, names: dice.shuffle(on(side)) }));
+  const filled = dice.shuffle(groups.filter(({ names }) => names.length > 0));
+  const [group] = filled;
+  if (group === undefined) return undefined;
+  const names = group.names.length > 1 && dice.chance(0.4) ? group.names : group.names.slice(0, 1);
+  return { command: group.side === 'source' ? 'cutover' : 'failback', phases: [...names].sort() };
+};

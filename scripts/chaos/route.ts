@@ -1,0 +1,30 @@
+import { readFileSync } from 'node:fs';
+import type { Side } from '../../src/domain/position.ts';
+
+/** Where clients of a phase are led, as the route file says it at this moment. */
+export interface RouteNow {
+  readonly primary: Side;
+  readonly held: boolean;
+  /** The whole entry, with the epoch of its last change: two equal ones mean that nothing has moved in between. */
+  readonly text: string;
+}
+
+/**
+ * Reads the route of a phase from the file itself, each time: a client that trusted a copy of it could read from a side that
+ * had been left without noticing. Undefined while there is no such route.
+ */
+export const routeNow = (path: string, phase: string): RouteNow | undefined => {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+  const entry = isRecord(content) ? content[phase] : undefined;
+  if (!isRecord(entry)) return undefined;
+  const { primary, held } = entry;
+  if (primary !== 'source' && primary !== 'target') return undefined;
+  return { primary, held: held === true, text: JSON.stringify(entry) };
+};
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
