@@ -2,8 +2,16 @@ import type { Side } from '../domain/position.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
+/** An end of a phase that has begun: it can only go on to its own end. */
+export interface Ending {
+  readonly command: 'abort' | 'finalise';
+  readonly unfence: boolean;
+}
+
 /** Facts about the run as a whole that stages leave for each other. */
 export interface RunFacts {
+  /** On the source: what phases are being ended, by name; of meaning until the phase is aborted or finalised. */
+  readonly ending?: Readonly<Record<string, Ending>>;
   /** The target's schema has been made (or was found) for all phases. */
   readonly schemaReady?: boolean;
   /** On the source: the tables of every phase that has been prepared, by display name. Others have no copy and no lane. */
@@ -78,6 +86,13 @@ export const writePlan = async (
 /** Replaces the run's facts. */
 export const writeFacts = async (sql: SqlExecutor, facts: RunFacts): Promise<void> => {
   await execute(sql, build.updateTable('run').set({ facts: JSON.stringify(facts) }));
+};
+
+/** Stores on the source that the end of phases has begun, before anything of them is taken away. */
+export const writeEnding = async (sql: SqlExecutor, phases: readonly string[], ending: Ending): Promise<void> => {
+  const facts = (await readRun(sql))?.facts ?? {};
+  const these = Object.fromEntries(phases.map((phase) => [phase, ending]));
+  await writeFacts(sql, { ...facts, ending: { ...facts.ending, ...these } });
 };
 
 /** Stores on the source which tables a phase is made of. The caller has asserted the lease, which orders two of these. */

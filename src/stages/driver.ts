@@ -7,6 +7,7 @@ import { readCertificate } from '../sidecar/records.ts';
 import { certify, proveWhileFollowing } from './certify.ts';
 import type { RunContext } from './context.ts';
 import { copy } from './copy.ts';
+import { isEnding } from './end.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import { nextStage, type Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
@@ -102,7 +103,7 @@ export class Driver {
   }
 
   async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
-    const { context, tenure, onDeposed } = this.#options;
+    const { context, onDeposed } = this.#options;
     if (isKind(error, 'deposed')) return onDeposed(error);
     // Stages may be repeated: their steps look first at what stands.
     if (error instanceof SwitchbackError && (RETRIED.has(error.policy) || error.kind === 'parked')) {
@@ -112,6 +113,12 @@ export class Driver {
     }
     const known =
       error instanceof SwitchbackError ? error : new SwitchbackError('internal', messageOf(error), { cause: error });
+    await this.block(phase, known);
+  }
+
+  /** Begins nothing more for a phase until it is revived, and tells why. */
+  async block(phase: Phase, known: SwitchbackError): Promise<void> {
+    const { context, tenure } = this.#options;
     const finding = redactAll({
       id: `stage/${known.kind}`,
       severity: 'blocks',
@@ -133,7 +140,7 @@ export class Driver {
   async #advance(phase: Phase, signal: AbortSignal): Promise<boolean> {
     const { context, tenure, ensureLane } = this.#options;
     const stage = nextStage(phase.state);
-    if (signal.aborted || stage === 'none' || stage === 'settle') return true;
+    if (signal.aborted || stage === 'none' || stage === 'settle' || isEnding(phase)) return true;
     const runnerFor = (slot: string) => this.#options.runnerFor(phase, slot);
     const tools = { context, tenure, phase, signal, runnerFor };
     if (stage === 'prepare') {

@@ -8,9 +8,9 @@ import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';
 import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
-import { readRun } from '../sidecar/run.ts';
+import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
 import { portsOf, type RunContext } from './context.ts';
-import type { Effect } from './effect.ts';
+import { type Effect, untilKnown } from './effect.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
 import { observeRoutes } from './routes.ts';
@@ -41,6 +41,7 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
   for (const phase of phases) assertAbortable(context, phase);
   await assertLedRight(context, phases);
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
+  await begin(tools, { command: 'abort', unfence: false });
   // A phase that is still `planned` may have been prepared half-way.
   const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
   for (const phase of phases) {
@@ -51,6 +52,30 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
   }
   return last ? await removeRun(tools) : [];
 };
+
+/** From here on the phases can only go on to their end: whoever comes after a crash does not take them for what they were. */
+const begin = async ({ tenure, phases }: EndTools, ending: Ending): Promise<void> => {
+  const open = phases.filter(({ state }) => state.name !== 'aborted' && state.name !== 'finalised');
+  if (open.length === 0) return;
+  const names = open.map(({ name }) => name);
+  await untilKnown({
+    act: async () => {
+      await tenure.act((sql) => writeEnding(sql, names, ending));
+      return undefined;
+    },
+  });
+  for (const phase of open) phase.ending = ending;
+};
+
+/** Whether a phase's end has begun and has not been reached. */
+export const isEnding = (phase: Phase): boolean =>
+  phase.ending !== null && phase.state.name !== 'aborted' && phase.state.name !== 'finalised';
+
+/** The error for whoever finds a phase whose end has begun. */
+export const endingError = (context: RunContext, phase: Phase): SwitchbackError =>
+  new SwitchbackError('refused', `the ${phase.ending?.command} of phase ${phase.name} has begun and not ended`, {
+    remedy: `to go on with it: switchback resume ${context.plan.path} ${phase.name}`,
+  });
 
 /** Throws kind `refused` for a phase that has been cut over or is being. */
 export const assertAbortable = (context: RunContext, phase: Phase): void => {
@@ -155,6 +180,7 @@ export const finalisePhases = async (
   const { context, tenure, phases } = tools;
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
   if (options.unfence) await assertLedRight(context, phases);
+  await begin(tools, { command: 'finalise', unfence: options.unfence });
   for (const phase of phases) {
     const where = { scope: 'finalise', phases: [phase.name] };
     const effect = (step: string, act: Effect['act']) => carryOutEffect(tenure, { where, step }, { act });

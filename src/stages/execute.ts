@@ -7,7 +7,7 @@ import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
-import { abortPhases, assertAbortable, finalisePhases, type Remains } from './end.ts';
+import { abortPhases, assertAbortable, endingError, finalisePhases, isEnding, type Remains } from './end.ts';
 import type { Phase } from './machine.ts';
 import { observeRoutes, routersOf } from './routes.ts';
 import { assertStates } from './switch/guards.ts';
@@ -36,6 +36,8 @@ export interface Executor {
   interrupting<T>(phases: readonly Phase[], work: () => Promise<T>): Promise<T>;
   /** Forgets why a phase could not go on. */
   clear(phase: Phase): Promise<void>;
+  /** Tells why a phase cannot go on by itself. */
+  block(phase: Phase, error: SwitchbackError): Promise<void>;
   /** There is no run any more. */
   stop(): void;
 }
@@ -99,6 +101,8 @@ const assertPossible = (worker: Executor, command: NewRequest['command'], phases
   if (command === 'cutover') assertStates(phases, { direction: 'forward', all, context });
   if (command === 'failback') assertStates(phases, { direction: 'reverse', all, context });
   for (const phase of phases) {
+    const isEnd = command === 'resume' || command === 'abort' || command === 'finalise';
+    if (isEnding(phase) && !isEnd) throw endingError(context, phase);
     if (command === 'verify') assertVerifiable(phase);
     if (command === 'abort') assertAbortable(context, phase);
   }
@@ -182,13 +186,32 @@ const releaseStray = async (context: RunContext, phases: readonly Phase[]): Prom
   return held.map((name) => `clients of phase ${name} were held by its router and go on`);
 };
 
+/** Ends that an earlier process has begun are brought to their end, as they were asked for. */
+const goOnEnding = async (worker: Executor, phases: readonly Phase[]): Promise<readonly string[]> => {
+  const said: string[] = [];
+  for (const command of ['abort', 'finalise'] as const) {
+    for (const unfence of [false, true]) {
+      const these = phases.filter(
+        (phase) => isEnding(phase) && phase.ending?.command === command && phase.ending.unfence === unfence,
+      );
+      if (these.length === 0) continue;
+      for (const phase of these) await worker.clear(phase);
+      said.push((await end(worker, { command, options: { unfence, early: true } }, these)).message);
+    }
+  }
+  return said;
+};
+
+const isOver = ({ state }: Phase): boolean => state.name === 'aborted' || state.name === 'finalised';
+
 /** Whoever resumes a lane wants to know whether it is halted again at once by the very same thing. */
 const PROOF_MS = 3_000;
 
 const resume = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
   const said = [...(await worker.settle())];
   said.push(...(await releaseStray(worker.context, phases)));
-  for (const phase of phases) {
+  said.push(...(await goOnEnding(worker, phases)));
+  for (const phase of phases.filter((p) => !isOver(p))) {
     const direction = laneDirection(phase.state);
     if (direction !== null) {
       await worker.tenure.act((sql) => writeHalt(sql, laneName(phase.name, direction), null));
@@ -202,19 +225,16 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
       throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
     said.push(`phase ${phase.name} goes on (${state.name})`);
   }
-  return { exitCode: 0, message: said.join('; ') };
+  return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };
 
-const end = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
-  const { context, tenure, signal } = worker;
-  const tools = { context, tenure, phases, all: worker.phases, signal };
-  const remains =
-    request.command === 'abort'
-      ? await abortPhases(tools)
-      : await finalisePhases(tools, {
-          unfence: request.options.unfence === true,
-          early: request.options.early === true,
-        });
+const end = async (
+  worker: Executor,
+  request: Pick<NewRequest, 'command' | 'options'>,
+  phases: readonly Phase[],
+): Promise<RequestResult> => {
+  const { context } = worker;
+  const remains = await carryOutEnd(worker, request, phases);
   const isOver = !(await sidecarExists(context.source.sql));
   const names = phases.map((phase) => phase.name).join(', ');
   const done = request.command === 'abort' ? 'aborted' : 'finalised';
@@ -225,6 +245,25 @@ const end = async (worker: Executor, request: NewRequest, phases: readonly Phase
     worker.stop();
   }
   return { exitCode: 0, message, data: { remains } };
+};
+
+const carryOutEnd = async (
+  worker: Executor,
+  request: Pick<NewRequest, 'command' | 'options'>,
+  phases: readonly Phase[],
+): Promise<Remains> => {
+  const { context, tenure, signal } = worker;
+  const tools = { context, tenure, phases, all: worker.phases, signal };
+  const { unfence, early } = request.options;
+  try {
+    if (request.command === 'abort') return await abortPhases(tools);
+    return await finalisePhases(tools, { unfence: unfence === true, early: early === true });
+  } catch (error) {
+    if (isKind(error, 'deposed')) throw error;
+    // Half of it may be done: whoever looks at the phase must not take it for what it was.
+    for (const phase of phases.filter(isEnding)) await worker.block(phase, endingError(context, phase));
+    throw error;
+  }
 };
 
 const leftText = (remains: Remains, isOver: boolean): string => {

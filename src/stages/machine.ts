@@ -3,6 +3,7 @@ import type { PhaseState } from '../domain/phase.ts';
 import { nextStates } from '../domain/protocol.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { writePhase } from '../sidecar/phases.ts';
+import type { Ending } from '../sidecar/run.ts';
 import type { PhaseScope, RunContext } from './context.ts';
 import { untilKnown } from './effect.ts';
 import type { LaneRunner } from './lane-runner.ts';
@@ -36,6 +37,8 @@ export const nextStage = (state: PhaseState): NextStage => {
 export class Phase {
   /** The lane of the state's direction, or null where none is open. */
   runner: LaneRunner | null = null;
+  /** The end that has begun, of which some may be done: no stage and no lane of the phase runs any more. */
+  ending: Ending | null = null;
   readonly #context: RunContext;
   readonly #tenure: Tenure;
   #state: PhaseState;

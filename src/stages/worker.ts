@@ -3,9 +3,11 @@ import type { Direction } from '../domain/position.ts';
 import { sleep } from '../platform/clock.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
+import { readRun } from '../sidecar/run.ts';
 import { certify } from './certify.ts';
 import type { PhaseScope, RunContext } from './context.ts';
 import { Driver } from './driver.ts';
+import { endingError, isEnding } from './end.ts';
 import { type Executor, execute } from './execute.ts';
 import { ensureLane } from './keep-lane.ts';
 import { LaneRunner } from './lane-runner.ts';
@@ -80,6 +82,7 @@ export class Worker implements Executor {
     worker.#heart = worker.#beat();
     try {
       for (const phase of phases) await worker.#driver.revive(phase);
+      await worker.#findEndings();
       await worker.#settleAtStart();
       for (const phase of phases) await retireSlotOfOtherDirection(worker, phase);
     } catch (error) {
@@ -153,6 +156,20 @@ export class Worker implements Executor {
     } finally {
       for (const phase of phases) this.#driver.release(phase);
     }
+  }
+
+  /** Phases whose end an earlier process has begun are told of and left alone. */
+  async #findEndings(): Promise<void> {
+    const endings = (await readRun(this.context.source.sql))?.facts.ending ?? {};
+    for (const phase of this.phases) {
+      phase.ending = endings[phase.name] ?? null;
+      if (isEnding(phase)) await this.block(phase, endingError(this.context, phase));
+    }
+  }
+
+  /** Tells why a phase cannot go on by itself. */
+  async block(phase: Phase, error: SwitchbackError): Promise<void> {
+    await this.#driver.block(phase, error);
   }
 
   /** Forgets why a phase could not go on. */
