@@ -282,11 +282,11 @@ describe('a password', { timeout: 400_000 }, () => {
 
   it('is used when the worker dies, meets what it did not expect, and parks', async () => {
     const codes = await tell('cutover with an unexpected exception', ['cutover', run.plan, 'all', '--confirm', 'all'], {
-      SWITCHBACK_FAILPOINT: 'switch:before prove:throw',
+      SWITCHBACK_FAILPOINT: 'begun cutover/prove:throw',
     });
     expect(codes).not.toContain(0);
     const killed = await tellOnce('cutover that is killed', ['cutover', run.plan, 'all', '--confirm', 'all'], {
-      SWITCHBACK_FAILPOINT: 'switch:after commit:kill',
+      SWITCHBACK_FAILPOINT: 'acted cutover/commit:kill',
     });
     expect(killed).toBe(128);
     const away = new URL(urls.target);
