@@ -1,4 +1,5 @@
 import { isKind, messageOf, type Policy, SwitchbackError } from '../domain/errors.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
 import { serverTime, writeStuck } from '../sidecar/phases.ts';
@@ -116,7 +117,10 @@ export class Driver {
       severity: 'blocks',
       subject: `phase ${phase.name}`,
       fact: known.message,
-      remedy: known.remedy ?? `mend the cause, then: switchback resume ${context.plan.path} ${phase.name}`,
+      remedy: fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', {
+        plan: context.plan.path,
+        phase: phase.name,
+      }),
     } as const;
     this.#stuck.set(phase.name, known);
     context.emit({ type: 'finding', phase: phase.name, finding });

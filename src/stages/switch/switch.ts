@@ -78,7 +78,7 @@ const timeLeft = (tools: SwitchTools, deadline: number): number => {
   const left = deadline - monotonicMs();
   if (left <= 0) {
     throw new SwitchbackError('aborted', `the window of ${tools.context.plan.switch.windowMs} ms has run out`, {
-      remedy: 'find out what took long in the journal (`switchback status --json`), or raise switch.window',
+      remedy: `see which step took long: switchback status ${tools.context.plan.path} --json; or raise switch.window`,
     });
   }
   return left;
