@@ -140,7 +140,7 @@ const ORPHANED: Readonly<Record<'waiting' | 'taken', RequestResult>> = {
   taken: {
     exitCode: 6,
     message: 'the worker ended before this command was done; another one has taken over',
-    remedy: 'switchback status PLAN shows what became of it',
+    remedy: 'see what became of it: switchback status PLAN',
   },
 };
 

@@ -112,17 +112,19 @@ export class Driver {
     }
     const known =
       error instanceof SwitchbackError ? error : new SwitchbackError('internal', messageOf(error), { cause: error });
+    const remedy = fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', {
+      plan: context.plan.path,
+      phase: phase.name,
+    });
     const finding = {
       id: `stage/${known.kind}`,
       severity: 'blocks',
       subject: `phase ${phase.name}`,
       fact: known.message,
-      remedy: fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', {
-        plan: context.plan.path,
-        phase: phase.name,
-      }),
+      remedy,
     } as const;
-    this.#stuck.set(phase.name, known);
+    const { findings, cause } = known;
+    this.#stuck.set(phase.name, new SwitchbackError(known.kind, known.message, { remedy, findings, cause }));
     context.emit({ type: 'finding', phase: phase.name, finding });
     // Somebody who was not looking when it was told has to learn it from `status`.
     await tenure
