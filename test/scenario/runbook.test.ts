@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Play, readPage, titlesOf } from '../support/runbook.ts';
 import { useServerPair } from '../support/servers.ts';
 import type { EntryTest } from './runbook/begin.ts';
+import { damaged } from './runbook/damaged.ts';
 import { databases } from './runbook/databases.ts';
 import { halfWay } from './runbook/half-way.ts';
 import { lanes } from './runbook/lanes.ts';
@@ -40,6 +41,7 @@ silent(servers, entry, () => {
   lanes(servers, entry);
   stages(servers, entry);
   routers(servers, entry);
+  damaged(servers, entry);
 });
 serversDown(servers, entry);
 

@@ -202,7 +202,9 @@ export class Play {
   finish(): void {
     expect([...this.#seen].sort()).toEqual([...this.entry.texts].sort());
     expect([...this.#done].sort()).toEqual([...new Set(this.entry.commands.map(({ text }) => text))].sort());
-    const named = this.#remedies.flatMap((remedy) => [...remedy.matchAll(NAMED)].map(String));
+    const named = this.#remedies.flatMap((remedy) =>
+      [...remedy.matchAll(NAMED)].map(([command]) => command.replace('=source|target', '=target')),
+    );
     if (named.length > 0) {
       const agreed = named.filter((command) => this.#given.has(command));
       expect(agreed, `the page gives ${[...this.#given]}, the remedies ${named}`).not.toEqual([]);
@@ -210,8 +212,8 @@ export class Play {
   }
 
   #fill(command: string, plan: string, names: Partial<Names>): string {
-    return command.replaceAll(/\b(PLAN|PHASE|FIRST|HASH)\b/g, (word) => {
-      const value = word === 'PLAN' ? plan : word === 'PHASE' ? (names.PHASE ?? 'all') : names[word as keyof Names];
+    return command.replaceAll(/\b(PLAN|PHASE|FIRST|HASH|NAME)\b/g, (word) => {
+      const value = { PLAN: plan, PHASE: 'all', NAME: 'test', ...names }[word];
       if (value === undefined) throw new Error(`what is ${word} in "${command}"?`);
       return value;
     });
