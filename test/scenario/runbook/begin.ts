@@ -16,6 +16,11 @@ export const ITEM = {
   rows: `INSERT INTO item SELECT n, 'item ' || n FROM generate_series(1, 100) n`,
 } as const;
 
+/** As when the network of our processes is gone: the server ends their sessions. */
+export const END_OUR_SESSIONS = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+   WHERE datname = current_database() AND starts_with(application_name, 'switchback/')`;
+
 /** A window that other people's tests on the same machine do not exhaust. */
 export const WIDE = 'switch: { window: 60s, max_lag: 20s, blockers: { wait: 1s, then: abort } }';
 

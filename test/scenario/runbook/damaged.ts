@@ -40,6 +40,18 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
       await expectSoaking();
     });
 
+    entry('damaged-under-a-worker', async (play) => {
+      const worker = scene.terminal('run', scene.run.plan);
+      await worker.says(/verified 1 tables|lag/);
+      await runSql(scene.source, DROP);
+      await worker.says(/the sidecar is damaged/);
+      worker.process.kill('SIGKILL');
+      await worker.ended;
+      play.sees(worker.text());
+      await play.does(scene);
+      await expectSoaking();
+    });
+
     entry('stood-open', async (play) => {
       await runSql(scene.source, DROP);
       await runSql(scene.source, `UPDATE item SET name = 'stray' WHERE id = 9`);
@@ -58,18 +70,6 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
       expect(parked.exitCode).toBe(6);
       play.sees(parked.text);
       expect(await writableSides(scene, 'item')).toEqual(['target']);
-      await play.does(scene);
-      await expectSoaking();
-    });
-
-    entry('damaged-under-a-worker', async (play) => {
-      const worker = scene.terminal('run', scene.run.plan);
-      await worker.says(/verified 1 tables/);
-      await runSql(scene.source, DROP);
-      await worker.says(/the sidecar is damaged/);
-      worker.process.kill('SIGKILL');
-      await worker.ended;
-      play.sees(worker.text());
       await play.does(scene);
       await expectSoaking();
     });

@@ -5,7 +5,8 @@ import { sleep } from '../../../src/platform/clock.ts';
 import { writableSides } from '../../support/crash-points.ts';
 import { endOf, type Said } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
-import { type EntryTest, ITEM, type Servers, untilReady, WIDE } from './begin.ts';
+import { runSql } from '../../support/servers.ts';
+import { END_OUR_SESSIONS, type EntryTest, ITEM, type Servers, untilReady, WIDE } from './begin.ts';
 
 /** A way to a server that can be cut. */
 interface Wire {
@@ -65,6 +66,8 @@ export const silent = (servers: Servers, entry: EntryTest, meanwhile: () => void
       // Within a hook there is no `expect.poll`.
       while ((await writableSides(scene, 'item')).length > 0) await sleep(100);
       wire.cut();
+      // It may stand still in the middle of a batch, and a transaction that writes keeps every slot of a server from being made.
+      for (const url of [scene.source, scene.target]) await runSql(url, END_OUR_SESSIONS);
     });
     afterAll(async () => {
       wire?.cut();
