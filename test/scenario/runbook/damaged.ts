@@ -49,6 +49,7 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
       await worker.ended;
       play.sees(worker.text());
       await play.does(scene);
+      await play.does(scene, { at: 1 });
       await expectSoaking();
     });
 
