@@ -2,6 +2,7 @@ import type { Options } from 'yargs';
 import { compose } from '../compose.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import type { Emit } from '../domain/event.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { loadPlan } from '../plan/load.ts';
 import type { RunContext } from '../stages/context.ts';
 import type { Traces } from '../stages/rebuild/evidence.ts';
@@ -45,9 +46,19 @@ export const withPlan = async <T>(
   const composition = compose(await loadPlan(path, process.env), emit);
   try {
     return await work(composition.context, composition.traces);
+  } catch (error) {
+    throw named(error, path);
   } finally {
     await composition.close();
   }
+};
+
+/** An error whose remedy names our commands as the reader has to type them. */
+const named = (error: unknown, plan: string): unknown => {
+  if (!(error instanceof SwitchbackError) || error.remedy === undefined) return error;
+  const remedy = fillRemedy(error.remedy, { plan });
+  const { kind, message, findings, cause } = error;
+  return remedy === error.remedy ? error : new SwitchbackError(kind, message, { remedy, findings, cause });
 };
 
 /**

@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import type { RunContext } from '../stages/context.ts';
 import type { Conclusion } from '../stages/rebuild/conclusion.ts';
 import type { PhaseEvidence, SideEvidence, Traces } from '../stages/rebuild/evidence.ts';
@@ -52,7 +53,7 @@ export const rebuildFirst = async (args: Arguments, command: RebuildCommand): Pr
   const proposal = await propose(options);
   const { damage, workers, phases } = proposal;
   if (flag(args, 'json')) sayJson({ type: 'proposal', damage, workers, phases });
-  else show(proposal);
+  else show(proposal, context.plan.path);
   await command.confirm();
   const end = await rebuild(options, proposal);
   if (end.kind === 'parked') throw parked(end.conclusions, context.plan, args);
@@ -78,7 +79,7 @@ const parked = (conclusions: readonly Conclusion[], plan: RunContext['plan'], ar
   );
 };
 
-const show = (proposal: Proposal): void => {
+const show = (proposal: Proposal, plan: string): void => {
   const { damage, workers, phases } = proposal;
   say(color.bold('what is damaged'));
   if (damage.length === 0) say('  both sidecars are gone');
@@ -88,7 +89,10 @@ const show = (proposal: Proposal): void => {
     say();
     say(color.bold(`phase ${evidence.phase}`));
     for (const line of [...evidenceText(evidence), ...conclusionText(conclusion)]) say(`  ${line}`);
-    if (conclusion.kind === 'settled') for (const finding of conclusion.findings) say(findingText(finding));
+    if (conclusion.kind !== 'settled') continue;
+    const names = { plan, phase: evidence.phase };
+    for (const finding of conclusion.findings)
+      say(findingText({ ...finding, remedy: fillRemedy(finding.remedy, names) }));
   }
   say();
 };

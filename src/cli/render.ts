@@ -91,7 +91,7 @@ export const eventText = (event: Event): string | null => {
     case 'finding':
       return findingText(event.finding);
     case 'halted':
-      return `${color.red('halted')}  lane ${event.lane}: ${event.finding.fact}\n        remedy: ${event.finding.remedy}`;
+      return `${color.red('halted')}  lane ${event.lane}: ${event.finding.fact}\n        ${color.dim(event.finding.id)}  remedy: ${event.finding.remedy}`;
     case 'verified':
       return event.mismatches === 0
         ? `${event.phase}: verified ${event.tables} tables, ${countText(event.rows)} rows, all equal`

@@ -85,9 +85,14 @@ const print = (
 
 const printNeeds = (phase: PhaseStatus): void => {
   if (phase.stuck)
-    say(`${color.red('stuck')}  ${phase.name}: ${phase.stuck.fact}\n        remedy: ${phase.stuck.remedy}`);
+    say(
+      `${color.red('stuck')}  ${phase.name}: ${phase.stuck.fact}\n        ${color.dim(phase.stuck.id)}  remedy: ${phase.stuck.remedy}`,
+    );
   const halt = phase.lane?.halt;
-  if (halt) say(`${color.red('halted')}  ${halt.lane}: ${halt.finding.fact}\n        remedy: ${halt.finding.remedy}`);
+  if (halt)
+    say(
+      `${color.red('halted')}  ${halt.lane}: ${halt.finding.fact}\n        ${color.dim(halt.finding.id)}  remedy: ${halt.finding.remedy}`,
+    );
 };
 
 const sideText = (side: PhaseStatus['source']): string =>

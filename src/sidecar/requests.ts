@@ -129,7 +129,7 @@ export const withdrawRequest = async (sql: SqlExecutor, id: bigint): Promise<boo
 export const UNBEGUN: RequestResult = {
   exitCode: 4,
   message: 'the worker changed before the command was begun; nothing was done',
-  remedy: 'run the command again',
+  remedy: 'give the command again; who acts now is told by: switchback status PLAN',
   unbegun: true,
 };
 
@@ -140,7 +140,7 @@ const ORPHANED: Readonly<Record<'waiting' | 'taken', RequestResult>> = {
   taken: {
     exitCode: 6,
     message: 'the worker ended before this command was done; another one has taken over',
-    remedy: 'see `switchback status` for what became of it',
+    remedy: 'see what became of it: switchback status PLAN',
   },
 };
 

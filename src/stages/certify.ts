@@ -200,6 +200,6 @@ const differsByKey = (
     'aborted',
     `phase ${phase}: ${rows} changed rows of ${displayName(table)} differ between the sides`,
     {
-      remedy: `switchback verify ${context.plan.path} ${phase} shows which`,
+      remedy: `find out who wrote to the fenced side, then copy the rows again: switchback verify ${context.plan.path} ${phase} --repair`,
     },
   );

@@ -1,4 +1,5 @@
 import { isKind, SwitchbackError } from '../domain/errors.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { type JournalEntry, lastJournalId, readJournal } from '../sidecar/journal.ts';
@@ -48,9 +49,13 @@ export const carryOut = async (
     const answer = (await isHeld(context))
       ? { ...(await askWorker(context, request, options)), here: false }
       : await workHere(context, request, options);
-    if (answer !== null && (answer.unbegun !== true || round === MAX_ROUNDS)) return answer;
+    if (answer !== null && (answer.unbegun !== true || round === MAX_ROUNDS)) return named(context, answer);
   }
 };
+
+/** Answers that were left in the sidecar do not know what the plan is called here. */
+const named = <T extends RequestResult>({ plan }: RunContext, answer: T): T =>
+  answer.remedy === undefined ? answer : { ...answer, remedy: fillRemedy(answer.remedy, { plan: plan.path }) };
 
 /** Takes the lease and does the work in this process. Null when somebody else was quicker to take it. */
 const workHere = async (

@@ -1,4 +1,5 @@
 import { isKind, messageOf, type Policy, SwitchbackError } from '../domain/errors.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { failpoint } from '../platform/failpoint.ts';
 import { redactAll } from '../platform/redact.ts';
@@ -119,14 +120,19 @@ export class Driver {
   /** Begins nothing more for a phase until it is revived, and tells why. */
   async block(phase: Phase, known: SwitchbackError): Promise<void> {
     const { context, tenure } = this.#options;
+    const remedy = fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', {
+      plan: context.plan.path,
+      phase: phase.name,
+    });
     const finding = redactAll({
       id: `stage/${known.kind}`,
       severity: 'blocks',
       subject: `phase ${phase.name}`,
       fact: known.message,
-      remedy: known.remedy ?? `mend the cause, then: switchback resume ${context.plan.path} ${phase.name}`,
+      remedy,
     } as const);
-    this.#stuck.set(phase.name, known);
+    const { findings, cause } = known;
+    this.#stuck.set(phase.name, new SwitchbackError(known.kind, known.message, { remedy, findings, cause }));
     context.emit({ type: 'finding', phase: phase.name, finding });
     // Somebody who was not looking when it was told has to learn it from `status`.
     await tenure

@@ -43,6 +43,6 @@ export const untilKnown = async (effect: Effect): Promise<string | undefined> =>
 
 const parked = (unknown: unknown, last: unknown): SwitchbackError =>
   new SwitchbackError('parked', `${messageOf(unknown)}, and it could not be looked up: ${messageOf(last)}`, {
-    remedy: 'when both databases answer again, run `switchback resume` with the plan',
+    remedy: 'when both databases answer again: switchback resume PLAN',
     cause: last,
   });

@@ -82,11 +82,13 @@ export const assertAbortable = (context: RunContext, phase: Phase): void => {
   const { name } = phase.state;
   if (name === 'soaking') {
     throw new SwitchbackError('refused', `phase ${phase.name} has been cut over; there is nothing left to abort`, {
-      remedy: `to go back without losing a write: switchback failback ${context.plan.path} ${phase.name}`,
+      remedy: `to go back without losing a write: switchback failback ${context.plan.path} ${phase.name} --confirm ${phase.name}`,
     });
   }
   if (name === 'finalised') {
-    throw new SwitchbackError('refused', `phase ${phase.name} is finalised; its way back was given up`);
+    throw new SwitchbackError('refused', `phase ${phase.name} is finalised: its way back was given up`, {
+      remedy: `restore from a snapshot, or migrate anew; what was done says: switchback report ${context.plan.path}`,
+    });
   }
   if (name === 'switching') {
     throw new SwitchbackError('refused', `phase ${phase.name} is in the middle of a switch`, {
@@ -212,7 +214,7 @@ const assertFinalisable = async (context: RunContext, phase: Phase, early: boole
   const left = context.plan.soak.forMs - Number(rows[0]?.age ?? 0);
   if (left > 0 && !early) {
     throw new SwitchbackError('refused', `phase ${phase.name} soaks for another ${(left / 3_600_000).toFixed(1)} h`, {
-      remedy: 'wait, or give up the way back now with --early',
+      remedy: `wait, or give up the way back now: switchback finalise ${context.plan.path} ${phase.name} --early --confirm ${phase.name}`,
     });
   }
 };

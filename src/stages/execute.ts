@@ -1,5 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { laneDirection } from '../domain/protocol.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs } from '../platform/clock.ts';
 import { redactAll } from '../platform/redact.ts';
 import { sidecarExists } from '../sidecar/install.ts';
@@ -58,7 +59,7 @@ export const execute = async (worker: Executor, request: NewRequest): Promise<Re
     await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error);
+    return failure(error, worker.context);
   }
   const result = await attempt(worker, request);
   const status = result.exitCode === 0 ? 'done' : 'failed';
@@ -91,7 +92,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error);
+    return failure(error, worker.context);
   }
 };
 
@@ -103,23 +104,25 @@ const assertPossible = (worker: Executor, command: NewRequest['command'], phases
   for (const phase of phases) {
     const isEnd = command === 'resume' || command === 'abort' || command === 'finalise';
     if (isEnding(phase) && !isEnd) throw endingError(context, phase);
-    if (command === 'verify') assertVerifiable(phase);
+    if (command === 'verify') assertVerifiable(context, phase);
     if (command === 'abort') assertAbortable(context, phase);
   }
 };
 
-const assertVerifiable = (phase: Phase): void => {
+const assertVerifiable = (context: RunContext, phase: Phase): void => {
   if (laneDirection(phase.state) !== null && phase.state.name !== 'copying') return;
   throw new SwitchbackError('refused', `phase ${phase.name} is ${phase.state.name}; there is nothing to verify`, {
-    remedy: 'wait until it follows (`switchback status`)',
+    remedy: `it has to follow first: switchback status ${context.plan.path}`,
   });
 };
 
-const failure = (error: unknown): RequestResult =>
+const failure = (error: unknown, { plan }: RunContext): RequestResult =>
   redactAll({
     exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
     message: messageOf(error),
-    ...(error instanceof SwitchbackError && error.remedy ? { remedy: error.remedy } : {}),
+    ...(error instanceof SwitchbackError && error.remedy
+      ? { remedy: fillRemedy(error.remedy, { plan: plan.path }) }
+      : {}),
     ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
   });
 
@@ -160,7 +163,7 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
   const certificates = [];
   let repaired = 0;
   for (const phase of phases) {
-    assertVerifiable(phase);
+    assertVerifiable(worker.context, phase);
     await worker.ensureLane(phase);
     const options = { tenure: worker.tenure, phase, signal: worker.signal };
     if (request.options.repair === true) {

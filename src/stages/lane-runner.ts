@@ -2,6 +2,7 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import type { Lane, LaneObserver, LaneSpec, LaneStart, RepairRequest } from '../engines/engine.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { redactAll } from '../platform/redact.ts';
@@ -201,7 +202,7 @@ export class LaneRunner {
   async haltWith(found: Finding): Promise<void> {
     const { context, tenure, scope } = this.#options;
     // An engine does not know how its user calls the plan.
-    const remedy = found.remedy.replaceAll('PLAN PHASE', `${context.plan.path} ${scope.name}`);
+    const remedy = fillRemedy(found.remedy, { plan: context.plan.path, phase: scope.name });
     const finding = redactAll({ ...found, remedy });
     this.#halt = finding;
     context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
@@ -261,7 +262,8 @@ const findingOf = (lane: string, error: unknown): Finding => {
       subject: lane,
       fact: messageOf(error),
       remedy:
-        (error instanceof SwitchbackError ? error.remedy : undefined) ?? 'mend the cause, then `switchback resume`',
+        (error instanceof SwitchbackError ? error.remedy : undefined) ??
+        'mend the cause, then: switchback resume PLAN PHASE',
     }
   );
 };

@@ -40,7 +40,7 @@ export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
   const [source, target] = await Promise.all([context.source.sessions.describe(), context.target.sessions.describe()]);
   if (source.instance === target.instance) {
     throw new SwitchbackError('refused', `source and target are the same database (${source.identity})`, {
-      remedy: 'correct the URLs in the plan or in its environment',
+      remedy: `correct the URLs in the plan or in its environment, then: switchback check ${context.plan.path}`,
     });
   }
   const rows = { source: await readSide(context.source), target: await readSide(context.target) };
@@ -52,7 +52,7 @@ export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
     throw new SwitchbackError(
       'refused',
       `the source belongs to run ${rows.source.id} (${rows.source.planName}), the target to run ${rows.target.id} (${rows.target.planName})`,
-      { remedy: 'one of the URLs leads to the wrong database; or abort or finalise the older run first' },
+      { remedy: 'lead the URLs to the two databases of one run, then: switchback check PLAN' },
     );
   }
   return rows;
@@ -65,19 +65,20 @@ const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
       'refused',
       `the ${side}'s sidecar has version ${row.version}; this is ${SIDECAR_VERSION}`,
       {
-        remedy: 'go on with the version of switchback that began the run',
+        remedy: 'go on with the version of Switchback that began the run; this one is told by: switchback --version',
       },
     );
   }
   if (row.side !== side) {
     throw new SwitchbackError('refused', `the plan's ${side} is the ${row.side} of run ${row.id} (${row.planName})`, {
-      remedy: 'source and target are swapped; they keep their names for the whole run, also after a cutover',
+      remedy:
+        'source and target are swapped; they keep their names for the whole run, also after a cutover. Swap the URLs back, then: switchback check PLAN',
     });
   }
   if (row.identity !== identity) {
     // A copy of the database's files or a dump of our schema would say that it is part of the run; its slots are not.
     throw new SwitchbackError('refused', `run ${row.id} began on ${row.identity}; the ${side} is now ${identity}`, {
-      remedy: `lead the ${side}'s URL to the database that the run began on; a restored copy cannot take its place`,
+      remedy: `lead the ${side}'s URL to the database that the run began on; a restored copy cannot take its place. Then: switchback check PLAN`,
     });
   }
 };
@@ -89,7 +90,7 @@ const assertPeer = (side: Side, otherRow: RunRow | null, identity: string): void
     'refused',
     `run ${otherRow.id} began with ${otherRow.peer} as its ${side}; it is now ${identity}`,
     {
-      remedy: `lead the ${side}'s URL to the database that the run began with, or abort the run first`,
+      remedy: `lead the ${side}'s URL to the database that the run began with, then: switchback check PLAN`,
     },
   );
 };
@@ -134,7 +135,7 @@ export const acceptPlan = async (context: RunContext, row: RunRow, hash: string)
       'refused',
       `these cannot change while a run is under way: ${refused.map((c) => c.path).join(', ')}`,
       {
-        remedy: 'finish or abort the run, then begin another with the new plan',
+        remedy: `put these back as they were, then: switchback check ${plan.path}; or finish or abort the run and begin another`,
       },
     );
   }

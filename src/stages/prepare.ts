@@ -93,7 +93,7 @@ const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
   const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
   throw new SwitchbackError('findings', [`phase ${phase.name} cannot be prepared:`, ...list].join('\n'), {
     findings,
-    remedy: `mend what is named, then: switchback run ${context.plan.path}`,
+    remedy: `mend what is named, then: switchback resume ${context.plan.path} ${phase.name}; or, where no worker runs any more: switchback run ${context.plan.path}`,
   });
 };
 

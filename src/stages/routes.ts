@@ -53,8 +53,9 @@ export const observeRoutes = async (
           const { primary, held } = await routerOf(context, name).router.observe(name);
           return { phase: name, primary, held, trouble: troubleOf(context, { name, state, primary, held }) };
         } catch (error) {
-          const trouble = { fact: `its router cannot be asked: ${messageOf(error)}`, remedy: 'see the router' };
-          return { phase: name, primary: null, held: false, trouble };
+          const fact = `its router cannot be asked: ${messageOf(error)}`;
+          const remedy = `mend the router, then look again: switchback status ${context.plan.path}`;
+          return { phase: name, primary: null, held: false, trouble: { fact, remedy } };
         }
       }),
   );
@@ -74,6 +75,6 @@ const troubleOf = (
   if (phase.primary === null || phase.primary === right) return null;
   return {
     fact: `its router leads clients to the ${phase.primary}, and the ${right} is the primary: their writes are refused`,
-    remedy: `find out who changed the router, and lead it to the ${right}`,
+    remedy: `find out who changed the router, lead it to the ${right}, and look again: switchback status ${context.plan.path}`,
   };
 };

@@ -184,7 +184,7 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
         next: nextCommands({
           name,
           state,
-          halted: lane?.halt != null || stuck !== null,
+          obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
           worker,
           path: context.plan.path,
         }),
@@ -243,17 +243,33 @@ const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']>
   };
 };
 
+const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+
+/** The commands that a remedy names, without those that the state rules out; so `status` never says another one than it. */
+const commandsIn = (
+  remedy: string,
+  about: { readonly name: string; readonly state: PhaseState; readonly path: string },
+): readonly string[] => {
+  const { name, path } = about;
+  const words = `(?: (?:${literally(name)}|--[a-z-]+)(?![\\w-]))*`;
+  const named = [...remedy.matchAll(new RegExp(`switchback [a-z]+ ${literally(path)}${words}`, 'g'))].map(String);
+  const ruledOut = about.state.name === 'soaking' ? 'switchback abort ' : 'switchback finalise ';
+  const left = named.filter((command) => !command.startsWith(ruledOut));
+  return left.length > 0 ? left : [`switchback resume ${path} ${name}`];
+};
+
 /** What somebody would do next in a state. */
 export const nextCommands = (about: {
   readonly name: string;
   readonly state: PhaseState;
-  readonly halted: boolean;
+  /** What halted its lane, or what its stage is stuck at. */
+  readonly obstacle: Finding | null;
   readonly worker: boolean;
   readonly path: string;
 }): readonly string[] => {
-  const { name, state, halted, worker, path } = about;
+  const { name, state, obstacle, worker, path } = about;
   const run = worker ? [] : [`switchback run ${path}`];
-  if (halted) return [`switchback resume ${path} ${name}`];
+  if (obstacle) return commandsIn(obstacle.remedy, about);
   switch (state.name) {
     case 'planned':
       return [`switchback check ${path}`, `switchback run ${path}`];

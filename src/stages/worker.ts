@@ -1,5 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Direction } from '../domain/position.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { sleep } from '../platform/clock.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
@@ -215,7 +216,8 @@ export class Worker implements Executor {
       await this.settle();
     } catch (error) {
       if (!isKind(error, 'parked')) throw error;
-      const remedy = error.remedy ?? `switchback resume ${this.context.plan.path}`;
+      const plan = this.context.plan.path;
+      const remedy = fillRemedy(error.remedy ?? 'switchback resume PLAN', { plan });
       this.context.emit({ type: 'note', phase: null, text: `parked: ${error.message}; what to do: ${remedy}` });
     }
   }

@@ -59,6 +59,8 @@ export interface TestRunOptions {
   /** YAML of the schema key; `{ from: existing }` without it. */
   readonly schema?: string;
   readonly ignore?: readonly string[];
+  /** YAML of the router `app`; a route file without it. */
+  readonly router?: string;
   /** More YAML lines at the top level, such as `switch: …`. */
   readonly more?: string;
 }
@@ -77,7 +79,7 @@ const planText = (options: TestRunOptions): string =>
     'phases:',
     ...options.phases.map((phase) => `  - ${JSON.stringify({ ...phase, router: 'app' })}`),
     `ignore: ${JSON.stringify(options.ignore ?? [])}`,
-    'routers: { app: { kind: file, path: route.json } }',
+    `routers: { app: ${options.router ?? '{ kind: file, path: route.json }'} }`,
     options.more ?? '',
     '',
   ].join('\n');

@@ -49,6 +49,8 @@ export interface SceneOptions {
   readonly ignore?: readonly string[];
   /** YAML of the plan's `schema` key. */
   readonly from?: string;
+  /** YAML of the router `app`; a route file without it. */
+  readonly router?: string;
   /** More lines of the plan. A wide window, since other people's tests run on the same machine. */
   readonly more?: string;
 }
@@ -71,6 +73,7 @@ export const makeScene = async (servers: ServerPair, options: SceneOptions): Pro
     target,
     phases: options.phases ?? ALL,
     more: options.more ?? MORE,
+    ...(options.router === undefined ? {} : { router: options.router }),
     ...(options.from === undefined ? {} : { schema: options.from }),
     ...(options.ignore === undefined ? {} : { ignore: options.ignore }),
   });

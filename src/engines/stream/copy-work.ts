@@ -99,7 +99,7 @@ const requireDistinctNames = (tables: readonly Table[]): void => {
 
 const cutDifferently = (table: Table): SwitchbackError =>
   new SwitchbackError('halted', `the key of ${displayName(table)} has changed since a part of it was copied`, {
-    remedy: 'bring the key back as it was and resume, or abort the phase and run it again',
+    remedy: 'bring the key back as it was, then: switchback resume PLAN PHASE; or abort the phase',
   });
 
 const readJournal = async (context: LaneContext): Promise<ReadonlyMap<string, readonly Chunk[]>> => {

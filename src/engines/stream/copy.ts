@@ -185,7 +185,7 @@ class CopyRun {
       return new SwitchbackError('unreachable', message, { cause: error });
     }
     if (error instanceof SwitchbackError) return error;
-    const remedy = `mend ${subject} on the ${this.#context.to.label} and resume; chunks that are done stay`;
+    const remedy = `mend ${subject} on the ${this.#context.to.label}, then: switchback resume PLAN PHASE (chunks that are done stay)`;
     return new SwitchbackError('halted', `${subject} cannot be copied: ${messageOf(error)}`, {
       remedy,
       findings: [{ id: 'copy/refused', severity: 'blocks', subject, fact: messageOf(error), remedy }],

@@ -8,7 +8,7 @@ import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
 import type { Change } from '../../rows/change.ts';
 import { fillUnchanged, type Tuple } from '../../rows/tuple.ts';
-import { halted } from './halt.ts';
+import { halted, SLOT_LOST_REMEDY } from './halt.ts';
 import { type LaneTable, type LaneTables, type Matched, matchRelation } from './lane-table.ts';
 import { decode, type Message, type Relation, type Span } from './pgoutput.ts';
 import { type Batch, ChangeQueue } from './queue.ts';
@@ -265,8 +265,7 @@ const slotLost = (side: string, slot: string, error: unknown): SwitchbackError =
       id: 'lane/slot-lost',
       subject: `slot ${slot}`,
       fact: `the ${side} cannot stream from it: ${error instanceof Error ? error.message : String(error)}`,
-      remedy:
-        'changes may be missing, so nothing more is applied: before a cutover: switchback abort PLAN PHASE, then run it again; after one the way back is lost, and the target goes on',
+      remedy: SLOT_LOST_REMEDY,
     },
     error,
   );

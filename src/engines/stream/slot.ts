@@ -4,7 +4,7 @@ import type { TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
-import { halted } from './halt.ts';
+import { halted, SLOT_LOST_REMEDY } from './halt.ts';
 
 /** A slot waits for every transaction that is writing anywhere in the cluster; after this long we say which and give up. */
 export const CREATE_BUDGET_MS = 60_000;
@@ -125,7 +125,7 @@ export const inspectSlot = async (
     id: 'lane/slot-lost',
     subject: `slot ${slot}`,
     fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
-    remedy: 'nothing more is applied from it: abort the phase and run it again',
+    remedy: SLOT_LOST_REMEDY,
   });
 };
 

@@ -266,7 +266,7 @@ export const runTransaction = async <T>(
   } catch (error) {
     if (!isConnectionLost(error)) throw error;
     throw new SwitchbackError('unknown', `the ${label} dropped the connection during COMMIT; the outcome is unknown`, {
-      remedy: 'see `switchback status` for what became of it; `switchback resume` goes on',
+      remedy: 'see what became of it and go on: switchback resume PLAN',
       cause: error,
     });
   }

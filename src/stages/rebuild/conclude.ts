@@ -65,7 +65,8 @@ const strays = (e: PhaseEvidence, side: Side): Finding => ({
   severity: 'warns',
   subject: `phase ${e.phase}`,
   fact: `the ${side} is not the primary and its fence did not stand; what was written there meanwhile is on no other side`,
-  remedy: `it is fenced now; the next verification names the rows (\`switchback verify PLAN ${e.phase}\`), before any switch`,
+  remedy:
+    'it is fenced now; save rows there that are wanted, then replace them by the primary’s: switchback verify PLAN PHASE --repair',
 });
 
 interface Basis {

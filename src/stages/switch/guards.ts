@@ -40,7 +40,7 @@ export const assertStates = (
       if (!gone) {
         throw refused(
           `phase ${phase.name} comes after ${name}, which is ${other?.state.name ?? 'unknown'}`,
-          `cut over ${name} first, or both together: switchback cutover ${plan.path} ${name} ${phase.name}`,
+          `cut over ${name} first, or both together: switchback cutover ${plan.path} ${name} ${phase.name} --confirm ${name},${phase.name}`,
         );
       }
     }
@@ -50,7 +50,7 @@ export const assertStates = (
 /** Refuses phases whose lane is halted. */
 export const assertLanes = (phases: readonly Phase[]): void => {
   for (const phase of phases) {
-    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'see `switchback status`');
+    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'switchback status PLAN');
     if (phase.runner.halt) throw haltedError(phase.runner.name, phase.runner.halt);
   }
 };
@@ -61,18 +61,20 @@ const wrongState = (phase: Phase, direction: Switch['direction']): SwitchbackErr
   if (direction === 'reverse' && name === 'finalised') {
     return refused(
       `phase ${phase.name} is finalised: its way back was given up`,
-      'restore from a snapshot, or migrate anew',
+      'restore from a snapshot, or migrate anew; what was done says: switchback report PLAN',
     );
   }
   if (direction === 'reverse') {
     return refused(
       `phase ${phase.name} is ${name}; only a soaking phase can fail back`,
-      'the source is its primary already',
+      'the source is its primary already: switchback status PLAN',
     );
   }
   return refused(
     `phase ${phase.name} is ${name}; a ${command} needs it to be ready`,
-    name === 'soaking' ? 'it is cut over already' : 'see `switchback status` for what it waits for',
+    name === 'soaking'
+      ? 'it is cut over already: switchback status PLAN'
+      : 'see what it waits for: switchback status PLAN',
   );
 };
 
@@ -103,7 +105,10 @@ const assertPreflight = async (s: Switch): Promise<void> => {
   for (const finding of findings) context.emit({ type: 'finding', phase: null, finding });
   if (!blocks(findings)) return;
   const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
-  throw new SwitchbackError('findings', ['findings block the switch:', ...list].join('\n'), { findings });
+  throw new SwitchbackError('findings', ['findings block the switch:', ...list].join('\n'), {
+    findings,
+    remedy: `mend what is named, look again, then give the command again: switchback check ${context.plan.path}`,
+  });
 };
 
 /** A new table on the target is no reason to stay there: going back leaves it behind. A new partition holds the phase's rows. */
@@ -134,12 +139,15 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
     if (!(error instanceof SwitchbackError) || error.kind !== 'aborted') throw error;
     throw refused(
       `lane ${runnerOf(phase).name} is more than ${plan.switch.maxLagMs} ms behind: ${error.message}`,
-      'wait until the lag falls (`switchback status --watch`), or raise switch.max_lag',
+      'wait until the lag falls: switchback status PLAN --watch; or raise switch.max_lag',
     );
   }
   const ms = monotonicMs() - begun;
   if (ms > plan.switch.windowMs) {
-    throw refused(`a drain takes ${Math.round(ms)} ms, longer than the window`, 'wait until the lag falls');
+    throw refused(
+      `a drain takes ${Math.round(ms)} ms, longer than the window`,
+      'wait until the lag falls: switchback status PLAN --watch; or raise switch.window',
+    );
   }
 };
 

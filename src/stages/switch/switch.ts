@@ -76,13 +76,14 @@ const newSwitch = (
 const timeLeft = (tools: SwitchTools, deadline: number): number => {
   if (tools.signal.aborted) throw new SwitchbackError('aborted', 'interrupted');
   const left = deadline - monotonicMs();
-  if (left <= 0) {
-    throw new SwitchbackError('aborted', `the window of ${tools.context.plan.switch.windowMs} ms has run out`, {
-      remedy: 'find out what took long in the journal (`switchback status --json`), or raise switch.window',
-    });
-  }
+  if (left <= 0) throw windowSpent(tools);
   return left;
 };
+
+const windowSpent = ({ context: { plan } }: SwitchTools): SwitchbackError =>
+  new SwitchbackError('aborted', `the window of ${plan.switch.windowMs} ms has run out`, {
+    remedy: `see which step took long: switchback status ${plan.path} --json; or raise switch.window`,
+  });
 
 /** What undoing will need: states, routes and slots as they are now. */
 const describe = async (s: Switch): Promise<void> => {
@@ -130,7 +131,8 @@ const within = async <T>(s: Switch, begin: () => Promise<T>): Promise<T> => {
   const cancel = after(leftMs, () => {
     try {
       s.left();
-      reject(new SwitchbackError('aborted', 'the window has run out'));
+      // A timer may fire a moment before its time.
+      reject(windowSpent(s.tools));
     } catch (error) {
       reject(error);
     }

@@ -166,7 +166,7 @@ class Builder {
     const subject = `${item.kind} ${item.name} on ${displayName(item.table)}`;
     const detail = error instanceof Error && 'detail' in error ? ` (${String(error.detail)})` : '';
     const fact = `${messageOf(error)}${detail}`;
-    const remedy = `mend what ${item.constraint ?? item.index} complains of, then resume`;
+    const remedy = `mend what ${item.constraint ?? item.index} complains of, then: switchback resume PLAN PHASE`;
     return new SwitchbackError('findings', `${subject} cannot be built: ${fact}`, {
       remedy,
       findings: [{ id: 'schema/cannot-build', severity: 'blocks', subject, fact, remedy }],

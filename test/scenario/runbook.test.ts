@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { Play, readPage, titlesOf } from '../support/runbook.ts';
+import { useServerPair } from '../support/servers.ts';
+import type { EntryTest } from './runbook/begin.ts';
+import { damaged } from './runbook/damaged.ts';
+import { databases } from './runbook/databases.ts';
+import { halfWay } from './runbook/half-way.ts';
+import { lanes } from './runbook/lanes.ts';
+import { refused } from './runbook/refused.ts';
+import { routers } from './runbook/routers.ts';
+import { serversDown } from './runbook/servers-down.ts';
+import { silent } from './runbook/silent.ts';
+import { stages } from './runbook/stages.ts';
+import { undone } from './runbook/undone.ts';
+
+/**
+ * The runbook, played through: for every entry the symptom is made real, what the tool prints is compared with the text that
+ * the page is looked up by, the page's command is run as it is written, and what it does is what the page says. An entry
+ * without a scenario fails, and a scenario without an entry too.
+ */
+const servers = useServerPair();
+const page = readPage();
+const played = new Set<string>();
+
+const entry: EntryTest = (id, work) => {
+  played.add(id);
+  it(id, async () => {
+    const found = page.entries.get(id);
+    if (!found) throw new Error(`the page has no entry ${id}`);
+    const play = new Play(found);
+    await work(play);
+    play.finish();
+  });
+};
+
+silent(servers, entry, () => {
+  halfWay(servers, entry);
+  undone(servers, entry);
+  refused(servers, entry);
+  databases(servers, entry);
+  lanes(servers, entry);
+  stages(servers, entry);
+  routers(servers, entry);
+  damaged(servers, entry);
+});
+serversDown(servers, entry);
+
+describe('the page', () => {
+  it('has an entry for every scenario, and a scenario for every entry', () => {
+    expect([...played].sort()).toEqual([...page.entries.keys()].sort());
+  });
+
+  it('lists every text of every entry at the top, in the order of the page', () => {
+    const wanted = [...page.entries.values()].flatMap((found) =>
+      titlesOf(found).map((title) => ({ title, id: found.id })),
+    );
+    const listed = page.index.map(({ text, id }) => ({ title: /^`[^`]+`/.exec(text)?.[0], id }));
+    expect(listed).toEqual(wanted);
+  });
+
+  it('names no command outside of its entries that no entry runs', () => {
+    const run = new Set([...page.entries.values()].flatMap(({ commands }) => commands.map(({ text }) => text)));
+    expect(page.elsewhere.filter((command) => !run.has(command))).toEqual([]);
+  });
+});
