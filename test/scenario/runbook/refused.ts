@@ -133,7 +133,8 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       expect(answer.exitCode).toBe(4);
       play.sees(answer.text);
       play.sees((await say(scene.run, 'status', scene.run.plan)).text);
-      await play.does(scene, { PHASE: 'one' });
+      expect(await play.does(scene)).toContain('finalise');
+      await play.does(scene, { PHASE: 'one', at: 1 });
       expect(await stateOf(scene, 'one')).toBe('finalised');
     });
   });
