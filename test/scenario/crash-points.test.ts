@@ -178,7 +178,8 @@ const enumerate = async (scenario: Scenario, kind: Kind, points: readonly string
   expect(failures).toEqual([]);
 };
 
-describe('every single crash of a switch', () => {
+// Together, because a sleeper does nothing for most of its time.
+describe.concurrent('every single crash of a switch', () => {
   const points = new Map<Kind, readonly string[]>();
   const scenarios: Scenario[] = [];
   const open = async (): Promise<Scenario> => {
