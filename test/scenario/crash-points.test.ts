@@ -178,8 +178,7 @@ const enumerate = async (scenario: Scenario, kind: Kind, points: readonly string
   expect(failures).toEqual([]);
 };
 
-// Together, because a sleeper does nothing for most of its time.
-describe.concurrent('every single crash of a switch', () => {
+describe('every single crash of a switch', () => {
   const points = new Map<Kind, readonly string[]>();
   const scenarios: Scenario[] = [];
   const open = async (): Promise<Scenario> => {
