@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../domain/errors.ts';
 import { ACTION_PLACEHOLDERS, fillPlaceholders, placeholdersOf, type RouterAction } from '../domain/placeholder.ts';
 import type { Side } from '../domain/position.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { type ProgramEnd, runProgram } from '../platform/program.ts';
 import { redactText } from '../platform/redact.ts';
 import type { Repoint, Route, Router } from './router.ts';
@@ -53,8 +54,8 @@ export class CommandRouter implements Router {
     return routeOf(await this.#once({ action: 'observe', phases: [phase] }, this.#options.observe));
   }
 
-  hold(phases: readonly string[]): Promise<void> {
-    return this.#run({ action: 'hold', phases });
+  hold(phases: readonly string[], budgetMs: number): Promise<void> {
+    return this.#run({ action: 'hold', phases }, monotonicMs() + budgetMs);
   }
 
   release(phases: readonly string[]): Promise<void> {
@@ -73,21 +74,23 @@ export class CommandRouter implements Router {
   }
 
   /** Runs an action's program once for each phase when its arguments say {phase}, otherwise once for all. */
-  async #run(call: Call): Promise<void> {
+  async #run(call: Call, deadline = Number.POSITIVE_INFINITY): Promise<void> {
     const argv = this.#options[call.action];
     if (argv === undefined || call.phases.length === 0) return;
     const eachPhase = argv.some((argument) => placeholdersOf(argument).includes('phase'));
     const calls = eachPhase ? call.phases.map((phase) => ({ ...call, phases: [phase] })) : [call];
-    for (const one of calls) await this.#once(one, argv);
+    for (const one of calls) await this.#once(one, argv, deadline);
   }
 
-  async #once(call: Call, argv: readonly string[]): Promise<string> {
+  async #once(call: Call, argv: readonly string[], deadline = Number.POSITIVE_INFINITY): Promise<string> {
+    const timeoutMs = Math.min(this.#options.timeoutMs, deadline - monotonicMs());
+    if (timeoutMs <= 0) throw tooLate(call);
     const values = valuesOf(call);
     const known = Object.fromEntries(ACTION_PLACEHOLDERS[call.action].map((word) => [word, values[word] ?? '']));
     const end = await runProgram({
       argv: argv.map((argument) => fillPlaceholders(argument, known)),
       directory: this.#options.directory,
-      timeoutMs: this.#options.timeoutMs,
+      timeoutMs,
       environment: { ...this.#options.environment, ...variablesOf(call, known) },
     });
     if (end.how === 'exit' && end.code === 0) return end.stdout;
@@ -143,6 +146,15 @@ const readable = (output: string): string =>
     .replaceAll(/[\p{Cc}\s]+/gu, ' ')
     .trim()
     .slice(-OUTPUT_SHOWN);
+
+const tooLate = (call: Call): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `no time was left to run the router's ${call.action} command for ${call.phases.join(', ')}`,
+    {
+      remedy: 'make the program faster, or raise switch.window',
+    },
+  );
 
 const failure = (call: Call, program: string, end: ProgramEnd): SwitchbackError => {
   const said = readable(end.stderr) || readable(end.stdout);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { type FileContent, readContent, replaceFile, syncFile } from '../platform/replace-file.ts';
 import { envText, jsonText, NOT_TOLD, type RouteText, RouteTextError, type StoredRoute } from './route-text.ts';
 import type { Repoint, Route, Router } from './router.ts';
@@ -59,8 +60,8 @@ export class FileRouter implements Router {
     return { primary: route.primary, held: route.held, version: versionOf(route) };
   }
 
-  hold(phases: readonly string[]): Promise<void> {
-    return this.#change(phases, (_, route) => ({ ...route, held: true }));
+  hold(phases: readonly string[], budgetMs: number): Promise<void> {
+    return this.#change(phases, (_, route) => ({ ...route, held: true }), monotonicMs() + budgetMs);
   }
 
   release(phases: readonly string[]): Promise<void> {
@@ -84,7 +85,11 @@ export class FileRouter implements Router {
     }
   }
 
-  async #change(phases: readonly string[], next: (phase: string, route: StoredRoute) => StoredRoute): Promise<void> {
+  async #change(
+    phases: readonly string[],
+    next: (phase: string, route: StoredRoute) => StoredRoute,
+    deadline = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     await inTurn(this.#path, async () => {
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
         const content = await this.#asked(() => readContent(this.#path));
@@ -96,6 +101,7 @@ export class FileRouter implements Router {
         }
         // A worker that died before its last fsync may have written what we find.
         if (changed.size === 0) return content.bytes === null ? undefined : this.#asked(() => syncFile(content.path));
+        if (monotonicMs() >= deadline) throw unreachable(this.#path, new Error('no time was left to change it'));
         const bytes = this.#text.write(content.bytes ?? Buffer.alloc(0), changed);
         const { stillAsRead } = await this.#asked(() => replaceFile(content, bytes));
         if (stillAsRead) return;

@@ -37,8 +37,11 @@ export interface Repoint {
  */
 export interface Router {
   observe(phase: string): Promise<Route>;
-  /** Keeps clients of the phases waiting, where the router can; otherwise resolves at once. */
-  hold(phases: readonly string[]): Promise<void>;
+  /**
+   * Keeps clients of the phases waiting, where the router can; otherwise resolves at once. It settles within `budgetMs`
+   * milliseconds and a second, and does nothing afterwards: clients that are held after the release would wait for ever.
+   */
+  hold(phases: readonly string[], budgetMs: number): Promise<void>;
   repoint(repoint: Repoint): Promise<void>;
   /** Lets clients of the phases go on. */
   release(phases: readonly string[]): Promise<void>;

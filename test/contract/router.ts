@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Side } from '../../src/domain/position.ts';
 import type { Router } from '../../src/routers/router.ts';
 
+const BUDGET_MS = 20_000;
+
 /** A router's durable state and the ways to reach it. */
 export interface RouterUnderTest {
   /** A new router over the same state, as another process, or the same one after a crash, would open it. */
@@ -95,13 +97,18 @@ export const routerContract = (name: string, make: () => Promise<RouterUnderTest
       await switchTo(router, { phases: ['orders'], to: 'source', epoch: 1n });
       const { version } = await router.observe('orders');
       for (const held of [true, true, false, false]) {
-        await (held ? router.hold(['orders']) : router.release(['orders']));
+        await (held ? router.hold(['orders'], BUDGET_MS) : router.release(['orders']));
         expect(await state.open().observe('orders')).toEqual({ primary: 'source', held, version });
       }
     });
 
+    test('holds nobody when there is no time left for it', async () => {
+      await expect(router.hold(['orders'], 0)).rejects.toThrow(/no time was left/);
+      expect(await router.observe('orders')).toMatchObject({ held: false });
+    });
+
     test('holds a phase that it was never told of', async () => {
-      await router.hold(['orders']);
+      await router.hold(['orders'], BUDGET_MS);
       expect(await router.observe('orders')).toMatchObject({ primary: null, held: true });
       await router.release(['orders']);
       expect(await router.observe('orders')).toMatchObject({ primary: null, held: false });
@@ -109,7 +116,7 @@ export const routerContract = (name: string, make: () => Promise<RouterUnderTest
 
     test('keeps a hold over a repoint; another process that comes after a crash releases it', async () => {
       const expected = await versionsOf(router, ['orders']);
-      await router.hold(['orders']);
+      await router.hold(['orders'], BUDGET_MS);
       await router.repoint({ phases: ['orders'], to: 'target', epoch: 1n, expect: expected });
       const heir = state.open();
       expect(await heir.observe('orders')).toMatchObject({ primary: 'target', held: true });
@@ -120,7 +127,7 @@ export const routerContract = (name: string, make: () => Promise<RouterUnderTest
     test('does not let one phase disturb another', async () => {
       await switchTo(router, { phases: ['catalog', 'orders'], to: 'source', epoch: 1n });
       const before = await router.observe('catalog');
-      await router.hold(['orders']);
+      await router.hold(['orders'], BUDGET_MS);
       await switchTo(router, { phases: ['orders'], to: 'target', epoch: 2n });
       expect(await router.observe('catalog')).toEqual(before);
     });
@@ -131,7 +138,7 @@ export const routerContract = (name: string, make: () => Promise<RouterUnderTest
         phases.map(async (phase, index) => {
           const own = state.open();
           const expected = await versionsOf(own, [phase]);
-          await own.hold([phase]);
+          await own.hold([phase], BUDGET_MS);
           await own.repoint({ phases: [phase], to: index % 2 ? 'target' : 'source', epoch: 1n, expect: expected });
           if (index > 1) await own.release([phase]);
         }),

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { sleep } from '../../src/platform/clock.ts';
 import { makeScene, outcomeOf, type Scene, saidBy, stepSeen } from '../support/scene.ts';
@@ -14,14 +16,22 @@ const ROWS = `INSERT INTO item SELECT n, 'item ' || n FROM generate_series(1, 20
 let scene: Scene;
 afterEach(async () => await scene?.close());
 
-const begin = async (more: string) => {
-  scene = await makeScene(servers(), { schema: SCHEMA, rows: ROWS, more });
+const begin = async (more: string, options: { readonly router?: string } = {}) => {
+  scene = await makeScene(servers(), { schema: SCHEMA, rows: ROWS, more, ...options });
   const worker = scene.worker();
   await worker.untilState('ready', 'all');
   return worker;
 };
 
 const cutover = () => scene.run.command('cutover', scene.run.plan, 'all', '--confirm', 'all');
+
+/** A router whose hold takes longer than any window of these tests; the file tells what its programs have done, in order. */
+const SLOW_HOLD = JSON.stringify({
+  kind: 'command',
+  hold: ['sh', '-c', 'echo begun >>told; sleep 2; echo held >>told'],
+  release: ['sh', '-c', 'echo released >>told'],
+  repoint: ['sh', '-c', 'echo {side} >>told'],
+});
 
 /** The application can write on the source, the target refuses, and nothing is held. */
 const expectUntouched = async (): Promise<void> => {
@@ -125,5 +135,16 @@ describe('a drain that cannot finish', () => {
     await expectUntouched();
     await expect.poll(() => itemsOnTarget(1001), { timeout: 20_000 }).toHaveLength(1);
     expect(await cutover()).toMatchObject({ exitCode: 0 });
+  });
+});
+
+describe('a hold that takes longer than the window', () => {
+  it('is ended before the undo releases, so that nobody is held afterwards', async () => {
+    await begin('switch: { window: 1s, max_lag: 20s }', { router: SLOW_HOLD });
+    const undone = await cutover();
+    expect(undone.exitCode).toBe(5);
+    // Longer than the program would still have slept.
+    await sleep(3_000);
+    expect(readFileSync(join(scene.run.directory, 'told'), 'utf8').split('\n')).toEqual(['begun', 'released', '']);
   });
 });

@@ -45,7 +45,7 @@ describe('a worker that slept through a take-over', () => {
     const router = composition.context.routers.get('app');
     if (!router) throw new Error('no router');
     const hold = router.hold.bind(router);
-    router.hold = async (phases) => await atHold(() => hold(phases));
+    router.hold = async (phases, budgetMs) => await atHold(() => hold(phases, budgetMs));
     worker = await Worker.open(composition.context);
     await worker.ensureLane(worker.find(['item'])[0] ?? raise('no phase'));
     return worker;

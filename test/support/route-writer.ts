@@ -4,6 +4,6 @@ import { FileRouter } from '../../src/routers/file.ts';
 const router = new FileRouter({ path: process.argv[2] ?? '', format: 'json' });
 process.send?.('begun');
 for (;;) {
-  await router.hold(['orders']);
+  await router.hold(['orders'], 20_000);
   await router.release(['orders']);
 }

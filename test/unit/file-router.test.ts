@@ -11,6 +11,8 @@ import { readContent, replaceFile } from '../../src/platform/replace-file.ts';
 import { FileRouter } from '../../src/routers/file.ts';
 import { envText, jsonText } from '../../src/routers/route-text.ts';
 
+const BUDGET_MS = 20_000;
+
 let folder: string;
 let path: string;
 
@@ -47,7 +49,7 @@ describe('the file', () => {
   test('in env sets three variables where they stood, and keeps every other byte', async () => {
     const before = '# é\r\nexport SWITCHBACK_ORDERS="source"\r\nX=1\nSWITCHBACK_ORDERS=source\nnonsense \xff\nLAST=1';
     await writeFile(join(folder, 'app.env'), Buffer.from(before, 'latin1'));
-    await env().hold(['orders']);
+    await env().hold(['orders'], BUDGET_MS);
     await toTarget(env());
     expect(await readFile(join(folder, 'app.env'), 'latin1')).toBe(
       '# é\r\nexport SWITCHBACK_ORDERS=target\r\nX=1\nnonsense \xff\nLAST=1\n' +
@@ -85,7 +87,7 @@ describe('the file', () => {
     ]);
     expect((await readdir(folder)).sort()).toEqual(['one.json', 'primary.json', 'real']);
     await symlink('loop', join(folder, 'loop'));
-    await expect(json(join(folder, 'loop')).hold(['orders'])).rejects.toMatchObject({ kind: 'unreachable' });
+    await expect(json(join(folder, 'loop')).hold(['orders'], BUDGET_MS)).rejects.toMatchObject({ kind: 'unreachable' });
   });
 
   test('is replaced and never written to: who has the old one open or linked keeps it', async () => {
@@ -119,7 +121,7 @@ describe('what it cannot read or write', () => {
     ['lose digits', '{"id":12345678901234567890}'],
   ])('is refused and left alone: %s', async (word, text) => {
     await writeFile(path, text);
-    const tries = [json().observe('orders'), json().hold(['orders']), toTarget(json())];
+    const tries = [json().observe('orders'), json().hold(['orders'], BUDGET_MS), toTarget(json())];
     for (const one of await Promise.allSettled(tries)) {
       expect(one).toMatchObject({ status: 'rejected', reason: { kind: 'refused' } });
       expect(String(one.status === 'rejected' && one.reason)).toContain(word);
@@ -130,13 +132,13 @@ describe('what it cannot read or write', () => {
   test('is refused and left alone in env', async () => {
     for (const line of ['SWITCHBACK_ORDERS=left', 'SWITCHBACK_ORDERS_HELD=maybe', 'SWITCHBACK_ORDERS_EPOCH=-1']) {
       await writeFile(join(folder, 'app.env'), `${line}\n`);
-      await expect(env().hold(['orders'])).rejects.toMatchObject({ kind: 'refused' });
+      await expect(env().hold(['orders'], BUDGET_MS)).rejects.toMatchObject({ kind: 'refused' });
     }
   });
 
   test('is unreachable: no folder, a folder, a device', async () => {
     for (const at of [join(folder, 'none/p.json'), folder, '/dev/null']) {
-      await expect(json(at).hold(['orders']), at).rejects.toMatchObject({ kind: 'unreachable' });
+      await expect(json(at).hold(['orders'], BUDGET_MS), at).rejects.toMatchObject({ kind: 'unreachable' });
     }
   });
 });
@@ -163,7 +165,7 @@ describe('who writes at the same time', () => {
   // A reader must see a whole file whenever it looks, and so must whoever comes after a worker that was killed.
   test('is killed, and leaves a whole file for readers and for the next one', async () => {
     const script = fileURLToPath(new URL('../support/route-writer.ts', import.meta.url));
-    await json().hold(['orders']);
+    await json().hold(['orders'], BUDGET_MS);
     for (let round = 0; round < 5; round++) {
       const writer = fork(script, [path], { stdio: 'ignore' });
       await once(writer, 'message');

@@ -40,8 +40,9 @@ const namesOf = (s: Switch): readonly string[] => s.phases.map((phase) => phase.
 const tablesOf = (s: Switch) => s.phases.flatMap((phase) => phase.scope.tables);
 
 const hold: Act = {
+  isBounded: true,
   act: async (s) => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases);
+    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases, s.left());
     return undefined;
   },
 };
