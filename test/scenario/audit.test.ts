@@ -122,7 +122,7 @@ describe('the audit of a run', () => {
       more: 'switch: { window: 30s, max_lag: 20s }',
     });
     const { run } = scenario;
-    let worker = scenario.startWorker();
+    let worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     await scenario.change('cutover', 'all');
     await scenario.change('failback', 'all');
@@ -130,7 +130,7 @@ describe('the audit of a run', () => {
     await worker.process.kill();
     expectExit(await run.command('verify', run.plan, 'all'));
     await scenario.change('cutover', 'all');
-    worker = scenario.startWorker();
+    worker = scenario.worker();
     await scenario.untilState(worker, 'soaking', 'all');
     expectExit(await run.command('cutover', run.plan, 'all', '--confirm', 'all'), 4);
     await worker.stop();

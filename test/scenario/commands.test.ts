@@ -2,8 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { sleep } from '../../src/platform/clock.ts';
-import { makeScene, outcomeOf, type Scene, saidBy, stepSeen, type Terminal } from '../support/scene.ts';
+import { makeScene, outcomeOf, type Scene, saidBy, stepSeen } from '../support/scene.ts';
 import { runSql, type ServerPair, useServerPair } from '../support/servers.ts';
+import type { Terminal } from '../support/terminal.ts';
 
 /** What a person at a terminal meets: Ctrl-C at any moment, a look from outside in every state, a source that is down. */
 const servers = useServerPair();

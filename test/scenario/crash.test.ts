@@ -101,7 +101,7 @@ const killInCopy = async (scenario: Scenario, looker: Looker): Promise<void> => 
   const states: string[] = [];
   for (let i = 0; i < KILLS; i++) {
     const before = await looker.journal();
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     const enough = before.length + 1 + Math.floor(random() * 2);
     await until(async () => (await looker.journal()).length >= enough);
     await sleep(random() * 30);
@@ -119,7 +119,7 @@ const killAroundAChunk = async (scenario: Scenario, looker: Looker): Promise<voi
     ['copy:chunk-done', 1],
   ] as const) {
     const before = await looker.journal();
-    await gone(scenario.startWorker({ SWITCHBACK_FAILPOINT: `${point}:kill` }));
+    await gone(scenario.worker(undefined, { SWITCHBACK_FAILPOINT: `${point}:kill` }));
     const after = await looker.journal();
     expect(after.slice(0, before.length)).toEqual(before);
     // Two chunks are copied at once, and the other one may have committed as well.
@@ -130,14 +130,14 @@ const killAroundAChunk = async (scenario: Scenario, looker: Looker): Promise<voi
 
 const killWhileFollowing = async (scenario: Scenario, looker: Looker): Promise<void> => {
   for (let i = 0; i < KILLS; i++) {
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     const before = await looker.position();
     await until(async () => (await looker.position()) !== before);
     await sleep(random() * 300);
     await worker.process.kill();
   }
   for (const point of ['apply:commit', 'apply:committed']) {
-    await gone(scenario.startWorker({ SWITCHBACK_FAILPOINT: `${point}:kill` }));
+    await gone(scenario.worker(undefined, { SWITCHBACK_FAILPOINT: `${point}:kill` }));
   }
 };
 
@@ -159,7 +159,7 @@ describe(`a worker that is killed (SWITCHBACK_TEST_SEED=${seed})`, () => {
   it(`goes on with the copy, ${KILLS} times`, { timeout: SLOW_MS }, async () => {
     await killInCopy(scenario, looker);
     await killAroundAChunk(scenario, looker);
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'following', 'all');
     await worker.process.kill();
     const [row] = await scenario.onTarget(`
@@ -170,7 +170,7 @@ describe(`a worker that is killed (SWITCHBACK_TEST_SEED=${seed})`, () => {
 
   it(`goes on with following, ${KILLS} times, and what it brought verifies`, { timeout: SLOW_MS }, async () => {
     await killWhileFollowing(scenario, looker);
-    await scenario.untilState(scenario.startWorker(), 'ready', 'all');
+    await scenario.untilState(scenario.worker(), 'ready', 'all');
     await writer.stop();
     expect(writer.acknowledged).toBeGreaterThan(200);
     await scenario.expectEqual();

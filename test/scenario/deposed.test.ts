@@ -29,7 +29,7 @@ describe('a worker that slept', () => {
   });
 
   it('is refused by both databases after a take-over, and nothing is lost', { timeout: 240_000 }, async () => {
-    const sleeper = scenario.startWorker();
+    const sleeper = scenario.worker();
     await scenario.untilState(sleeper, 'ready', 'all');
     writer = startWriter(scenario.source, (i) => `UPDATE item SET n = n + 1 WHERE id = ${1 + (i % 1000)}`, {
       everyMs: 5,
@@ -43,7 +43,7 @@ describe('a worker that slept', () => {
     await writer.stop();
     // Whoever comes waits until the heartbeat is too old, then takes over by itself.
     expect(await askHere(scenario.run, 'cutover')).toMatchObject({ exitCode: 0 });
-    const heir = scenario.startWorker();
+    const heir = scenario.worker();
     await heir.until(({ events }) => events.some((event) => event.type === 'lag'));
     const ended = sleeper.process.ended();
     ended.catch(() => undefined);

@@ -32,7 +32,7 @@ const begin = async (name: string): Promise<Scenario> => {
 describe('a crash of a server', () => {
   it('loses nothing on the target, three times while following', async () => {
     const scenario = await begin('target_crash');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     const writer = startWriter(scenario.source, writes);
     for (let crash = 0; crash < 3; crash++) {
@@ -49,7 +49,7 @@ describe('a crash of a server', () => {
 
   it('loses nothing on the source, while following and while soaking, and the same worker goes on', async () => {
     const scenario = await begin('source_crash');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     const before = startWriter(scenario.source, writes);
     await sleep(1_000);
@@ -116,7 +116,7 @@ const PAIRS = 12;
 describe('a reader that is cut off', () => {
   it(`between two commits that touch in the log loses neither, ${PAIRS} times`, { timeout: 300_000 }, async () => {
     const scenario = await begin('back_to_back');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     const slot = (await scenario.phase('all')).lane?.slot ?? '';
     const [watch, first, second] = [
@@ -144,7 +144,7 @@ describe('a reader that is cut off', () => {
 /** The lane says what is wrong, nothing is made anew, and no switch is possible. */
 const expectLost = async (scenario: Scenario, slot: string, slots: number): Promise<void> => {
   const { run } = scenario;
-  const worker = scenario.startWorker();
+  const worker = scenario.worker();
   await worker.until(({ events }) => obstacle(events) !== undefined);
   const told = worker.events.find((event) => event.type === 'halted');
   expect(told).toMatchObject({ finding: { id: 'lane/slot-lost', subject: `slot ${slot}` } });
@@ -162,7 +162,7 @@ const expectLost = async (scenario: Scenario, slot: string, slots: number): Prom
 describe('a slot that is lost while no worker runs', () => {
   it('is reported when it was dropped, and not made again', async () => {
     const scenario = await begin('slot_dropped');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     const slot = (await scenario.phase('all')).lane?.slot ?? '';
     await worker.stop();
@@ -173,7 +173,7 @@ describe('a slot that is lost while no worker runs', () => {
 
   it('is reported when the server has invalidated it', async () => {
     const scenario = await begin('slot_invalidated');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     const slot = (await scenario.phase('all')).lane?.slot ?? '';
     await worker.stop();

@@ -22,7 +22,7 @@ describe('an end that a crash has interrupted', () => {
       rows: 'INSERT INTO item SELECT generate_series(1, 100)',
       more: 'switch: { max_lag: 20s, window: 30s }\nsoak: { for: 1h }',
     });
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     await worker.stop();
     return scenario;

@@ -60,7 +60,7 @@ describe('names that could be taken for SQL', () => {
           { name: 'literal', tables: ['"a.b"."a.b"', '"*"."*"', '"!".*'] },
           { name: 'rest', tables: ['*.*'] },
         ],
-        planSchema: '{ from: pg_dump }',
+        from: '{ from: pg_dump }',
         more: 'switch: { window: 30s, max_lag: 20s }',
       },
     );
@@ -72,7 +72,7 @@ describe('names that could be taken for SQL', () => {
     await onSide('source', hostileSchema());
     await onSide('source', hostileWrites(1));
     expectExit(await run.command('check', run.plan));
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await worker.untilState('ready', 'literal', 'rest');
     await onSide('source', hostileWrites(2));
     expectExit(await run.command('verify', run.plan, 'literal', 'rest'));

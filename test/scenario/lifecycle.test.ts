@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Catalogue, catalogueOf } from '../support/catalogue.ts';
-import { makeScene, outcomeOf, rowsOf, type Scene, saidBy } from '../support/scene.ts';
+import { allRows } from '../support/rows.ts';
+import { makeScene, outcomeOf, type Scene, saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
 /**
@@ -52,8 +53,8 @@ describe('a run', () => {
   };
 
   const expectEqualSides = async (): Promise<void> => {
-    const rows = await rowsOf(scene.source);
-    await expect.poll(() => rowsOf(scene.target), { timeout: 20_000 }).toEqual(rows);
+    const rows = await allRows(scene.source);
+    await expect.poll(() => allRows(scene.target), { timeout: 20_000 }).toEqual(rows);
   };
 
   const traces = (catalogue: Catalogue) => ({ ...catalogue, rows: {}, sequences: [] });
@@ -71,7 +72,7 @@ describe('a run', () => {
     expect(chunks.length).toBeGreaterThanOrEqual(TABLES.length);
     expect(await command('cutover')).toMatchObject({ exitCode: 0 });
     await write(scene.target, 'target 1');
-    await expect.poll(() => rowsOf(scene.source), { timeout: 20_000 }).toEqual(await rowsOf(scene.target));
+    await expect.poll(() => allRows(scene.source), { timeout: 20_000 }).toEqual(await allRows(scene.target));
   });
 
   it('moves them back and loses nothing, without another copy', async () => {

@@ -116,7 +116,7 @@ const withWorker = async (
   work: () => Promise<void>,
   environment: Readonly<Record<string, string>> = {},
 ): Promise<void> => {
-  const worker = scenario.startWorker(environment);
+  const worker = scenario.worker(undefined, environment);
   if (scenario.run.route('all').primary === 'source') await scenario.untilState(worker, 'ready', 'all');
   else await worker.until(({ events }) => events.some((event) => event.type === 'lag'));
   await work();
@@ -349,7 +349,7 @@ describe('in the middle of the copy', () => {
 
   const copyOn = async (name: string, damage: Damage): Promise<void> => {
     await begin(name);
-    const worker = scenario.startWorker({ SWITCHBACK_FAILPOINT: 'copy:chunk-done:kill' });
+    const worker = scenario.worker(undefined, { SWITCHBACK_FAILPOINT: 'copy:chunk-done:kill' });
     await worker.process.ended().catch(() => undefined);
     await write('source', 'meanwhile');
     await harm(damage);

@@ -64,7 +64,7 @@ describe('report', () => {
 
   it('holds everything about the run', async () => {
     const { run } = scenario;
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await worker.untilState('ready', 'first', 'second');
     const blocker = await holdLock();
     expectExit(await run.command('cutover', run.plan, 'second', '--confirm', 'second'), 5);

@@ -224,7 +224,7 @@ describe('roles without superuser', () => {
 
   it('go the whole way: run, cutover past a blocking session, failback, cutover, finalise', async () => {
     const { run } = scenario;
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     await admin('source', WRITES);
 

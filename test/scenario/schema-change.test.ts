@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { makeScene, outcomeOf, rowsOf, type Scene, saidBy } from '../support/scene.ts';
+import { allRows } from '../support/rows.ts';
+import { makeScene, outcomeOf, type Scene, saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
 /** Nothing is applied under a schema that we do not know, and nothing switches that was not copied (S13, fault 63). */
@@ -29,7 +30,7 @@ const begin = async () => {
 };
 
 const expectEqual = async (): Promise<void> => {
-  await expect.poll(() => rowsOf(scene.target), { timeout: 20_000 }).toEqual(await rowsOf(scene.source));
+  await expect.poll(() => allRows(scene.target), { timeout: 20_000 }).toEqual(await allRows(scene.source));
   expect(await command('verify', 'all')).toMatchObject({ exitCode: 0 });
 };
 

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { copyOutcome, makeScene, outcomeOf, rowsOf, type Scene } from '../support/scene.ts';
+import { allRows } from '../support/rows.ts';
+import { copyOutcome, makeScene, outcomeOf, type Scene } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
 /**
@@ -76,7 +77,7 @@ const openEarly = async (scene: Scene, url: string): Promise<EarlySessions> => {
 
 /** Asserts that every write, from every kind of session, is refused on a side and changes neither side. */
 const expectRefused = async (scene: Scene, side: string, early: EarlySessions): Promise<void> => {
-  const before = { source: await rowsOf(scene.source), target: await rowsOf(scene.target) };
+  const before = { source: await allRows(scene.source), target: await allRows(scene.target) };
   const outcomes: Record<string, string> = {};
   for (const [index, sql] of WRITES.entries()) outcomes[`${index}: ${sql}`] = await outcomeOf(early.idle, sql);
   outcomes.copy = await copyOutcome(early.idle, 'COPY item FROM STDIN', '9004\tstray\n');
@@ -92,7 +93,7 @@ const expectRefused = async (scene: Scene, side: string, early: EarlySessions): 
     outcomes[role] = await outcomeOf(session, `INSERT INTO item VALUES (9030, 'stray')`);
   }
   expect(outcomes).toEqual(Object.fromEntries(Object.keys(outcomes).map((name) => [name, REFUSED])));
-  expect({ source: await rowsOf(scene.source), target: await rowsOf(scene.target) }).toEqual(before);
+  expect({ source: await allRows(scene.source), target: await allRows(scene.target) }).toEqual(before);
 };
 
 describe('stray writes', () => {

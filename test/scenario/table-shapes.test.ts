@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
-import { allRows, makeScenario, type Scenario } from '../support/scenario.ts';
+import { allRows } from '../support/rows.ts';
+import { makeScenario, type Scenario } from '../support/scenario.ts';
 import { useServerPair } from '../support/servers.ts';
 import { roundSql, TABLES_SQL, writerSql } from '../support/table-shapes.ts';
 import { startWriter } from '../support/writer.ts';
@@ -21,7 +22,7 @@ const MORE = 'switch: { max_lag: 10s, window: 20s }';
 /** Copy under writes, a round forward, cutover, a round back, failback, a round, cutover, a round. */
 const goOverAndBack = async (scenario: Scenario): Promise<void> => {
   const writer = startWriter(scenario.source, writerSql, { everyMs: 15 });
-  const worker = scenario.startWorker();
+  const worker = scenario.worker();
   try {
     await scenario.untilState(worker, 'ready', 'all');
   } finally {
@@ -94,7 +95,8 @@ describe('tables of every shape and name', { timeout: 300_000 }, () => {
       name: 'shapes "dumped"',
       schema: TABLES_SQL,
       rows: roundSql(1),
-      planSchema: '{ from: pg_dump }',
+      targetSchema: '',
+      from: '{ from: pg_dump }',
       phases: [{ name: 'all', tables: ['*.*'] }],
       more: MORE,
     });

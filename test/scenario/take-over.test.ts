@@ -20,7 +20,7 @@ describe('a command while the worker changes', () => {
       schema: 'CREATE TABLE item (id int PRIMARY KEY)',
       rows: 'INSERT INTO item SELECT generate_series(1, 100)',
     });
-    const first = scenario.startWorker();
+    const first = scenario.worker();
     await scenario.untilState(first, 'ready', 'all');
     await first.process.kill();
   });
@@ -61,7 +61,7 @@ describe('a command while the worker changes', () => {
   });
 
   it('is carried out by whoever asked when the worker dies before it has begun it', async () => {
-    const asleep = scenario.startWorker();
+    const asleep = scenario.worker();
     await asleep.until(({ events }) => events.some((event) => event.type === 'lag'));
     process.kill(asleep.process.pid ?? 0, 'SIGSTOP');
     const answer = scenario.run.command('verify', scenario.run.plan, 'all');

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { allRows, makeScenario, readRows, type Scenario } from '../support/scenario.ts';
+import { allRows, readRows } from '../support/rows.ts';
+import { makeScenario, type Scenario } from '../support/scenario.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 import { TYPE_CASES, TYPES_SQL, type TypeCase } from '../support/type-cases.ts';
 
@@ -79,7 +80,7 @@ describe('values of every type', () => {
       schema: TYPES_SQL + TYPE_CASES.map(createSql).join('\n'),
       rows: everywhere((table, types) => insertSql(table, types, COPY_OPERATIONS)),
     });
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
   });
   afterAll(async () => {

@@ -1,4 +1,4 @@
-import { rowsOf } from './scene.ts';
+import { allRows } from './rows.ts';
 import { runSql } from './servers.ts';
 
 const USER = `left(n.nspname, 3) <> 'pg_' AND n.nspname <> 'information_schema'`;
@@ -72,5 +72,5 @@ export type Catalogue = Readonly<Record<string, readonly unknown[] | Readonly<Re
 export const catalogueOf = async (url: string): Promise<Catalogue> => {
   const read: Record<string, readonly unknown[]> = {};
   for (const [kind, sql] of Object.entries(QUERIES)) read[kind] = await runSql(url, sql);
-  return { ...read, rows: await rowsOf(url) };
+  return { ...read, rows: await allRows(url) };
 };

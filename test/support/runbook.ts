@@ -4,7 +4,8 @@ import { expect } from 'vitest';
 import { runCommandLine } from '../../src/cli/cli.ts';
 import { sleep } from '../../src/platform/clock.ts';
 import type { TestRun } from './run.ts';
-import type { Scene, Terminal } from './scene.ts';
+import type { Scene } from './scene.ts';
+import type { Terminal } from './terminal.ts';
 
 /** A command as the page has it, with the exit code that it has to end with. */
 export interface PageCommand {

@@ -1,38 +1,16 @@
-import { createHash } from 'node:crypto';
-import pg from 'pg';
 import { expect } from 'vitest';
 import type { Event } from '../../src/domain/event.ts';
 import { sleep } from '../../src/platform/clock.ts';
-import { type CommandAnswer, makeRun, type TestPhase, type TestRun, type TestWorker } from './run.ts';
-import { createDatabase, runSql, type ServerPair } from './servers.ts';
+import { allRows } from './rows.ts';
+import type { CommandAnswer, TestWorker } from './run.ts';
+import { makeScene, type PlanOptions, type Scene, type SceneOptions, sceneOn } from './scene.ts';
+import { runSql, type ServerPair } from './servers.ts';
 
-/** What a scenario begins with. */
-export interface ScenarioOptions {
-  /** Name of both databases. */
-  readonly name: string;
-  /** Statements that make the tables, for both sides. */
-  readonly schema: string;
-  /** Statements for the source, such as the first rows. */
-  readonly rows?: string;
-  /** One phase `all` with every table of every schema when absent. */
-  readonly phases?: readonly TestPhase[];
-  /** YAML of the plan's schema key; with one, `schema` is run on the source only. */
-  readonly planSchema?: string;
-  readonly ignore?: readonly string[];
-  /** More lines of the plan. */
-  readonly more?: string;
-}
-
-/** Two databases, a plan, and the worker. */
-export interface Scenario {
-  readonly source: string;
-  readonly target: string;
-  readonly run: TestRun;
+/** A scene, with the words that a test of a whole life needs. */
+export interface Scenario extends Scene {
   /** Runs statements as a client with the application's settings. */
   onSource(sql: string): Promise<Record<string, unknown>[]>;
   onTarget(sql: string): Promise<Record<string, unknown>[]>;
-  /** Starts a worker; `close` ends it, if it still runs. */
-  startWorker(environment?: Readonly<Record<string, string>>): TestWorker;
   /**
    * Waits until phases are in a state, or have been told to have been in it; fails at once when the worker has ended or
    * says that it cannot get there.
@@ -44,8 +22,6 @@ export interface Scenario {
   expectEqual(): Promise<void>;
   /** `status --json` of a phase. */
   phase(name: string): Promise<PhaseView>;
-  /** Ends workers and removes slots and files. */
-  close(): Promise<void>;
 }
 
 /** The parts of `status --json` that tests look at. */
@@ -83,46 +59,28 @@ export const expectExit = (answer: CommandAnswer, exitCode = 0): void => {
 
 const STATES = `SELECT name, doc::json ->> 'name' AS state FROM switchback.phase`;
 
-const SLOTS_OF_DATABASE = `
-  SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active;
-  SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
-   WHERE database = current_database() AND NOT active`;
+/** Every table of every schema, and the plan's own window. */
+const DEFAULTS = { phases: [{ name: 'all', tables: ['*.*'] }], more: '' };
 
 /** Makes the databases and the plan of a scenario. */
-export const makeScenario = async (servers: ServerPair, options: ScenarioOptions): Promise<Scenario> => {
-  const source = await createDatabase(servers.source, options.name);
-  const target = await createDatabase(servers.target, options.name);
-  await runSql(source, options.schema);
-  if (options.planSchema === undefined) await runSql(target, options.schema);
-  if (options.rows !== undefined) await runSql(source, options.rows);
-  return scenarioOn({ source, target }, options);
+export const makeScenario = async (servers: ServerPair, options: SceneOptions): Promise<Scenario> => {
+  const all = { ...DEFAULTS, ...options };
+  return scenarioOf(await makeScene(servers, all), all.phases);
 };
 
 /** A plan for databases that stand already. */
-export const scenarioOn = (
-  urls: { readonly source: string; readonly target: string },
-  options: Pick<ScenarioOptions, 'phases' | 'planSchema' | 'ignore' | 'more'>,
-): Scenario => {
-  const phases = options.phases ?? [{ name: 'all', tables: ['*.*'] }];
+export const scenarioOn = (urls: Pick<Scene, 'source' | 'target'>, options: PlanOptions): Scenario => {
+  const all = { ...DEFAULTS, ...options };
+  return scenarioOf(sceneOn(urls, all), all.phases);
+};
+
+const scenarioOf = (scene: Scene, phases: readonly { readonly name: string }[]): Scenario => {
+  const { run, ...urls } = scene;
   const names = phases.map((phase) => phase.name);
-  const run = makeRun({
-    ...urls,
-    phases,
-    ...(options.planSchema === undefined ? {} : { schema: options.planSchema }),
-    ...(options.ignore === undefined ? {} : { ignore: options.ignore }),
-    ...(options.more === undefined ? {} : { more: options.more }),
-  });
-  const workers: TestWorker[] = [];
   return {
-    ...urls,
-    run,
+    ...scene,
     onSource: (sql) => runSql(urls.source, sql),
     onTarget: (sql) => runSql(urls.target, sql),
-    startWorker: (environment) => {
-      const worker = run.worker(undefined, environment);
-      workers.push(worker);
-      return worker;
-    },
     untilState: async (worker, state, ...phases) => {
       // A worker tells of changes only, and a phase may be where it is wanted since before this worker began.
       const isThere = async () => {
@@ -158,63 +116,5 @@ export const scenarioOn = (
       if (found === undefined) throw new Error(`status does not show phase ${name}: ${JSON.stringify(json)}`);
       return found;
     },
-    close: async () => {
-      // Killed, not asked: after a test that failed a worker may be waiting for whatever it left behind.
-      for (const worker of workers) await worker.process.kill();
-      for (const url of [urls.source, urls.target]) await runSql(url, SLOTS_OF_DATABASE).catch(() => undefined);
-      run.remove();
-    },
   };
 };
-
-const TABLES = `
-  SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-   WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'switchback')
-     AND n.nspname NOT LIKE 'pg\\_temp%'
-   ORDER BY 1`;
-
-/** With these a value has one text, wherever it is printed. The oracle's own, so that a wrong setting of ours is seen. */
-const ONE_TEXT = [
-  'DateStyle=ISO,MDY',
-  'IntervalStyle=postgres',
-  'TimeZone=UTC',
-  'extra_float_digits=3',
-  'bytea_output=hex',
-  'lc_monetary=C',
-  'search_path=pg_catalog',
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ');
-
-/**
- * Every row of every table as the text that the types' output functions give, sorted as bytes; long rows as their length
- * and digest. A row's own text keeps what a cast of a value loses, such as the padding of `char(n)`.
- */
-export const allRows = async (url: string): Promise<Readonly<Record<string, readonly string[]>>> => {
-  const names = (await runSql(url, TABLES)).map(({ name }) => String(name));
-  return await readRows(
-    url,
-    Object.fromEntries(names.map((name) => [name, `SELECT t::text AS row FROM ONLY ${name} t`])),
-  );
-};
-
-/** The results of queries with one text column `row`, in a session whose settings give a value one text; as {@link allRows}. */
-export const readRows = async (
-  url: string,
-  queries: Readonly<Record<string, string>>,
-): Promise<Readonly<Record<string, readonly string[]>>> => {
-  const client = new pg.Client({ connectionString: url, options: ONE_TEXT });
-  await client.connect();
-  try {
-    const found: Record<string, readonly string[]> = {};
-    for (const [name, query] of Object.entries(queries)) {
-      const { rows } = await client.query<{ row: string }>(`SELECT row FROM (${query}) q ORDER BY row COLLATE "C"`);
-      found[name] = rows.map(({ row }) => (row.length <= 2_000 ? row : `${row.length} ${digest(row)}`));
-    }
-    return found;
-  } finally {
-    await client.end();
-  }
-};
-
-const digest = (text: string): string => createHash('sha256').update(text).digest('hex');

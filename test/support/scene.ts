@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
@@ -10,6 +8,7 @@ import { sleep } from '../../src/platform/clock.ts';
 import { codeOf } from '../../src/platform/postgres/server.ts';
 import { makeRun, type TestPhase, type TestRun, type TestWorker } from './run.ts';
 import { createDatabase, runSql, type ServerPair } from './servers.ts';
+import { openTerminal, type Terminal } from './terminal.ts';
 
 /** A run on two databases of its own, with the sessions and processes that a test opens on it. */
 export interface Scene {
@@ -27,32 +26,28 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-/** A command as a person sees it. */
-export interface Terminal {
-  readonly process: ChildProcess;
-  /** Everything it has printed so far, both streams. */
-  text(): string;
-  /** Resolves when it has printed something that matches; rejects when it ends before. */
-  says(what: RegExp): Promise<void>;
-  /** Its exit code; 128 when a signal ended it. */
-  readonly ended: Promise<number>;
-}
-
-/** What a scene is made of. */
-export interface SceneOptions {
-  /** Run on both sides, or with `targetSchema` on the source only. */
-  readonly schema: string;
-  readonly targetSchema?: string;
-  /** Run on the source after the schema. */
-  readonly rows?: string;
+/** What the plan of a scene says. */
+export interface PlanOptions {
+  /** One phase `all` with every table of `public` when absent. */
   readonly phases?: readonly TestPhase[];
   readonly ignore?: readonly string[];
   /** YAML of the plan's `schema` key. */
   readonly from?: string;
   /** YAML of the router `app`; a route file without it. */
   readonly router?: string;
-  /** More lines of the plan. A wide window, since other people's tests run on the same machine. */
+  /** More lines of the plan. A wide window when absent, since other people's tests run on the same machine. */
   readonly more?: string;
+}
+
+/** What a scene is made of. */
+export interface SceneOptions extends PlanOptions {
+  /** Name of both databases; one of its own when absent. */
+  readonly name?: string;
+  /** Run on both sides, or with `targetSchema` on the source only. */
+  readonly schema: string;
+  readonly targetSchema?: string;
+  /** Run on the source after the schema. */
+  readonly rows?: string;
 }
 
 const MORE = 'switch: { window: 30s, max_lag: 20s }';
@@ -62,15 +57,19 @@ let scenes = 0;
 /** Makes two databases and a plan. */
 export const makeScene = async (servers: ServerPair, options: SceneOptions): Promise<Scene> => {
   scenes += 1;
-  const name = `scene_${scenes}`;
+  const name = options.name ?? `scene_${scenes}`;
   const source = await createDatabase(servers.source, name);
   const target = await createDatabase(servers.target, name);
   await runSql(source, options.schema);
   await runSql(target, options.targetSchema ?? options.schema);
   if (options.rows !== undefined) await runSql(source, options.rows);
+  return sceneOn({ source, target }, options);
+};
+
+/** A plan for databases that stand already. */
+export const sceneOn = (urls: Pick<Scene, 'source' | 'target'>, options: PlanOptions): Scene => {
   const run = makeRun({
-    source,
-    target,
+    ...urls,
     phases: options.phases ?? ALL,
     more: options.more ?? MORE,
     ...(options.router === undefined ? {} : { router: options.router }),
@@ -86,8 +85,7 @@ export const makeScene = async (servers: ServerPair, options: SceneOptions): Pro
     return terminal;
   };
   return {
-    source,
-    target,
+    ...urls,
     run,
     session: async (url) => {
       const client = new pg.Client({ connectionString: url, application_name: 'scene' });
@@ -104,11 +102,12 @@ export const makeScene = async (servers: ServerPair, options: SceneOptions): Pro
     terminal: (...args) => terminalWith(run.self.environment, ...args),
     terminalWith,
     close: async () => {
+      // Killed, not asked: after a test that failed a worker may be waiting for whatever it left behind.
       await Promise.all(workers.map((worker) => worker.process.kill()));
       for (const terminal of terminals) terminal.process.kill('SIGKILL');
       await Promise.allSettled(terminals.map((terminal) => terminal.ended));
       await Promise.allSettled(sessions.map((session) => session.end()));
-      await Promise.allSettled([source, target].map(dropSlots));
+      await Promise.allSettled([urls.source, urls.target].map(dropSlots));
       run.remove();
     },
   };
@@ -126,43 +125,6 @@ const dropSlots = async (url: string): Promise<void> => {
     url,
     'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()',
   );
-};
-
-const openTerminal = (
-  self: TestRun['self'],
-  { args, directory }: { readonly args: readonly string[]; readonly directory: string },
-): Terminal => {
-  const child = spawn(process.execPath, [self.script, ...args], {
-    cwd: directory,
-    env: { ...self.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let said = '';
-  let wake = Promise.withResolvers<void>();
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-      wake.resolve();
-      wake = Promise.withResolvers();
-    });
-  }
-  let over = false;
-  const ended = once(child, 'close').then(([code, signal]) => {
-    over = true;
-    wake.resolve();
-    return signal === null ? Number(code) : 128;
-  });
-  return {
-    process: child,
-    text: () => said,
-    says: async (what) => {
-      while (!what.test(said)) {
-        if (over) throw new Error(`it ended without saying ${what}: ${said}`);
-        await wake.promise;
-      }
-    },
-    ended,
-  };
 };
 
 /** Whether a worker has told that a step of a switch or stage has come to a status. */
@@ -195,22 +157,6 @@ export const copyOutcome = async (client: pg.ClientBase, sql: string, lines: str
   } catch (error) {
     return codeOf(error) || messageOf(error);
   }
-};
-
-/** Every table of the user's with its rows as text, sorted; equal iff the rows are. */
-export const rowsOf = async (url: string): Promise<Record<string, readonly string[]>> => {
-  const tables = await runSql(
-    url,
-    `SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind = 'r' AND left(n.nspname, 3) <> 'pg_' AND n.nspname NOT IN ('information_schema', 'switchback')
-     ORDER BY 1`,
-  );
-  const rows: Record<string, readonly string[]> = {};
-  for (const { name } of tables) {
-    const found = await runSql(url, `SELECT t::text AS row FROM ONLY ${String(name)} t ORDER BY 1`);
-    rows[String(name)] = found.map(({ row }) => String(row));
-  }
-  return rows;
 };
 
 /** Answers of commands that tests look into. */

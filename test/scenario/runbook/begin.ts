@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { type Play, type Said, say } from '../../support/runbook.ts';
-import type { Scene, Terminal } from '../../support/scene.ts';
+import type { Scene } from '../../support/scene.ts';
 import { runSql, type ServerPair } from '../../support/servers.ts';
+import type { Terminal } from '../../support/terminal.ts';
 
 /** The servers, from within a hook or a test. */
 export type Servers = () => ServerPair;
