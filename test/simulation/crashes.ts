@@ -1,4 +1,5 @@
-import { type Life, live, type Recovery, type Starts, type Strike } from './life.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Life, live, makeStarts, type Recovery, type Starts, type Strike } from './life.ts';
 import type { Moment } from './network.ts';
 
 /** A piece of work whose every effect is a place to die at. */
@@ -84,15 +85,34 @@ export async function* pairsOf(work: Work, starts: Starts, isWanted: (n: number)
 /** Whether everything is enumerated, or a part of it: `CI=true` or `SWITCHBACK_SIMULATION_CRASHES=all`. */
 const isAll = process.env.CI === 'true' || process.env.SWITCHBACK_SIMULATION_CRASHES === 'all';
 
+const HOUR_MS = 3_600_000;
+
+/** The tests of works: each must be recovered from a crash at any effect, and from a second one in the recovery. */
+export const crashTests = (...works: readonly Work[]): void => {
+  let starts: Starts;
+  beforeAll(async () => {
+    starts = await makeStarts(['orders']);
+  });
+  describe.each(works)('$name', (work) => {
+    test('a crash at any effect is recovered from', { timeout: HOUR_MS }, async () => {
+      expect(await enumerateSingles(work, starts)).toEqual([]);
+    });
+
+    test('so is a second crash at any effect of the recovery', { timeout: HOUR_MS }, async () => {
+      expect(await enumeratePairs(work, starts)).toEqual([]);
+    });
+  });
+};
+
 /** Enumerates the single crashes of a work; one in eleven of them unless all are asked for. Returns what they broke. */
-export const enumerateSingles = async (work: Work, starts: Starts): Promise<readonly string[]> => {
+const enumerateSingles = async (work: Work, starts: Starts): Promise<readonly string[]> => {
   const effects = await countEffects(work, starts);
   const cases = singlesOf(work, effects).filter((_, i) => isAll || i % 11 === 0);
   return await enumerate(`${work.name}: singles at ${effects} effects`, cases, starts);
 };
 
 /** Enumerates pairs of crashes; one in 97 of them unless all are asked for. Returns what they broke. */
-export const enumeratePairs = async (work: Work, starts: Starts): Promise<readonly string[]> =>
+const enumeratePairs = async (work: Work, starts: Starts): Promise<readonly string[]> =>
   await enumerate(
     `${work.name}: pairs`,
     pairsOf(work, starts, (n) => isAll || n % 97 === 0),

@@ -1,5 +1,6 @@
+import { expect } from 'vitest';
 import { FAULTS } from './faults.ts';
-import { type Life, type LifeResult, live, type Starts } from './life.ts';
+import { type Life, type LifeResult, live, makeStarts, type Starts } from './life.ts';
 
 /** A part of the grid: lives that begin alike. Two of them are run at the same time. */
 export interface Shard {
@@ -21,7 +22,12 @@ export const SHARDS = {
   others: {
     name: 'others',
     phases: ['orders'],
-    kinds: [{ start: 'fresh' }, { start: 'soaking', command: 'failback' }],
+    kinds: [
+      { start: 'fresh' },
+      { start: 'soaking', command: 'failback' },
+      { start: 'soaking', command: 'finalise' },
+      { start: 'ready', command: 'abort' },
+    ],
   },
   together: {
     name: 'together',
@@ -104,8 +110,19 @@ export const runShard = async (shard: Shard, starts: Starts, seeds: number): Pro
   return { seedMs, broken, unvisited: [...unvisited], events, cells: total };
 };
 
+/** Lives the seeds of a shard, and fails with every one that broke a promise, and with every cell that was not visited. */
+export const expectUnbroken = async (shard: Shard, { seeds }: { readonly seeds: number }): Promise<void> => {
+  const { broken, unvisited, cells, events, seedMs } = await runShard(shard, await makeStarts(shard.phases), seeds);
+  console.log(
+    `simulation, ${shard.name}: ${seeds} seeds, ${events} events, ${cells - unvisited.length} of ${cells} cells, ${seedMs.toFixed(1)} ms each`,
+  );
+  expect(broken.map((one) => describeBroken(shard, one)).join('\n')).toBe('');
+  // Fewer seeds than cells are for a quick look, and cannot visit all of them.
+  if (seeds >= cells) expect(unvisited).toEqual([]);
+};
+
 /** A failure as its reader needs it. */
-export const describeBroken = (shard: Shard, { seed, life, result }: Broken): string =>
+const describeBroken = (shard: Shard, { seed, life, result }: Broken): string =>
   [
     `seed ${seed} (${life.start}, ${result.cells.join(', ')}):`,
     ...result.violations.map(({ id, text, at }) => `  ${id} at ${at.toFixed(1)} ms: ${text}`),

@@ -1,6 +1,6 @@
 import type { Append, ReadList } from '../history.ts';
 import { checkRealTime, type Leveled } from './real-time.ts';
-import { tally, type Verdict, Violations } from './verdict.ts';
+import { type Verdict, Violations, verdictOf } from './verdict.ts';
 
 /** The lists as they stand at the end, by key; a list that was never appended to may be absent. */
 export type FinalLists = ReadonlyMap<number, readonly number[]>;
@@ -25,15 +25,7 @@ export const checkAppends = (operations: readonly (Append | ReadList)[], finals:
   const reads = operations.filter((o): o is ReadList => o.kind === 'read-list' && o.outcome === 'acknowledged');
   for (const read of reads) checkPrefix(read, finals.get(read.key) ?? [], found);
   checkOrder([...appends.values()], { reads, positions, found });
-  const currentReads = reads.filter((read) => read.isCurrent).length;
-  return {
-    ...tally(operations),
-    unknownDone,
-    reads: reads.length,
-    currentReads,
-    violations: found.counts,
-    examples: found.examples,
-  };
+  return verdictOf({ operations, unknownDone, reads, found });
 };
 
 /** The place of each append in its list, from 1. */

@@ -1,5 +1,5 @@
 import type { ReadBalances, Transfer } from '../history.ts';
-import { tally, type Verdict, Violations } from './verdict.ts';
+import { type Verdict, Violations, verdictOf } from './verdict.ts';
 
 /** A transfer as its row says it. */
 export interface TransferRow {
@@ -39,14 +39,7 @@ export const checkBank = (
     }
   }
   checkReplay(end, firstBalance, found);
-  return {
-    ...tally(operations),
-    unknownDone,
-    reads: reads.length,
-    currentReads: reads.filter((read) => read.isCurrent).length,
-    violations: found.counts,
-    examples: found.examples,
-  };
+  return verdictOf({ operations, unknownDone, reads, found });
 };
 
 const checkTotal = (

@@ -1,6 +1,6 @@
 import type { CompareAndSet, ReadRegister } from '../history.ts';
 import { checkRealTime, type Leveled } from './real-time.ts';
-import { tally, type Verdict, Violations } from './verdict.ts';
+import { type Verdict, Violations, verdictOf } from './verdict.ts';
 
 /** A register as it stands at the end. */
 export interface FinalRegister {
@@ -27,14 +27,7 @@ export const checkRegisters = (
   for (const read of reads) registerOf(registers, read.key, found).read(read, found);
   let unknownDone = 0;
   for (const register of registers.values()) unknownDone += register.judge(found);
-  return {
-    ...tally(operations),
-    unknownDone,
-    reads: reads.length,
-    currentReads: reads.filter((read) => read.isCurrent).length,
-    violations: found.counts,
-    examples: found.examples,
-  };
+  return verdictOf({ operations, unknownDone, reads, found });
 };
 
 const registerOf = (registers: Map<number, Register>, key: number, found: Violations): Register => {

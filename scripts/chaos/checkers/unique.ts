@@ -1,5 +1,5 @@
 import type { Find, Insert } from '../history.ts';
-import { tally, type Verdict, Violations } from './verdict.ts';
+import { type Verdict, Violations, verdictOf } from './verdict.ts';
 
 /**
  * Judges the insert workload: each acknowledged id is there exactly once, failed ones never, unknown ones at most once; and
@@ -25,14 +25,7 @@ export const checkInserts = (operations: readonly (Insert | Find)[], ids: readon
   }
   const finds = operations.filter((o): o is Find => o.kind === 'find' && o.outcome === 'acknowledged');
   for (const find of finds) checkFind(find, inserts.get(find.id), found);
-  return {
-    ...tally(operations),
-    unknownDone,
-    reads: finds.length,
-    currentReads: finds.filter((find) => find.isCurrent).length,
-    violations: found.counts,
-    examples: found.examples,
-  };
+  return verdictOf({ operations, unknownDone, reads: finds, found });
 };
 
 const checkFind = (find: Find, insert: Insert | undefined, found: Violations): void => {

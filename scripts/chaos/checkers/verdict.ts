@@ -44,13 +44,26 @@ export class Violations {
   }
 }
 
-/** The tally that every verdict begins with. */
-export const tally = (
-  operations: Iterable<{ readonly outcome: 'acknowledged' | 'failed' | 'unknown' }>,
-): Pick<Verdict, 'acknowledged' | 'failed' | 'unknown'> => {
+/** What a checker has looked at. */
+interface Looked {
+  readonly operations: Iterable<{ readonly outcome: 'acknowledged' | 'failed' | 'unknown' }>;
+  readonly unknownDone: number;
+  readonly reads: readonly { readonly isCurrent: boolean }[];
+  readonly found: Violations;
+}
+
+/** Sums up what a checker has looked at and found. */
+export const verdictOf = ({ operations, unknownDone, reads, found }: Looked): Verdict => {
   const counts = { acknowledged: 0, failed: 0, unknown: 0 };
   for (const { outcome } of operations) counts[outcome] += 1;
-  return counts;
+  return {
+    ...counts,
+    unknownDone,
+    reads: reads.length,
+    currentReads: reads.filter((read) => read.isCurrent).length,
+    violations: found.counts,
+    examples: found.examples,
+  };
 };
 
 /** How many violations a verdict holds. */

@@ -1,25 +1,11 @@
 import type { Side } from '../../../src/domain/position.ts';
+import { stepsOf } from '../../../src/domain/protocol.ts';
 import type { RunRecord } from '../record.ts';
 import type { Stage } from '../stage.ts';
 import type { Supervisor } from '../supervisor.ts';
 
 /** Steps of a switch at whose beginning a fault can be injected, in order. */
-export const STEPS = [
-  'checks',
-  'hold',
-  'fence',
-  'position',
-  'drain',
-  'prove',
-  'sequences',
-  'way back',
-  'commit',
-  'repoint',
-  'lift',
-  'release',
-  'retire',
-  'states',
-] as const;
+export const STEPS = ['checks', ...stepsOf('window'), ...stepsOf('commit'), ...stepsOf('completing')] as const;
 
 /** When a fault is injected: while no switch is under way, right before one is asked for, at a step, or right after. */
 export type Moment = 'between' | 'before' | 'after' | (typeof STEPS)[number];
