@@ -1,4 +1,5 @@
-import type { DemoResult, DemoServer } from '../demo/demo.ts';
+import type { DemoResult } from '../demo/demo.ts';
+import type { DemoServer } from '../demo/stage.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { type CommandModule, flag } from './command.ts';
 import { bytesText, color, countText, say, sayJson } from './render.ts';

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Event } from '../domain/event.ts';
@@ -8,17 +8,12 @@ import { type RunningClients, startClients } from './clients.ts';
 import { Ledger } from './ledger.ts';
 import { checkLedger, type LedgerVerdict } from './ledger-check.ts';
 import { readPrimaryRows } from './primary-rows.ts';
-import { runCommand, type Self, WorkerProcess } from './program.ts';
+import { runCommand, WorkerProcess } from './program.ts';
 import { type RunningServer, startServer } from './servers.ts';
 import { createShop } from './shop.ts';
-import { SHOP_PHASES, type ShopPhase, shopSchemaSql } from './shop-schema.ts';
+import type { ShopPhase } from './shop-schema.ts';
+import { type DemoServer, keptText, type Stage, setStage } from './stage.ts';
 import { stallOf, switchesSeen } from './stall.ts';
-
-/** A server that the demo uses: where an empty database of it is, and its version for the verdict. */
-export interface DemoServer {
-  readonly url: string;
-  readonly version: string;
-}
 
 /** How the demo is run. */
 export interface DemoOptions {
@@ -73,37 +68,6 @@ const SWITCHES: readonly { readonly kind: 'cutover' | 'failback'; readonly phase
   { kind: 'cutover', phase: 'orders' },
 ];
 
-const planText = (): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
-version: 1
-name: shop-13-to-18
-source: { url: "\${OLD_DATABASE_URL}" }
-target: { url: "\${NEW_DATABASE_URL}" }
-schema: { files: [shop.sql] }
-
-phases:
-  - name: catalog
-    tables: ${JSON.stringify(SHOP_PHASES.catalog)}
-    router: app
-  - name: orders
-    after: [catalog]
-    tables: ${JSON.stringify(SHOP_PHASES.orders)}
-    router: app
-
-routers:
-  app: { kind: file, path: route.json }
-
-switch: { max_lag: 2s, window: 5s, blockers: { wait: 1s, then: terminate } }
-`;
-
-interface Stage {
-  readonly directory: string;
-  readonly plan: string;
-  readonly source: DemoServer;
-  readonly target: DemoServer;
-  readonly urls: { readonly source: string; readonly target: string };
-  readonly self: Self;
-}
-
 /** Everything that the worker told and that the verdict needs. */
 class Told {
   copiedRows = new Map<string, number>();
@@ -155,26 +119,6 @@ const startServers = async (
   const target = await startServer({ version: 18 });
   started.push(target);
   return [source, target];
-};
-
-const keptText = (stage: Stage): string =>
-  [
-    'Kept for a look around; end the two servers by their process ids when done:',
-    `  export OLD_DATABASE_URL=${stage.urls.source}`,
-    `  export NEW_DATABASE_URL=${stage.urls.target}`,
-    `  switchback status ${stage.plan}`,
-  ].join('\n');
-
-const setStage = (made: { directory: string; source: DemoServer; target: DemoServer; script: string }): Stage => {
-  const { directory, source, target } = made;
-  const plan = join(directory, 'plan.yaml');
-  writeFileSync(plan, planText());
-  writeFileSync(join(directory, 'shop.sql'), shopSchemaSql);
-  const route = { primary: 'source', held: false };
-  writeFileSync(join(directory, 'route.json'), `${JSON.stringify({ catalog: route, orders: route }, null, 2)}\n`);
-  const urls = { source: source.url, target: target.url };
-  const environment = { ...process.env, OLD_DATABASE_URL: urls.source, NEW_DATABASE_URL: urls.target };
-  return { directory, plan, source, target, urls, self: { script: made.script, environment } };
 };
 
 const play = async (stage: Stage, options: DemoOptions & { readonly begun: number }): Promise<DemoResult> => {
