@@ -14,6 +14,7 @@ import type { Tenure } from './tenure.ts';
 import { TouchedKeys } from './touched.ts';
 
 /** Pauses between attempts to follow again after a lost connection. */
+const HALT_RETRY_MS = 1_000;
 const RETRY_MS = [100, 200, 500, 1_000, 2_000, 5_000] as const;
 const LAG_SAMPLE_MS = 5_000;
 
@@ -44,6 +45,9 @@ export class LaneRunner {
   #stop: AbortController | null = null;
   #following: Promise<void> = Promise.resolve();
   #halt: Finding | null = null;
+  /** Ends with `#forgetting`, or when the halt is recorded. */
+  #recording: Promise<void> = Promise.resolve();
+  #forgetting = new AbortController();
   #lagSeconds: number | null = null;
   #changes = 0;
   #sampledAt = 0;
@@ -165,6 +169,7 @@ export class LaneRunner {
 
   /** Forgets why it was halted, here and in the sidecar, and goes on. */
   async unhalt(): Promise<void> {
+    await this.#stopRecording();
     await this.#options.tenure.act((sql) => writeHalt(sql, this.name, null));
     this.#halt = null;
     this.start();
@@ -172,6 +177,7 @@ export class LaneRunner {
 
   /** Stops following and ends the lane's sessions; with `drop` also removes its slot. */
   async close(options: { readonly drop: boolean } = { drop: false }): Promise<void> {
+    await this.#stopRecording();
     await this.stop();
     const lane = this.#lane;
     this.#lane = null;
@@ -200,21 +206,45 @@ export class LaneRunner {
 
   /** Halts: nothing is applied until `resume`. */
   async haltWith(found: Finding): Promise<void> {
-    const { context, tenure, scope } = this.#options;
+    const { context, scope } = this.#options;
     // An engine does not know how its user calls the plan.
     const remedy = fillRemedy(found.remedy, { plan: context.plan.path, phase: scope.name });
     const finding = redactAll({ ...found, remedy });
     this.#halt = finding;
     context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
+    if (!(await this.#recordHalt(finding))) this.#recording = this.#keepRecording(finding);
+  }
+
+  async #stopRecording(): Promise<void> {
+    this.#forgetting.abort();
+    await this.#recording;
+    this.#forgetting = new AbortController();
+  }
+
+  /** Whether it is recorded, or need not be any more. */
+  async #recordHalt(finding: Finding): Promise<boolean> {
+    const { tenure, onDeposed } = this.#options;
     try {
       await tenure.act(async (sql) => {
         await writeHalt(sql, this.name, { lane: this.name, at: await serverTime(sql), finding });
       });
       await tenure.flush();
+      return true;
     } catch (error) {
-      if (isKind(error, 'deposed')) this.#options.onDeposed(error);
-      else this.#note(`lane ${this.name} is halted, and that could not be recorded: ${messageOf(error)}`);
+      if (isKind(error, 'deposed')) {
+        onDeposed(error);
+        return true;
+      }
+      this.#note(`lane ${this.name} is halted, and that could not be recorded: ${messageOf(error)}; trying again`);
+      return false;
     }
+  }
+
+  /** What halts a lane may be what keeps the source from recording it; a halt that only we know of, nobody would mend. */
+  async #keepRecording(finding: Finding): Promise<void> {
+    const { signal } = this.#forgetting;
+    do await sleep(HALT_RETRY_MS, signal).catch(() => undefined);
+    while (!signal.aborted && this.#halt === finding && !(await this.#recordHalt(finding)));
   }
 
   #observer(): LaneObserver {

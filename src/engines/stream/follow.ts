@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import { displayName } from '../../domain/table.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
@@ -20,9 +20,6 @@ import { readWrittenTables } from './written-tables.ts';
 const EVICT_AFTER_MS = 3_000;
 const READABLE_WITHIN_MS = 30_000;
 const RETRY_MS = 200;
-
-/** Deadlock, a full disk, no memory, a lock that was not to be had, a cancelled statement: they may pass by themselves. */
-const PASSING = /^(40|53|55P03|57014|58)/;
 
 const SERIALIZATION_FAILURE = '40001';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
@@ -79,7 +76,7 @@ export class Follower {
       const markers = await this.#markers.promise;
       return await markers.write();
     } catch (error) {
-      if (!this.#options.signal.aborted) throw this.#context.from.wrap(error);
+      if (!this.#options.signal.aborted) throw this.#context.from.wrapPassing(error);
       throw new SwitchbackError('aborted', `lane ${this.#context.spec.lane} has stopped following`);
     }
   }
@@ -213,12 +210,9 @@ export class Follower {
   }
 
   #explain(error: unknown): unknown {
-    const { to } = this.#context;
     // An unknown outcome of COMMIT needs no care here: the next run begins with the progress that is stored.
     if (isKind(error, 'unknown')) return new SwitchbackError('unreachable', error.message, { cause: error });
-    if (error instanceof SwitchbackError || !PASSING.test(codeOf(error))) return to.wrap(error);
-    const text = `the ${to.label} could not apply changes now: ${messageOf(error)}`;
-    return new SwitchbackError('busy', text, { cause: error });
+    return this.#context.to.wrapPassing(error);
   }
 }
 

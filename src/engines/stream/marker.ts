@@ -79,7 +79,7 @@ export class MarkerWriter {
     }
     this.#writingSinceMs = monotonicMs();
     this.write()
-      .catch((error: unknown) => onFailure(server.wrap(error)))
+      .catch((error: unknown) => onFailure(server.wrapPassing(error)))
       .finally(() => {
         this.#writingSinceMs = null;
       });

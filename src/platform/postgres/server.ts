@@ -37,6 +37,8 @@ const startupOptions = (settings: Readonly<Record<string, string>>): string =>
 const rawText = { getTypeParser: () => (value: string | Buffer) => value };
 
 const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
+/** Deadlock, a full disk, no memory, a lock that was not to be had, a cancelled statement. */
+const PASSING = /^(40|53|55P03|57014|58)/;
 const LOCK_NOT_AVAILABLE = '55P03';
 /** Wrong password, no entry in pg_hba.conf, no such database: a second attempt would get the same answer. */
 const NOT_LET_IN = new Set(['28P01', '28000', '3D000']);
@@ -202,6 +204,12 @@ export class PostgresServer implements SqlSide {
       remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
       cause: error,
     });
+  }
+
+  /** As {@link wrap}, and kind `busy` for what may pass by itself, a full disk too. For whoever tries again. */
+  wrapPassing(error: unknown): unknown {
+    if (error instanceof SwitchbackError || !PASSING.test(codeOf(error))) return this.wrap(error);
+    return new SwitchbackError('busy', `the ${this.label} cannot do it now: ${messageOf(error)}`, { cause: error });
   }
 
   /** What no repetition mends: the other end is not who the URL means, or does not let us in. */
