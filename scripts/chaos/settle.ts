@@ -8,7 +8,7 @@ import { routeNow } from './route.ts';
 import { PHASE_NAMES } from './workloads.ts';
 
 /** L2: any crash state has one writable side within this time of a command. */
-export const RECOVERY_WITHIN_MS = 60_000;
+const RECOVERY_WITHIN_MS = 60_000;
 /** Left alone for so long first, because most of what is under way ends by itself. */
 const PATIENCE_MS = 3_000;
 /** How long a healthy worker may take until every phase can switch again: it verifies after a failback. */

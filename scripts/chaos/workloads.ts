@@ -20,25 +20,7 @@ export type WorkloadName = keyof typeof WORKLOADS;
 
 export const WORKLOAD_NAMES: readonly WorkloadName[] = ['append', 'insert', 'bank', 'register'];
 
-/** The workload that an operation belongs to. */
-export const workloadOf = (kind: Operation['kind']): WorkloadName => {
-  switch (kind) {
-    case 'append':
-    case 'read-list':
-      return 'append';
-    case 'insert':
-    case 'find':
-      return 'insert';
-    case 'transfer':
-    case 'read-balances':
-      return 'bank';
-    case 'compare-and-set':
-    case 'read-register':
-      return 'register';
-  }
-};
-
-export const ACCOUNTS = 12;
+const ACCOUNTS = 12;
 export const FIRST_BALANCE = 1_000;
 const REGISTERS = 8;
 /** Lists that are appended to at a time, and how many operations later others take their place. */

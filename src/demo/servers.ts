@@ -46,7 +46,7 @@ export interface RunningServer {
 }
 
 /** Logical replication both ways, room for every lane and client of a test, and real durability (crashes are tested). */
-export const DEFAULT_SETTINGS: Readonly<Record<string, string>> = {
+const DEFAULT_SETTINGS: Readonly<Record<string, string>> = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
   wal_level: 'logical',

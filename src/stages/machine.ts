@@ -98,7 +98,7 @@ export class Phase {
 }
 
 /** Throws kind `internal` for a transition that the table of the domain does not have. */
-export const assertTransition = (from: PhaseState, to: PhaseState): void => {
+const assertTransition = (from: PhaseState, to: PhaseState): void => {
   if (from.name === to.name || nextStates(from.name).includes(to.name)) return;
   throw new SwitchbackError('internal', `a phase cannot go from ${from.name} to ${to.name}`);
 };

@@ -70,7 +70,7 @@ export const completeSwitch = async (
 };
 
 /** Takes back every effect of the window, and enters the states that the phases had. */
-export const undoSwitch = async (s: Settlement): Promise<void> => {
+const undoSwitch = async (s: Settlement): Promise<void> => {
   for (const name of stepsOf('undoing')) await repeatedly(s, name, UNDOING[name](s));
 };
 

@@ -20,7 +20,7 @@ import { recordOf, type Switch, type SwitchResult, type SwitchTools, scopeOfSwit
  * kind `aborted`; after it the switch is completed, now or by `resume`. Several phases switch together: one fence, one
  * window, one commit record.
  *
- * The order is Vitess' switchWrites with the way back proven before the point of no return; `test/model` will check it.
+ * The order is Vitess' switchWrites with the way back proven before the point of no return; `test/model` checks it.
  */
 export const runSwitch = async (
   tools: SwitchTools,
