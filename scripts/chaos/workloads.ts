@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { Deed, History, Operation } from './history.ts';
+import type { Deed, History } from './history.ts';
 
 /** The phases of a run's plan and their tables. Each has two workloads, so that a switch of one leaves the other alone. */
 export const PHASES = {
