@@ -8,7 +8,7 @@ import { assertLease } from '../../sidecar/lease.ts';
 import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
-import { readRun, writeFacts } from '../../sidecar/run.ts';
+import { changeFacts } from '../../sidecar/run.ts';
 import { decideOutcome, writeSwitch } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
 import { publicationName, slotName } from '../names.ts';
@@ -157,8 +157,7 @@ export const writeSource = async (options: WriteOptions, settled: readonly Concl
       const version = routes.get(concluded.conclusion.phase);
       await writePhase({ ...options, sql, since, ordinal }, concluded, version);
     }
-    const facts = (await readRun(sql))?.facts ?? {};
-    await writeFacts(sql, { ...facts, tables: { ...pinnedOf(settled), ...facts.tables } });
+    await changeFacts(sql, (facts) => ({ ...facts, tables: { ...pinnedOf(settled), ...facts.tables } }));
   });
 };
 
@@ -169,8 +168,7 @@ export const endRebuild = async ({ context, tenure }: WriteOptions): Promise<voi
     await removeMirror(sql, 'rebuild');
   });
   await tenure.act(async (sql) => {
-    const { rebuilding: _, ...facts } = (await readRun(sql))?.facts ?? {};
-    await writeFacts(sql, facts);
+    await changeFacts(sql, ({ rebuilding: _, ...facts }) => facts);
     await removePlaces(sql);
   });
 };
