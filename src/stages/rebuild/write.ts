@@ -5,7 +5,7 @@ import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { forgetLane, laneName, laneStore, readProgress, writeLane } from '../../sidecar/lanes.ts';
 import { assertLease } from '../../sidecar/lease.ts';
-import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
+import { assertNewest, ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
 import { changeFacts } from '../../sidecar/run.ts';
@@ -60,12 +60,8 @@ export const fenceLoser = async (options: WriteOptions, { left, conclusion }: Co
 const epochGuard =
   (side: Side, epoch: bigint): Guard =>
   async (sql) => {
-    if (side === 'source') {
-      await assertLease(sql, epoch);
-      return;
-    }
-    const { rowCount } = await sql.query('SELECT 1 FROM switchback.ownership WHERE epoch > $1', [String(epoch)]);
-    if (rowCount > 0) throw new SwitchbackError('deposed', `the target knows an epoch newer than ${epoch}`);
+    if (side === 'source') await assertLease(sql, epoch);
+    else await assertNewest(sql, epoch);
   };
 
 /** Empties the target's tables of a phase that is copied anew. The source is its primary, and the target is fenced. */
