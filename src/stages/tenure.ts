@@ -4,20 +4,13 @@ import { monotonicMs, sleep } from '../platform/clock.ts';
 import { redactText } from '../platform/redact.ts';
 import type { ChainEnd } from '../sidecar/chain.ts';
 import { readChainEnd, writeJournal } from '../sidecar/journal.ts';
-import {
-  assertLease,
-  heartbeat,
-  LEASE_EXPIRES_AFTER_SECONDS,
-  raiseEpoch,
-  readLease,
-  releaseLease,
-  takeLease,
-} from '../sidecar/lease.ts';
+import { assertLease, heartbeat, raiseEpoch, readLease, releaseLease, takeLease } from '../sidecar/lease.ts';
 import { raiseSide } from '../sidecar/ownership.ts';
 import { writeMirror } from '../sidecar/records.ts';
 import { closeOrphanedRequests } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
 import { untilKnown } from './effect.ts';
+import { isAgeOfLiving, isHeld } from './holder.ts';
 import { JournalWriter, type Line } from './journal-writer.ts';
 import { readStatus } from './status.ts';
 
@@ -62,9 +55,7 @@ export class Tenure {
   static async take(context: RunContext, run: string): Promise<Tenure> {
     const { sql, sessions } = context.source;
     const held = await readLease(sql);
-    if (held && held.holder !== '' && held.ageSeconds < LEASE_EXPIRES_AFTER_SECONDS) {
-      if (await sessions.isPresent(held.session)) throw heldBy(held);
-    }
+    if (held && (await isHeld(context, held))) throw heldBy(held);
     const claim = { run, holder: context.holder, host: context.host, session: await sessions.presence() };
     // A machine that was lost in the middle of an act says no farewell: its session keeps the lease's row locked for hours.
     if (held && held.holder !== '' && held.holder !== context.holder) await sessions.endWorker(held.holder);
@@ -267,7 +258,8 @@ const writeTaken = async (sql: SqlExecutor, context: RunContext, epoch: bigint):
 const heldBy = (lease: { holder: string; host: string; ageSeconds: number }): SwitchbackError =>
   new SwitchbackError(
     'refused',
-    `worker ${lease.holder} on ${lease.host} holds the lease (heartbeat ${lease.ageSeconds.toFixed(0)} s ago)`,
+    `worker ${lease.holder} on ${lease.host} holds the lease ` +
+      `(${isAgeOfLiving(lease) ? `heartbeat ${lease.ageSeconds.toFixed(0)} s ago` : 'its heartbeat was seen'})`,
     {
       remedy: 'commands are executed by that worker; to take over, end it, or wait until its heartbeat is 15 s old',
     },

@@ -2,6 +2,7 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Direction } from '../domain/position.ts';
 import { fillRemedy } from '../domain/remedy.ts';
 import { sleep } from '../platform/clock.ts';
+import { HEARTBEAT_MS } from '../sidecar/lease.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { readRun } from '../sidecar/run.ts';
@@ -24,7 +25,6 @@ import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
 
-const HEARTBEAT_MS = 2_000;
 const IDLE_MS = 250;
 
 /** When `run` is content. */
