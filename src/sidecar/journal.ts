@@ -1,8 +1,9 @@
 import { sql as raw, type Selectable } from 'kysely';
+import { SwitchbackError } from '../domain/errors.ts';
 import type { StepStatus } from '../domain/event.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { type ChainEnd, type ChainedFields, hashEntry } from './chain.ts';
-import { build, execute, fetch, type SidecarTables } from './tables.ts';
+import { build, execute, fetch, type SidecarTables, sqlStateOf } from './tables.ts';
 
 /** One line of the journal. */
 export interface JournalEntry {
@@ -29,7 +30,7 @@ export const readChainEnd = async (sql: SqlExecutor): Promise<ChainEnd> => {
 /**
  * Writes a line, linked to the end of the chain, and returns the new end. The caller has asserted the lease in the same
  * transaction, and knows the end from that transaction or from one of its own that has committed: whoever else thinks to
- * be at that end is refused by the entry's id. `at` is the server's clock, `now()` of the transaction.
+ * be at that end is refused by the entry's id, with kind `busy`. `at` is the server's clock, `now()` of the transaction.
  */
 export const writeJournal = async (
   sql: SqlExecutor,
@@ -47,12 +48,23 @@ export const writeJournal = async (
     ms: entry.ms === null ? null : String(Math.round(entry.ms)),
   };
   const next = { id: end.id + 1n, hash: hashEntry(end.hash, fields) };
-  await execute(
-    sql,
-    build.insertInto('journal').values({ id: String(next.id), ...fields, previous: end.hash, hash: next.hash }),
-  );
+  const row = { id: String(next.id), ...fields, previous: end.hash, hash: next.hash };
+  try {
+    await execute(sql, build.insertInto('journal').values(row));
+  } catch (error) {
+    throw sqlStateOf(error) === UNIQUE_VIOLATION ? takenError(next.id, error) : error;
+  }
   return next;
 };
+
+const UNIQUE_VIOLATION = '23505';
+
+/** Under the lease it can only be an entry of our own, of a transaction whose answer was lost, or of somebody's hand. */
+const takenError = (id: bigint, cause: unknown): SwitchbackError =>
+  new SwitchbackError('busy', `entry ${id} of the journal was written by another transaction`, {
+    remedy: 'it is tried again after that entry; whether that is one of ours is told by: switchback audit verify PLAN',
+    cause,
+  });
 
 /** An entry with its links, as it is stored. */
 export interface LinkedEntry {

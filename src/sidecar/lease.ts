@@ -10,9 +10,14 @@ export interface Lease {
   /** The holder's own session on the source, as text that only the platform can look up. */
   readonly session: string;
   readonly epoch: bigint;
-  /** Seconds since the last heartbeat, by the source's clock. */
+  /** When it was written last, by the source's clock, as the server's text: another heartbeat has another one. */
+  readonly heartbeatAt: string;
+  /** Seconds since then by the source's clock, which may have been set meanwhile: no time that has passed. */
   readonly ageSeconds: number;
 }
+
+/** Time between two heartbeats of a worker, in milliseconds. */
+export const HEARTBEAT_MS = 2_000;
 
 /**
  * A lease without a heartbeat for this long may be taken even if its holder's session still seems to be there (half-open
@@ -29,7 +34,8 @@ export const readLease = async (sql: SqlExecutor): Promise<Lease | null> => {
     sql,
     build
       .selectFrom('lease')
-      .select(['holder', 'host', 'session', 'epoch', raw<string>`extract(epoch from now() - heartbeat_at)`.as('age')]),
+      .select(['holder', 'host', 'session', 'epoch', 'heartbeat_at'])
+      .select(raw<string>`extract(epoch from now() - heartbeat_at)`.as('age')),
   );
   if (!row) return null;
   return {
@@ -37,6 +43,7 @@ export const readLease = async (sql: SqlExecutor): Promise<Lease | null> => {
     host: row.host,
     session: row.session,
     epoch: BigInt(row.epoch),
+    heartbeatAt: row.heartbeat_at,
     ageSeconds: Number(row.age),
   };
 };

@@ -94,6 +94,16 @@ export const ownershipGuard =
     }
   };
 
+/**
+ * Asserts within the caller's transaction that a side knows no epoch newer than ours, and keeps it so until that transaction
+ * ends. Throws kind `deposed` otherwise (S7).
+ */
+export const assertNewest = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
+  const rows = await fetch(sql, build.selectFrom('ownership').select(['phase', 'epoch']).forShare());
+  const newer = rows.find((row) => BigInt(row.epoch) > epoch);
+  if (newer) throw deposedError(`phase ${newer.phase} is owned under an epoch newer than ${epoch}`);
+};
+
 /** Who wrote an ownership row that says nothing of who may write; see {@link holdPlaces}. No worker has this id. */
 export const PLACE_HOLDER = 'rebuild';
 

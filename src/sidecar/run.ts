@@ -83,20 +83,27 @@ export const writePlan = async (
   await execute(sql, build.updateTable('run').set({ plan_hash: plan.hash, plan: JSON.stringify(plan.canonical) }));
 };
 
-/** Replaces the run's facts. */
+/** Replaces the run's facts, whatever they were; see {@link changeFacts}. */
 export const writeFacts = async (sql: SqlExecutor, facts: RunFacts): Promise<void> => {
   await execute(sql, build.updateTable('run').set({ facts: JSON.stringify(facts) }));
 };
 
-/** Stores on the source that the end of phases has begun, before anything of them is taken away. */
-export const writeEnding = async (sql: SqlExecutor, phases: readonly string[], ending: Ending): Promise<void> => {
-  const facts = (await readRun(sql))?.facts ?? {};
-  const these = Object.fromEntries(phases.map((phase) => [phase, ending]));
-  await writeFacts(sql, { ...facts, ending: { ...facts.ending, ...these } });
+/**
+ * Changes the run's facts. The row is locked before it is read: the lease lets several transactions of its holder in at once,
+ * and the second of two would otherwise write over what the first has added.
+ */
+export const changeFacts = async (sql: SqlExecutor, change: (facts: RunFacts) => RunFacts): Promise<void> => {
+  const [row] = await fetch(sql, build.selectFrom('run').select('facts').forUpdate());
+  await writeFacts(sql, change(row ? (JSON.parse(row.facts) as RunFacts) : {}));
 };
 
-/** Stores on the source which tables a phase is made of. The caller has asserted the lease, which orders two of these. */
+/** Stores on the source that the end of phases has begun, before anything of them is taken away. */
+export const writeEnding = async (sql: SqlExecutor, phases: readonly string[], ending: Ending): Promise<void> => {
+  const these = Object.fromEntries(phases.map((phase) => [phase, ending]));
+  await changeFacts(sql, (facts) => ({ ...facts, ending: { ...facts.ending, ...these } }));
+};
+
+/** Stores on the source which tables a phase is made of. The caller has asserted the lease. */
 export const writePinned = async (sql: SqlExecutor, phase: string, tables: readonly string[]): Promise<void> => {
-  const facts = (await readRun(sql))?.facts ?? {};
-  await writeFacts(sql, { ...facts, tables: { ...facts.tables, [phase]: tables } });
+  await changeFacts(sql, (facts) => ({ ...facts, tables: { ...facts.tables, [phase]: tables } }));
 };

@@ -109,6 +109,10 @@ export const build = new Kysely<SidecarTables>({
   },
 }).withSchema(SIDECAR_SCHEMA);
 
+/** The server's SQLSTATE of anything that a driver threw; empty when there is none. */
+export const sqlStateOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : '';
+
 /** Undefined table, column, schema: something of the sidecar has been dropped under us. */
 const GONE = new Set(['42P01', '42703', '3F000']);
 
@@ -121,8 +125,7 @@ export const execute = async (sql: SqlExecutor, statement: Compilable): Promise<
       parameters.map((p) => (p === null || p === undefined ? null : String(p))),
     );
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    if (!GONE.has(code)) throw error;
+    if (!GONE.has(sqlStateOf(error))) throw error;
     throw new SwitchbackError('refused', `the sidecar is damaged: ${messageOf(error)}`, {
       remedy: 'see what is left, then rebuild it: switchback resume PLAN --rebuild',
       cause: error,

@@ -3,7 +3,7 @@ import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { type JournalEntry, lastJournalId, readJournal } from '../sidecar/journal.ts';
-import { LEASE_EXPIRES_AFTER_SECONDS, readLease } from '../sidecar/lease.ts';
+import { readLease } from '../sidecar/lease.ts';
 import {
   appendRequest,
   type NewRequest,
@@ -13,6 +13,7 @@ import {
   withdrawRequest,
 } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
+import { isHeld } from './holder.ts';
 import { assertPlan, readRuns } from './open.ts';
 import { Worker } from './worker.ts';
 
@@ -46,7 +47,7 @@ export const carryOut = async (
   }
   assertPlan(context, rows.source);
   for (let round = 1; ; round++) {
-    const answer = (await isHeld(context))
+    const answer = (await hasHolder(context))
       ? { ...(await askWorker(context, request, options)), here: false }
       : await workHere(context, request, options);
     if (answer !== null && (answer.unbegun !== true || round === MAX_ROUNDS)) return named(context, answer);
@@ -67,7 +68,7 @@ const workHere = async (
   try {
     worker = await Worker.open(context);
   } catch (error) {
-    if (isKind(error, 'refused') && (await isHeld(context))) return null;
+    if (isKind(error, 'refused') && (await hasHolder(context))) return null;
     throw error;
   }
   const stop = () => worker.stop();
@@ -81,11 +82,8 @@ const workHere = async (
   }
 };
 
-const isHeld = async (context: RunContext): Promise<boolean> => {
-  const lease = await readLease(context.source.sql);
-  if (!lease || lease.holder === '' || lease.ageSeconds >= LEASE_EXPIRES_AFTER_SECONDS) return false;
-  return await context.source.sessions.isPresent(lease.session);
-};
+const hasHolder = async (context: RunContext): Promise<boolean> =>
+  await isHeld(context, await readLease(context.source.sql));
 
 const askWorker = async (context: RunContext, request: NewRequest, options: CommandOptions): Promise<RequestResult> => {
   const { sql } = context.source;
@@ -135,7 +133,7 @@ const interrupted = async (context: RunContext, id: bigint): Promise<SwitchbackE
 /** Whether the worker has gone before it took the request, which is withdrawn then. Throws kind `parked` when it went after. */
 const isAbandoned = async (context: RunContext, id: bigint): Promise<boolean> => {
   const { sql } = context.source;
-  if (await isHeld(context)) return false;
+  if (await hasHolder(context)) return false;
   if (await withdrawRequest(sql, id)) return true;
   // Read again: it may have finished the request and gone in between.
   if ((await readRequest(sql, id))?.state !== 'taken') return false;

@@ -23,19 +23,33 @@ export interface Effect {
 /** Looks, if it can be looked at; see {@link Effect.probe}. */
 export const look = async (effect: Effect): Promise<string | null> => (effect.probe ? await effect.probe() : null);
 
-/** Acts; while the outcome is not known, probes, and acts again if it did not take effect. */
+/**
+ * Acts; while the outcome is not known, probes, and acts again if it did not take effect. A refusal after that is not believed
+ * before it was looked once more: a COMMIT that was under way when the probe looked may have taken effect since, and then the
+ * act is refused because of itself.
+ */
 export const untilKnown = async (effect: Effect): Promise<string | undefined> => {
-  const begun = monotonicMs();
   let unknown: unknown = null;
+  let unknownSince = 0;
+  let refusal: unknown = null;
   for (;;) {
     try {
       const stood = unknown === null ? null : await look(effect);
-      return stood ?? (await effect.act());
+      if (stood !== null) return stood;
+      if (refusal !== null) throw refusal;
+      return await effect.act();
     } catch (error) {
-      if (isKind(error, 'unknown')) unknown = error;
+      const isUnknown = isKind(error, 'unknown');
       // What fails for certain has failed, unless it was the looking: then nothing is known yet.
-      else if (unknown === null || !(error instanceof SwitchbackError) || error.policy !== 'retry') throw error;
-      if (monotonicMs() - begun > PROBE_BUDGET_MS) throw parked(unknown, error);
+      if (unknown === null && !isUnknown) throw error;
+      unknownSince = unknown === null ? monotonicMs() : unknownSince;
+      if (isUnknown) unknown = error;
+      else if (!(error instanceof SwitchbackError) || error.policy !== 'retry') {
+        if (refusal !== null) throw error;
+        refusal = error;
+        continue;
+      }
+      if (monotonicMs() - unknownSince > PROBE_BUDGET_MS) throw parked(unknown, error);
       await sleep(PROBE_PAUSE_MS);
     }
   }

@@ -4,12 +4,15 @@ import type { Side } from '../domain/position.ts';
 import { diffPlans } from '../plan/diff.ts';
 import type { Json } from '../plan/document.ts';
 import { installSidecar } from '../sidecar/install.ts';
+import { assertNewest } from '../sidecar/ownership.ts';
 import { seedPhases } from '../sidecar/phases.ts';
 import { type RunRow, readRun, writePlan, writeRun } from '../sidecar/run.ts';
 import { isWhole, readShape } from '../sidecar/shape.ts';
 import { SIDECAR_VERSION } from '../sidecar/tables.ts';
 import type { RunContext, SidePorts } from './context.ts';
 import { assertSound } from './damage.ts';
+import { untilKnown } from './effect.ts';
+import type { Tenure } from './tenure.ts';
 
 /** What each side says of the run it belongs to; null where there is no sidecar. */
 export interface RunRows {
@@ -117,9 +120,8 @@ export const assertPlan = (context: RunContext, row: RunRow): void => {
 /** Parts of a plan that have taken effect once the run has begun. */
 const FIXED = /^(name|engine|schema|ignore|phases)(\.|\[|$)/;
 
-/** Pins a changed plan, when the change is one that may be made under way and the caller names the new plan's hash. */
-export const acceptPlan = async (context: RunContext, row: RunRow, hash: string): Promise<void> => {
-  const { plan } = context;
+/** Refuses a changed plan unless the caller names its hash and the change is one that may be made under way. */
+const assertAcceptable = ({ plan }: RunContext, row: RunRow, hash: string): void => {
   if (row.planHash === plan.hash) return;
   if (hash.length < 12 || !plan.hash.startsWith(hash)) {
     throw new SwitchbackError(
@@ -139,25 +141,51 @@ export const acceptPlan = async (context: RunContext, row: RunRow, hash: string)
       },
     );
   }
-  await context.target.sql.transaction((sql) => writePlan(sql, { hash: plan.hash, canonical: plan.canonical }));
-  await context.source.sql.transaction((sql) => writePlan(sql, { hash: plan.hash, canonical: plan.canonical }));
+};
+
+/** Throws unless the run may go on with the context's plan: it is the pinned one, or the caller accepts the change. */
+const assertPlanOr = (context: RunContext, row: RunRow, accepted: string | undefined): void => {
+  if (accepted === undefined) assertPlan(context, row);
+  else assertAcceptable(context, row, accepted);
 };
 
 /**
  * Makes the two databases a run: sidecars, run rows, phases. Safe to repeat. A run that stands on the source only is
  * completed if nothing of it has been begun, or all of it is over; otherwise, and with one on the target only, a sidecar has
- * been lost and {@link readRuns} refuses. Returns the run's id.
+ * been lost and {@link readRuns} refuses. A changed plan is judged only: {@link pinPlan} follows under the lease. Returns
+ * the run's id.
  */
-export const openRun = async (context: RunContext, acceptedPlan?: string): Promise<string> => {
+export const openRun = async (context: RunContext, accepted?: string): Promise<string> => {
   const rows = await readRuns(context);
   const known = rows.source ?? rows.target;
-  if (known && acceptedPlan !== undefined) await acceptPlan(context, known, acceptedPlan);
-  else if (known) assertPlan(context, known);
+  if (known) assertPlanOr(context, known, accepted);
   if (rows.source && rows.target) return rows.source.id;
   const id = known?.id ?? randomBytes(4).toString('hex');
   await makeSide(context, 'source', id);
   await makeSide(context, 'target', id);
   return id;
+};
+
+/**
+ * Judges the plan once more now that the lease is ours, since somebody may have pinned another one before, and pins an
+ * accepted change. What the source says decides, so it comes last: after a crash in between the old plan is in force.
+ */
+export const pinPlan = async (context: RunContext, tenure: Tenure, accepted?: string): Promise<void> => {
+  const { plan, source, target } = context;
+  const row = await readRun(source.sql);
+  if (!row) throw new SwitchbackError('internal', 'the run is gone although its lease is ours');
+  assertPlanOr(context, row, accepted);
+  if (row.planHash === plan.hash) return;
+  await untilKnown({
+    act: async () => {
+      await target.sql.transaction(async (sql) => {
+        await assertNewest(sql, tenure.epoch);
+        await writePlan(sql, plan);
+      });
+      await tenure.act((sql) => writePlan(sql, plan));
+      return undefined;
+    },
+  });
 };
 
 const makeSide = async (context: RunContext, side: Side, id: string): Promise<void> => {

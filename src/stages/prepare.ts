@@ -5,7 +5,7 @@ import { displayName } from '../domain/table.ts';
 import { laneName, readLanes, writeLane } from '../sidecar/lanes.ts';
 import { ownershipGuard } from '../sidecar/ownership.ts';
 import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts';
-import { readRun, writeFacts, writePinned } from '../sidecar/run.ts';
+import { changeFacts, readRun, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
 import type { Effect } from './effect.ts';
 import type { LaneRunner } from './lane-runner.ts';
@@ -56,7 +56,7 @@ const makeSchema = async (context: RunContext): Promise<string> => {
     origin: plan.schema,
     record: async (sql, created: readonly CreatedObject[]) => {
       await writeCreated(sql, created);
-      await writeFacts(sql, { schemaReady: true });
+      await changeFacts(sql, (facts) => ({ ...facts, schemaReady: true }));
     },
   });
   return `from ${plan.schema.from}`;

@@ -1,6 +1,7 @@
 import { failpoint } from '../platform/failpoint.ts';
 import { type Effect, look, untilKnown } from './effect.ts';
-import { type StepScope, scopeKind, type Tenure } from './tenure.ts';
+import { scopeKind } from './journal-writer.ts';
+import type { StepScope, Tenure } from './tenure.ts';
 
 /** Where an effect stands in the journal. */
 export interface EffectPlace {

@@ -10,7 +10,7 @@ import type { JournalEntry } from '../sidecar/journal.ts';
 import { lastJournalId, readJournal } from '../sidecar/journal.ts';
 import { copiedByTable, laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
 import type { Lease } from '../sidecar/lease.ts';
-import { LEASE_EXPIRES_AFTER_SECONDS, readLease } from '../sidecar/lease.ts';
+import { readLease } from '../sidecar/lease.ts';
 import { readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificate, readLatestLag, readMirror } from '../sidecar/records.ts';
@@ -19,6 +19,7 @@ import { readOutcome, readSwitch } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
+import { isHeld } from './holder.ts';
 
 /** A lane as `status` shows it. */
 export interface LaneStatus {
@@ -145,8 +146,8 @@ export const readStatusFromEither = async (context: RunContext): Promise<RunStat
 
 const workerStatus = async (context: RunContext, lease: Lease | null): Promise<RunStatus['worker']> => {
   if (!lease || lease.holder === '') return null;
-  const alive =
-    lease.ageSeconds < LEASE_EXPIRES_AFTER_SECONDS && (await context.source.sessions.isPresent(lease.session));
+  // The worker that writes its mirror need not be observed.
+  const alive = lease.holder === context.holder || (await isHeld(context, lease));
   return { holder: lease.holder, host: lease.host, epoch: String(lease.epoch), alive };
 };
 

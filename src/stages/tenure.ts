@@ -1,25 +1,17 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
-import { failpoint } from '../platform/failpoint.ts';
 import { redactText } from '../platform/redact.ts';
 import type { ChainEnd } from '../sidecar/chain.ts';
-import { type JournalEntry, readChainEnd, writeJournal } from '../sidecar/journal.ts';
-import {
-  assertLease,
-  heartbeat,
-  LEASE_EXPIRES_AFTER_SECONDS,
-  raiseEpoch,
-  readLease,
-  releaseLease,
-  takeLease,
-} from '../sidecar/lease.ts';
+import { readChainEnd, writeJournal } from '../sidecar/journal.ts';
+import { assertLease, heartbeat, raiseEpoch, readLease, releaseLease, takeLease } from '../sidecar/lease.ts';
 import { raiseSide } from '../sidecar/ownership.ts';
 import { writeMirror } from '../sidecar/records.ts';
 import { closeOrphanedRequests } from '../sidecar/requests.ts';
 import type { RunContext } from './context.ts';
 import { untilKnown } from './effect.ts';
-import { Mutex } from './mutex.ts';
+import { isAgeOfLiving, isHeld } from './holder.ts';
+import { JournalWriter, type Line } from './journal-writer.ts';
 import { readStatus } from './status.ts';
 
 /** What a step belongs to. */
@@ -28,12 +20,6 @@ export interface StepScope {
   readonly scope: string;
   readonly phases: readonly string[];
 }
-
-/** `cutover` for `cutover-7`: what kind of work a scope of the journal names. */
-export const scopeKind = (scope: string): string => scope.replace(/-\d+$/, '');
-
-/** A line of the journal before it has an epoch. */
-export type Line = Omit<JournalEntry, 'id' | 'at' | 'epoch'>;
 
 /** Steps that follow each other within this time share one write of the mirror. */
 const MIRROR_AFTER_MS = 100;
@@ -45,18 +31,15 @@ const MIRROR_AFTER_MS = 100;
  */
 export class Tenure {
   readonly #context: RunContext;
-  readonly #writing = new Mutex();
-  readonly #pending: Line[] = [];
+  readonly #journal: JournalWriter;
   #background: Promise<void> | null = null;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
-  /** Where the journal's chain ends, as of our last commit; null when it has to be read again. */
-  #chainEnd: ChainEnd | null;
 
   private constructor(context: RunContext, taken: { readonly epoch: bigint; readonly end: ChainEnd }) {
     this.#context = context;
     this.#epoch = taken.epoch;
-    this.#chainEnd = taken.end;
+    this.#journal = new JournalWriter(this, taken.end);
   }
 
   /** The newest epoch that is ours. */
@@ -72,9 +55,7 @@ export class Tenure {
   static async take(context: RunContext, run: string): Promise<Tenure> {
     const { sql, sessions } = context.source;
     const held = await readLease(sql);
-    if (held && held.holder !== '' && held.ageSeconds < LEASE_EXPIRES_AFTER_SECONDS) {
-      if (await sessions.isPresent(held.session)) throw heldBy(held);
-    }
+    if (held && (await isHeld(context, held))) throw heldBy(held);
     const claim = { run, holder: context.holder, host: context.host, session: await sessions.presence() };
     // A machine that was lost in the middle of an act says no farewell: its session keeps the lease's row locked for hours.
     if (held && held.holder !== '' && held.holder !== context.holder) await sessions.endWorker(held.holder);
@@ -149,6 +130,8 @@ export class Tenure {
     const { sql, sessions } = this.#context.source;
     const session = await sessions.presence();
     await this.#asOwner((epoch) => heartbeat(sql, { epoch, session }));
+    // The source answers again: an outcome that it did not take when it was told would else wait for the next step.
+    if (this.#journal.isBehind) this.#settleInBackground();
   }
 
   /** Gives the lease back. */
@@ -181,14 +164,13 @@ export class Tenure {
 
   /** Writes a line that is no step of ours, durably, such as who asked for what. It is not told to observers. */
   async record(line: Line): Promise<void> {
-    this.#pending.push(redacted(line));
-    await this.#writePending();
+    await this.#journal.write(redacted(line));
   }
 
   /** Writes what is left to write, and the mirror. */
   async flush(): Promise<void> {
     await this.#background;
-    await this.#writePending();
+    await this.#journal.flush();
     await this.#mirror();
   }
 
@@ -199,7 +181,7 @@ export class Tenure {
   async #mirror(): Promise<void> {
     try {
       // Before the look: the status may know entries that come after it, and never the other way round.
-      const end = this.#chainEnd;
+      const end = this.#journal.end;
       const document = await readStatus(this.#context);
       await writeMirror(this.#context.target.sql, 'status', { document, end });
     } catch (error) {
@@ -210,14 +192,17 @@ export class Tenure {
   async #write(told: Line): Promise<void> {
     const line = redacted(told);
     this.#tell(line);
-    this.#pending.push(line);
-    await this.#writePending();
+    await this.#journal.write(line);
   }
 
   #writeSoon(told: Line): void {
     const line = redacted(told);
     this.#tell(line);
-    this.#pending.push(line);
+    this.#journal.writeSoon(line);
+    this.#settleInBackground();
+  }
+
+  #settleInBackground(): void {
     this.#background ??= this.#settleSoon().finally(() => {
       this.#background = null;
     });
@@ -228,29 +213,13 @@ export class Tenure {
       // What is told while the mirror is written has its turn as well.
       do {
         await sleep(MIRROR_AFTER_MS);
-        await this.#writePending();
+        await this.#journal.flush();
         await this.#mirror();
-      } while (this.#pending.length > 0);
+      } while (this.#journal.isBehind);
     } catch (error) {
-      // The next intent meets the same failure, and there it stops the work.
+      // The next intent meets the same failure, and there it stops the work; without one the heartbeat comes here again.
       this.#context.emit({ type: 'note', phase: null, text: `the journal was not written: ${messageOf(error)}` });
     }
-  }
-
-  async #writePending(): Promise<void> {
-    await this.#writing.run(async () => {
-      const lines = this.#pending.splice(0);
-      if (lines.length === 0) return;
-      const known = this.#chainEnd;
-      // Until the commit is known, so is not where the chain ends.
-      this.#chainEnd = null;
-      this.#chainEnd = await this.act(async (sql, at) => {
-        let end = known ?? (await readChainEnd(sql));
-        for (const line of lines) end = await writeJournal(sql, end, { at, epoch: this.#epoch, ...line });
-        return end;
-      });
-      for (const line of lines) failpoint(`${line.status} ${scopeKind(line.scope)}/${line.step}`);
-    });
   }
 
   #tell(line: Line): void {
@@ -289,7 +258,8 @@ const writeTaken = async (sql: SqlExecutor, context: RunContext, epoch: bigint):
 const heldBy = (lease: { holder: string; host: string; ageSeconds: number }): SwitchbackError =>
   new SwitchbackError(
     'refused',
-    `worker ${lease.holder} on ${lease.host} holds the lease (heartbeat ${lease.ageSeconds.toFixed(0)} s ago)`,
+    `worker ${lease.holder} on ${lease.host} holds the lease ` +
+      `(${isAgeOfLiving(lease) ? `heartbeat ${lease.ageSeconds.toFixed(0)} s ago` : 'its heartbeat was seen'})`,
     {
       remedy: 'commands are executed by that worker; to take over, end it, or wait until its heartbeat is 15 s old',
     },

@@ -2,6 +2,7 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Direction } from '../domain/position.ts';
 import { fillRemedy } from '../domain/remedy.ts';
 import { sleep } from '../platform/clock.ts';
+import { HEARTBEAT_MS } from '../sidecar/lease.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { readRun } from '../sidecar/run.ts';
@@ -15,7 +16,7 @@ import { LaneRunner } from './lane-runner.ts';
 import { Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { publicationName } from './names.ts';
-import { openRun } from './open.ts';
+import { openRun, pinPlan } from './open.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
@@ -24,7 +25,6 @@ import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
 
-const HEARTBEAT_MS = 2_000;
 const IDLE_MS = 250;
 
 /** When `run` is content. */
@@ -72,25 +72,33 @@ export class Worker implements Executor {
   static async open(context: RunContext, options: { readonly acceptPlan?: string } = {}): Promise<Worker> {
     const run = await openRun(context, options.acceptPlan);
     const tenure = await Tenure.take(context, run);
-    const scope = await readScope(context);
-    const stored = await readPhases(context.source.sql);
-    const phases: Phase[] = [];
-    for (const { name, state } of stored) {
-      const own = scope.phases.get(name);
-      if (own) phases.push(new Phase({ context, tenure, scope: own, state }));
-    }
-    const worker = new Worker({ context, tenure, phases });
+    const worker = await Worker.#begin(context, tenure, options.acceptPlan).catch(async (error: unknown) => {
+      await tenure.release().catch(() => undefined);
+      throw error;
+    });
     worker.#heart = worker.#beat();
     try {
-      for (const phase of phases) await worker.#driver.revive(phase);
+      for (const phase of worker.phases) await worker.#driver.revive(phase);
       await worker.#findEndings();
       await worker.#settleAtStart();
-      for (const phase of phases) await retireSlotOfOtherDirection(worker, phase);
+      for (const phase of worker.phases) await retireSlotOfOtherDirection(worker, phase);
     } catch (error) {
       await worker.close();
       throw error;
     }
     return worker;
+  }
+
+  /** What the worker is made of, under the lease. */
+  static async #begin(context: RunContext, tenure: Tenure, acceptPlan: string | undefined): Promise<Worker> {
+    await pinPlan(context, tenure, acceptPlan);
+    const scope = await readScope(context);
+    const phases: Phase[] = [];
+    for (const { name, state } of await readPhases(context.source.sql)) {
+      const own = scope.phases.get(name);
+      if (own) phases.push(new Phase({ context, tenure, scope: own, state }));
+    }
+    return new Worker({ context, tenure, phases });
   }
 
   /** Aborted when the worker has to stop: it was closed, or deposed. */

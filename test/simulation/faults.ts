@@ -9,6 +9,7 @@ export type Fault = (cluster: Cluster, actor: Process) => void;
 
 const CUT_MS = [20, 4_000] as const;
 const LEASE_MS = 15_000;
+const HOUR_MS = 3_600_000;
 
 const forAWhile = (cluster: Cluster, end: () => void): void => {
   cluster.world.schedule(null, cluster.world.between(...CUT_MS), 'a fault ends', end);
@@ -53,7 +54,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     const { world } = cluster;
     world.pause(actor);
     world.schedule(null, LEASE_MS + world.between(100, 2_000), 'another worker comes', () => cluster.startWorker());
-    world.schedule(null, LEASE_MS + world.between(0, 4_000), 'the sleeper wakes', () => world.wake(actor));
+    world.schedule(null, LEASE_MS + world.between(0, 8_000), 'the sleeper wakes', () => world.wake(actor));
   },
   'second worker': (cluster) => void cluster.startWorker(),
   'command elsewhere': (cluster) => {
@@ -63,6 +64,12 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   abort: (cluster) => void cluster.startCommand('abort'),
   'source crash': crash('source'),
   'target crash': crash('target'),
+  'source clock jumps': (cluster) => {
+    cluster.servers.source.clockAheadMs = cluster.world.pick([-1, 1]) * HOUR_MS;
+    forAWhile(cluster, () => {
+      cluster.servers.source.clockAheadMs = 0;
+    });
+  },
   'source cut': cut(['source'], 'refused'),
   'target cut': cut(['target'], 'refused'),
   'both cut': cut(['source', 'target'], 'refused'),
@@ -101,6 +108,7 @@ export const heal = (cluster: Cluster): void => {
   for (const server of Object.values(cluster.servers)) {
     if (!server.isUp) server.start();
     server.isDiskFull = false;
+    server.clockAheadMs = 0;
   }
   for (const process of cluster.processes.filter(({ state }) => state !== 'dead')) {
     for (const side of ['source', 'target'] as const) {

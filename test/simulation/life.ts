@@ -254,7 +254,7 @@ class LifeRun {
     if (!this.#isHit) return;
     const { world } = this.#cluster;
     const isLong = this.cells.some((cell) => cell.endsWith('sleeper deposed'));
-    await world.until(() => false, world.now + (isLong ? 21_000 : world.pick([50, 1_000, 5_000])));
+    await world.until(() => false, world.now + (isLong ? 25_000 : world.pick([50, 1_000, 5_000])));
   }
 
   async #recoverFromStrike(recovery: Recovery): Promise<void> {
@@ -271,7 +271,8 @@ class LifeRun {
     if (recovery !== 'sleeper wakes') return;
     await world.until(() => false, world.now + LEASE_MS + 500);
     cluster.startWorker();
-    await world.until(() => false, world.now + 1_000);
+    // It observes the heartbeat before it takes over.
+    await world.until(() => false, world.now + 4_500);
     for (const process of cluster.processes) world.wake(process);
     await world.until(() => false, world.now + 2_000);
   }

@@ -105,6 +105,8 @@ export class Server {
   startedAt = 0;
   lsn: number;
   durableLsn: number;
+  /** What its clock is ahead of the world's, in milliseconds. */
+  clockAheadMs = 0;
   /** Appliers cannot write while it is set: the disk is full. */
   isDiskFull = false;
   /** Called after each commit, before anything else happens. */
@@ -141,9 +143,9 @@ export class Server {
     };
   }
 
-  /** The server's clock as text that sorts by time. */
+  /** The server's clock as text. */
   clock(): string {
-    return new Date(Date.UTC(2026, 0, 1) + this.world.now).toISOString();
+    return new Date(Date.UTC(2026, 0, 1) + this.world.now + this.clockAheadMs).toISOString();
   }
 
   /** A number that was never given before; like a sequence's it is not taken back by a rollback. */

@@ -3,12 +3,13 @@ import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { reinstallSidecar } from '../../sidecar/install.ts';
 import { readChainEnd, writeJournal } from '../../sidecar/journal.ts';
-import { assertLease, LEASE_EXPIRES_AFTER_SECONDS, restoreLease } from '../../sidecar/lease.ts';
+import { assertLease, restoreLease } from '../../sidecar/lease.ts';
 import { holdPlaces } from '../../sidecar/ownership.ts';
 import { keepMirror } from '../../sidecar/records.ts';
 import { type RunFacts, writeFacts, writeRun } from '../../sidecar/run.ts';
 import { SIDECAR_VERSION } from '../../sidecar/tables.ts';
 import { portsOf, type RunContext } from '../context.ts';
+import { isHeld } from '../holder.ts';
 import { Tenure } from '../tenure.ts';
 import type { Remains } from './look.ts';
 
@@ -64,8 +65,7 @@ export const changed = (): SwitchbackError =>
   });
 
 const assertNoWorker = async (context: RunContext, { source: { lease } }: Remains): Promise<void> => {
-  if (!lease || lease.holder === '' || lease.ageSeconds >= LEASE_EXPIRES_AFTER_SECONDS) return;
-  if (!(await context.source.sessions.isPresent(lease.session))) return;
+  if (!lease || !(await isHeld(context, lease))) return;
   throw new SwitchbackError('refused', `worker ${lease.holder} on ${lease.host} holds the lease`, {
     remedy: 'end that process, then give the command again',
   });

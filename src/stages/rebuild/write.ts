@@ -5,10 +5,10 @@ import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { forgetLane, laneName, laneStore, readProgress, writeLane } from '../../sidecar/lanes.ts';
 import { assertLease } from '../../sidecar/lease.ts';
-import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
+import { assertNewest, ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
-import { readRun, writeFacts } from '../../sidecar/run.ts';
+import { changeFacts } from '../../sidecar/run.ts';
 import { decideOutcome, writeSwitch } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
 import { publicationName, slotName } from '../names.ts';
@@ -60,12 +60,8 @@ export const fenceLoser = async (options: WriteOptions, { left, conclusion }: Co
 const epochGuard =
   (side: Side, epoch: bigint): Guard =>
   async (sql) => {
-    if (side === 'source') {
-      await assertLease(sql, epoch);
-      return;
-    }
-    const { rowCount } = await sql.query('SELECT 1 FROM switchback.ownership WHERE epoch > $1', [String(epoch)]);
-    if (rowCount > 0) throw new SwitchbackError('deposed', `the target knows an epoch newer than ${epoch}`);
+    if (side === 'source') await assertLease(sql, epoch);
+    else await assertNewest(sql, epoch);
   };
 
 /** Empties the target's tables of a phase that is copied anew. The source is its primary, and the target is fenced. */
@@ -157,8 +153,7 @@ export const writeSource = async (options: WriteOptions, settled: readonly Concl
       const version = routes.get(concluded.conclusion.phase);
       await writePhase({ ...options, sql, since, ordinal }, concluded, version);
     }
-    const facts = (await readRun(sql))?.facts ?? {};
-    await writeFacts(sql, { ...facts, tables: { ...pinnedOf(settled), ...facts.tables } });
+    await changeFacts(sql, (facts) => ({ ...facts, tables: { ...pinnedOf(settled), ...facts.tables } }));
   });
 };
 
@@ -169,8 +164,7 @@ export const endRebuild = async ({ context, tenure }: WriteOptions): Promise<voi
     await removeMirror(sql, 'rebuild');
   });
   await tenure.act(async (sql) => {
-    const { rebuilding: _, ...facts } = (await readRun(sql))?.facts ?? {};
-    await writeFacts(sql, facts);
+    await changeFacts(sql, ({ rebuilding: _, ...facts }) => facts);
     await removePlaces(sql);
   });
 };
