@@ -63,6 +63,9 @@ const workHere = async (
   options.signal.addEventListener('abort', stop);
   if (options.signal.aborted) stop();
   try {
+    if (options.signal.aborted) {
+      throw new SwitchbackError('refused', 'interrupted before the command was begun; nothing was done');
+    }
     return { ...(await worker.execute(request)), here: true };
   } finally {
     options.signal.removeEventListener('abort', stop);

@@ -54,9 +54,12 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
 };
 
 /** From here on the phases can only go on to their end: whoever comes after a crash does not take them for what they were. */
-const begin = async ({ tenure, phases }: EndTools, ending: Ending): Promise<void> => {
+const begin = async ({ tenure, phases, signal }: EndTools, ending: Ending): Promise<void> => {
   const open = phases.filter(({ state }) => state.name !== 'aborted' && state.name !== 'finalised');
   if (open.length === 0) return;
+  if (signal.aborted && !open.some(isEnding)) {
+    throw new SwitchbackError('refused', `interrupted before the ${ending.command} was begun; nothing was done`);
+  }
   const names = open.map(({ name }) => name);
   await untilKnown({
     act: async () => {

@@ -264,8 +264,10 @@ const carryOutEnd = async (
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     // Half of it may be done: whoever looks at the phase must not take it for what it was.
-    for (const phase of phases.filter(isEnding)) await worker.block(phase, endingError(context, phase));
-    throw error;
+    const ending = phases.filter(isEnding);
+    for (const phase of ending) await worker.block(phase, endingError(context, phase));
+    // What an interruption breaks off says only that it was broken off.
+    throw signal.aborted && ending[0] ? endingError(context, ending[0]) : error;
   }
 };
 

@@ -1,4 +1,5 @@
 import { beforeAll, expect, test, vi } from 'vitest';
+import type { RequestResult } from '../../src/sidecar/requests.ts';
 import { carryOut } from '../../src/stages/command.ts';
 import { Cluster, type Running } from './cluster.ts';
 import { makeStarts, type Starts } from './life.ts';
@@ -126,4 +127,45 @@ test('a command that is interrupted out of the source’s reach does not say tha
   await cluster.world.until(() => false, cluster.world.now + 500);
   stop.abort();
   expect(await ended(cluster, cutover)).toContain('it could not be seen whether the worker goes on with the command');
+});
+
+/** A command that is interrupted when one of its effects has come for the n-th time. */
+const interruptedAt = (
+  cluster: Cluster,
+  command: 'abort' | 'finalise',
+  { effect, nth }: { readonly effect: RegExp; readonly nth: number },
+): Running<RequestResult> => {
+  const stop = new AbortController();
+  let count = 0;
+  cluster.onEffect = (process, label, moment) => {
+    if (moment === 'after' && process.holder.startsWith(command) && effect.test(label)) count += 1;
+    if (count === nth) stop.abort();
+    return 'go';
+  };
+  const request = { command, phases: [], options: { early: true }, by: 'somebody' };
+  return cluster.start(command, (context) =>
+    carryOut(context, request, { signal: stop.signal, onJournal: () => undefined }),
+  );
+};
+
+const ENDING = /"ending":\{"orders"/;
+const facts = (cluster: Cluster): string => JSON.stringify([...cluster.servers.source.store('sidecar:run').values()]);
+
+test.each([
+  { when: 'while it takes the lease', nth: 1, said: 'interrupted before the command was begun; nothing was done' },
+  { when: 'before its end is begun', nth: 2, said: 'interrupted before the abort was begun; nothing was done' },
+])('an abort that is interrupted $when does nothing', async ({ nth, said }) => {
+  const cluster = begin();
+  const abort = interruptedAt(cluster, 'abort', { effect: /source COMMIT.*sidecar:journal/, nth });
+  expect(await ended(cluster, abort)).toContain(said);
+  expect(facts(cluster)).not.toMatch(ENDING);
+  expect(cluster.state('orders')).toBe('ready');
+});
+
+test('an end that is interrupted in the middle says so, and resume goes on with it', async () => {
+  const cluster = begin();
+  const abort = interruptedAt(cluster, 'abort', { effect: /source COMMIT.*sidecar:run/, nth: 1 });
+  expect(await ended(cluster, abort)).toContain('the abort of phase orders has begun and not ended');
+  cluster.onEffect = () => 'go';
+  expect(await ended(cluster, cluster.startCommand('resume'))).toContain('nothing of ours remains');
 });
