@@ -100,14 +100,15 @@ export const takeRequest = async (sql: SqlExecutor): Promise<Request | null> => 
   return requestOf(row);
 };
 
-/** Records how a request ended. */
+/** Records how a request ended, unless a newer worker has closed it meanwhile. */
 export const finishRequest = async (sql: SqlExecutor, token: string, result: RequestResult): Promise<void> => {
   await execute(
     sql,
     build
       .updateTable('request')
       .set({ state: 'done', result: JSON.stringify(result) })
-      .where('token', '=', token),
+      .where('token', '=', token)
+      .where('state', '=', 'taken'),
   );
 };
 

@@ -66,7 +66,10 @@ const workHere = async (
     if (options.signal.aborted) {
       throw new SwitchbackError('refused', 'interrupted before the command was begun; nothing was done');
     }
-    return { ...(await worker.execute(request)), here: true };
+    const result = await worker.execute(request);
+    // Whoever was deposed in the middle of it was broken off, and that is what it has to say.
+    if (result.exitCode !== 0) worker.throwIfFatal();
+    return { ...result, here: true };
   } finally {
     options.signal.removeEventListener('abort', stop);
     await worker.close();

@@ -1,14 +1,13 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import { isOver, laneDirection } from '../domain/protocol.ts';
-import { fillRemedy } from '../domain/remedy.ts';
 import { monotonicMs } from '../platform/clock.ts';
-import { redactAll } from '../platform/redact.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
+import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
 import { observeRoutes, routersOf } from './routes.ts';
 import { assertStates } from './switch/guards.ts';
@@ -59,7 +58,7 @@ export const execute = async (worker: Executor, request: NewRequest): Promise<Re
     await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error, worker.context);
+    return failureOf(error, { context: worker.context, command: request.command, signal: worker.signal });
   }
   const result = await attempt(worker, request);
   const status = result.exitCode === 0 ? 'done' : 'failed';
@@ -92,7 +91,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error, worker.context);
+    return failureOf(error, { context: worker.context, command: request.command, signal: worker.signal });
   }
 };
 
@@ -115,16 +114,6 @@ const assertVerifiable = (context: RunContext, phase: Phase): void => {
     remedy: `it has to follow first: switchback status ${context.plan.path}`,
   });
 };
-
-const failure = (error: unknown, { plan }: RunContext): RequestResult =>
-  redactAll({
-    exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
-    message: messageOf(error),
-    ...(error instanceof SwitchbackError && error.remedy
-      ? { remedy: fillRemedy(error.remedy, { plan: plan.path }) }
-      : {}),
-    ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
-  });
 
 const run = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   switch (request.command) {

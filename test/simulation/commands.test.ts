@@ -1,5 +1,5 @@
 import { beforeAll, expect, test, vi } from 'vitest';
-import type { RequestResult } from '../../src/sidecar/requests.ts';
+import type { RequestCommand, RequestResult } from '../../src/sidecar/requests.ts';
 import { carryOut } from '../../src/stages/command.ts';
 import { Cluster, type Running } from './cluster.ts';
 import { makeStarts, type Starts } from './life.ts';
@@ -132,7 +132,7 @@ test('a command that is interrupted out of the source’s reach does not say tha
 /** A command that is interrupted when one of its effects has come for the n-th time. */
 const interruptedAt = (
   cluster: Cluster,
-  command: 'abort' | 'finalise',
+  command: RequestCommand,
   { effect, nth }: { readonly effect: RegExp; readonly nth: number },
 ): Running<RequestResult> => {
   const stop = new AbortController();
@@ -168,4 +168,28 @@ test('an end that is interrupted in the middle says so, and resume goes on with 
   expect(await ended(cluster, abort)).toContain('the abort of phase orders has begun and not ended');
   cluster.onEffect = () => 'go';
   expect(await ended(cluster, cluster.startCommand('resume'))).toContain('nothing of ours remains');
+});
+
+test('a verify that is interrupted in its middle says so', async () => {
+  const cluster = begin();
+  const verify = interruptedAt(cluster, 'verify', { effect: /source COMMIT.*sidecar:journal/, nth: 2 });
+  const said = await ended(cluster, verify);
+  expect(said).toContain('"exitCode":4,"message":"interrupted in the middle of the verify"');
+});
+
+test('a command whose worker loses the source in its middle is told how to find out what stands', async () => {
+  const cluster = begin();
+  await runWorker(cluster);
+  let hasCrashed = false;
+  cluster.onEvent.push((event) => {
+    if (hasCrashed || event.type !== 'step' || event.step !== 'checks') return;
+    hasCrashed = true;
+    cluster.crash('source', 1_500);
+  });
+  const said = await ended(cluster, cluster.startCommand('cutover'));
+  expect(said).toContain('the source cannot be reached');
+  expect(said).toContain(
+    'see what stands: switchback status plan.yaml, and complete or undo what was begun: switchback',
+  );
+  expect(said).toContain('"exitCode":1');
 });
