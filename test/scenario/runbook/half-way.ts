@@ -5,8 +5,9 @@ import { takeLease } from '../../../src/sidecar/lease.ts';
 import { closeOrphanedRequests } from '../../../src/sidecar/requests.ts';
 import { writableSides } from '../../support/crash-points.ts';
 import { endOf, say, startHere } from '../../support/runbook.ts';
-import { makeScene, type Scene, type Terminal } from '../../support/scene.ts';
+import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
+import type { Terminal } from '../../support/terminal.ts';
 import {
   confirmed,
   doomed,
