@@ -205,7 +205,7 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       const worker = scene.worker();
       await worker.until(({ events }) => events.some((event) => event.type === 'lag'));
       sleeper.process.kill('SIGCONT');
-      expect(await sleeper.ended).toBe(4);
+      expect(await sleeper.ended, sleeper.text()).toBe(4);
       play.sees(sleeper.text());
       expect(await play.does(scene)).toMatch(/^worker \w+ on /m);
       await worker.stop();
