@@ -47,7 +47,7 @@ export const run: CommandModule = {
         if (!json && status?.run) {
           const states = status.phases.map((p) => `${p.name} is ${p.state.name}`).join(', ');
           say(`${stopping.signal.aborted ? 'stopped' : 'done'}: ${states}; the application is untouched by this`);
-          const next = nextCommandsOf(status);
+          const next = nextCommandsOf(status, context.plan.path);
           if (next.length > 0) say(`next:\n${next.map((command) => `  ${command}`).join('\n')}`);
         }
         return 0;

@@ -1,4 +1,3 @@
-import { SwitchbackError } from '../domain/errors.ts';
 import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
@@ -71,6 +70,10 @@ const print = (
     ]),
   );
   for (const phase of status.phases) printNeeds(phase);
+  if (status.unended)
+    say(
+      `${color.red('unended')}  ${status.unended.fact}\n        ${color.dim(status.unended.id)}  remedy: ${status.unended.remedy}`,
+    );
   for (const { phase, trouble } of routes) {
     if (trouble) say(`${color.red('router')} ${phase}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
   }
@@ -79,7 +82,7 @@ const print = (
     say(`last switch ${status.lastSwitch.id}: ${status.lastSwitch.outcome ?? color.red('in doubt')}`);
   }
   say();
-  const next = [...new Set(status.phases.flatMap((phase) => phase.next))];
+  const next = nextCommandsOf(status, path);
   if (next.length > 0) say(`next:\n${next.map((command) => `  ${command}`).join('\n')}`);
 };
 
@@ -111,8 +114,8 @@ const row = (phase: PhaseStatus): readonly string[] => [
     : '–',
 ];
 
-/** Used by `run` when it stops. */
-export const nextCommandsOf = (status: RunStatus): readonly string[] => {
-  if (!status.run) throw new SwitchbackError('internal', 'there is no run');
-  return [...new Set(status.phases.flatMap((phase) => phase.next))];
-};
+/** Commands that make sense now, best first. */
+export const nextCommandsOf = (status: RunStatus, path: string): readonly string[] => [
+  ...(status.unended ? [`switchback resume ${path}`] : []),
+  ...new Set(status.phases.flatMap((phase) => phase.next)),
+];

@@ -76,6 +76,9 @@ export const laneDirection = (state: PhaseState): Direction | null => ruleOf(sta
 /** The side on which the application may write in a state, when no switch is under way. */
 export const primarySide = (state: PhaseState): Side => ruleOf(state.name).primary;
 
+/** Whether a phase is at its end: nothing follows. */
+export const isOver = (state: PhaseState): boolean => nextStates(state.name).length === 0;
+
 /** Where a step acts: A loses the writes, B gets them; the source holds the commit record in both directions. */
 export type Place = 'A' | 'B' | 'source' | 'routers';
 

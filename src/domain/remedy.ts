@@ -17,3 +17,10 @@ export const fillRemedy = (remedy: string, { plan, phase }: RemedyNames): string
   remedy.replaceAll(COMMAND, (command) =>
     command.replaceAll(/\b(?:PLAN|PHASE)\b/g, (word) => (word === 'PLAN' ? plan : (phase ?? word))),
   );
+
+/**
+ * How a phase is copied anew, from before its cutover: what is aborted stays so for the run, whose other phases it leaves
+ * alone. `phase` is its name; PLAN is filled in by whoever tells it.
+ */
+export const beginAnew = (phase: string): string =>
+  `switchback abort PLAN ${phase} --confirm ${phase}; a new run copies it anew, and can begin when every phase of this one is at its end and the sidecars are removed`;

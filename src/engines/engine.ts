@@ -47,6 +47,9 @@ export interface LaneStore {
   restart(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
 }
 
+/** The phase in a lane's name; see {@link LaneSpec.lane}. */
+export const phaseOfLane = (lane: string): string => lane.slice(0, lane.lastIndexOf('/'));
+
 /** Everything a lane is made from. */
 export interface LaneSpec {
   /** `<phase>/<direction>`: names the lane in progress, markers and messages. */

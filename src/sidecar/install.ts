@@ -121,6 +121,7 @@ const TABLES: readonly TableDefinition[] = [
   {
     name: 'request',
     columns: {
+      token: 'text',
       id: 'bigserial',
       command: 'text',
       args: 'text',
@@ -130,7 +131,7 @@ const TABLES: readonly TableDefinition[] = [
       at: 'timestamptz',
     },
     nullable: ['result'],
-    key: ['id'],
+    key: ['token'],
   },
   {
     name: 'lag',

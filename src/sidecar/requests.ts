@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
@@ -17,7 +18,8 @@ export interface RequestResult {
 
 /** A command that waits for the worker, or that it has executed. */
 export interface Request {
-  readonly id: bigint;
+  /** Made by whoever asks, so that a request whose appending was not answered is found again, and never appended twice. */
+  readonly token: string;
   readonly command: RequestCommand;
   readonly phases: readonly string[];
   readonly options: Readonly<Record<string, boolean>>;
@@ -29,26 +31,29 @@ export interface Request {
 /** What a request asks for. */
 export type NewRequest = Pick<Request, 'command' | 'phases' | 'options' | 'by'>;
 
-/** Appends a request and returns its id. */
-export const appendRequest = async (sql: SqlExecutor, request: NewRequest): Promise<bigint> => {
-  const [row] = await fetch(
+/** A name for a request that nobody else gives. */
+export const requestToken = (): string => randomBytes(16).toString('hex');
+
+/** Appends a request under its token. Safe to repeat, also when it has been taken, done or withdrawn meanwhile. */
+export const appendRequest = async (sql: SqlExecutor, token: string, request: NewRequest): Promise<void> => {
+  await execute(
     sql,
     build
       .insertInto('request')
       .values({
+        token,
         command: request.command,
         args: JSON.stringify({ phases: request.phases, options: request.options }),
         state: 'waiting',
         by: request.by,
         result: null,
       })
-      .returning('id'),
+      .onConflict((conflict) => conflict.doNothing()),
   );
-  return BigInt(row?.id ?? '0');
 };
 
 const requestOf = (row: {
-  id: string;
+  token: string;
   command: string;
   args: string;
   state: string;
@@ -57,7 +62,7 @@ const requestOf = (row: {
 }): Request => {
   const { phases, options } = JSON.parse(row.args) as Pick<Request, 'phases' | 'options'>;
   return {
-    id: BigInt(row.id),
+    token: row.token,
     command: row.command as RequestCommand,
     phases,
     options,
@@ -67,18 +72,17 @@ const requestOf = (row: {
   };
 };
 
+const COLUMNS = ['token', 'command', 'args', 'state', 'result', 'by'] as const;
+
 /** Reads one request. */
-export const readRequest = async (sql: SqlExecutor, id: bigint): Promise<Request | null> => {
-  const [row] = await fetch(
-    sql,
-    build.selectFrom('request').select(['id', 'command', 'args', 'state', 'result', 'by']).where('id', '=', String(id)),
-  );
+export const readRequest = async (sql: SqlExecutor, token: string): Promise<Request | null> => {
+  const [row] = await fetch(sql, build.selectFrom('request').select(COLUMNS).where('token', '=', token));
   return row ? requestOf(row) : null;
 };
 
 /** Whether a request waits; see {@link takeRequest}. */
 export const hasRequests = async (sql: SqlExecutor): Promise<boolean> => {
-  const rows = await fetch(sql, build.selectFrom('request').select('id').where('state', '!=', 'done').limit(1));
+  const rows = await fetch(sql, build.selectFrom('request').select('token').where('state', '!=', 'done').limit(1));
   return rows.length > 0;
 };
 
@@ -89,40 +93,23 @@ export const hasRequests = async (sql: SqlExecutor): Promise<boolean> => {
 export const takeRequest = async (sql: SqlExecutor): Promise<Request | null> => {
   const [row] = await fetch(
     sql,
-    build
-      .selectFrom('request')
-      .select(['id', 'command', 'args', 'state', 'result', 'by'])
-      .where('state', '!=', 'done')
-      .orderBy('id')
-      .limit(1)
-      .forUpdate(),
+    build.selectFrom('request').select(COLUMNS).where('state', '!=', 'done').orderBy('id').limit(1).forUpdate(),
   );
   if (!row) return null;
-  await execute(sql, build.updateTable('request').set({ state: 'taken' }).where('id', '=', row.id));
+  await execute(sql, build.updateTable('request').set({ state: 'taken' }).where('token', '=', row.token));
   return requestOf(row);
 };
 
-/** Records how a request ended. */
-export const finishRequest = async (sql: SqlExecutor, id: bigint, result: RequestResult): Promise<void> => {
+/** Records how a request ended, unless a newer worker has closed it meanwhile. */
+export const finishRequest = async (sql: SqlExecutor, token: string, result: RequestResult): Promise<void> => {
   await execute(
     sql,
     build
       .updateTable('request')
       .set({ state: 'done', result: JSON.stringify(result) })
-      .where('id', '=', String(id)),
+      .where('token', '=', token)
+      .where('state', '=', 'taken'),
   );
-};
-
-/**
- * Takes a request back, unless a worker has taken it. Returns whether it was still there to be taken back: a command that
- * nobody waits for any more must not be executed by whichever worker comes next.
- */
-export const withdrawRequest = async (sql: SqlExecutor, id: bigint): Promise<boolean> => {
-  const { rowCount } = await execute(
-    sql,
-    build.deleteFrom('request').where('id', '=', String(id)).where('state', '=', 'waiting'),
-  );
-  return rowCount > 0;
 };
 
 /** The answer to a request that no worker has begun. */
@@ -131,6 +118,23 @@ export const UNBEGUN: RequestResult = {
   message: 'the worker changed before the command was begun; nothing was done',
   remedy: 'give the command again; who acts now is told by: switchback status PLAN',
   unbegun: true,
+};
+
+/**
+ * Takes a request back, unless a worker has taken it. Returns whether no worker will ever begin it: a command that nobody
+ * waits for any more must not be executed by whichever worker comes next. It stays, ended, so that its appending cannot come
+ * late, and so that this may be repeated when its own answer was lost.
+ */
+export const withdrawRequest = async (sql: SqlExecutor, token: string): Promise<boolean> => {
+  await execute(
+    sql,
+    build
+      .updateTable('request')
+      .set({ state: 'done', result: JSON.stringify(UNBEGUN) })
+      .where('token', '=', token)
+      .where('state', '=', 'waiting'),
+  );
+  return (await readRequest(sql, token))?.result?.unbegun === true;
 };
 
 /** What whoever asked an earlier worker is told, by how far that had come with it. */

@@ -47,7 +47,7 @@ const DOCUMENTS: readonly { readonly table: string; readonly column: string; rea
   {
     table: 'request',
     column: 'args',
-    rows: `SELECT id::text AS key, args AS doc FROM switchback.request WHERE state <> 'done'`,
+    rows: `SELECT token AS key, args AS doc FROM switchback.request WHERE state <> 'done'`,
   },
   {
     table: 'certificate',

@@ -7,7 +7,7 @@ import type { SqlExecutor, SqlResult } from '../domain/sql.ts';
 export const SIDECAR_SCHEMA = 'switchback';
 
 /** Version of the tables below; a sidecar made by a newer one is refused (fault 10). */
-export const SIDECAR_VERSION = '2';
+export const SIDECAR_VERSION = '3';
 
 /**
  * The sidecar's tables, the same on both sides. Every value is text for us, as everywhere (`bigint` columns too); a
@@ -81,6 +81,8 @@ export interface SidecarTables {
   certificate: { id: string; phase: string; at: Generated<string>; doc: string };
   /** Source: commands waiting for the worker. */
   request: {
+    token: string;
+    /** In the order in which they came. */
     id: Generated<string>;
     command: string;
     args: string;

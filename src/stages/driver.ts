@@ -120,10 +120,8 @@ export class Driver {
   /** Begins nothing more for a phase until it is revived, and tells why. */
   async block(phase: Phase, known: SwitchbackError): Promise<void> {
     const { context, tenure } = this.#options;
-    const remedy = fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', {
-      plan: context.plan.path,
-      phase: phase.name,
-    });
+    const names = { plan: context.plan.path, phase: phase.name };
+    const remedy = fillRemedy(known.remedy ?? 'mend the cause, then: switchback resume PLAN PHASE', names);
     const finding = redactAll({
       id: `stage/${known.kind}`,
       severity: 'blocks',
@@ -131,7 +129,8 @@ export class Driver {
       fact: known.message,
       remedy,
     } as const);
-    const { findings, cause } = known;
+    const { cause } = known;
+    const findings = known.findings.map((found) => ({ ...found, remedy: fillRemedy(found.remedy, names) }));
     this.#stuck.set(phase.name, new SwitchbackError(known.kind, known.message, { remedy, findings, cause }));
     context.emit({ type: 'finding', phase: phase.name, finding });
     // Somebody who was not looking when it was told has to learn it from `status`.

@@ -1,8 +1,9 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import type { Direction, Side } from '../domain/position.ts';
-import { primarySide } from '../domain/protocol.ts';
+import { isOver, primarySide } from '../domain/protocol.ts';
 import { displayName } from '../domain/table.ts';
+import { failpoint } from '../platform/failpoint.ts';
 import { dropSidecar } from '../sidecar/install.ts';
 import { forgetLane, laneName, readLanes } from '../sidecar/lanes.ts';
 import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
@@ -50,13 +51,16 @@ export const abortPhases = async (tools: EndTools): Promise<Remains> => {
     if (phase.state.name !== 'aborted')
       await phase.enter({ name: 'aborted', at: await serverTime(context.source.sql) });
   }
-  return last ? await removeRun(tools) : [];
+  return all.every(({ state }) => isOver(state)) ? await endRun(tools) : [];
 };
 
 /** From here on the phases can only go on to their end: whoever comes after a crash does not take them for what they were. */
-const begin = async ({ tenure, phases }: EndTools, ending: Ending): Promise<void> => {
-  const open = phases.filter(({ state }) => state.name !== 'aborted' && state.name !== 'finalised');
+const begin = async ({ tenure, phases, signal }: EndTools, ending: Ending): Promise<void> => {
+  const open = phases.filter(({ state }) => !isOver(state));
   if (open.length === 0) return;
+  if (signal.aborted && !open.some(isEnding)) {
+    throw new SwitchbackError('refused', `interrupted before the ${ending.command} was begun; nothing was done`);
+  }
   const names = open.map(({ name }) => name);
   await untilKnown({
     act: async () => {
@@ -68,8 +72,7 @@ const begin = async ({ tenure, phases }: EndTools, ending: Ending): Promise<void
 };
 
 /** Whether a phase's end has begun and has not been reached. */
-export const isEnding = (phase: Phase): boolean =>
-  phase.ending !== null && phase.state.name !== 'aborted' && phase.state.name !== 'finalised';
+export const isEnding = (phase: Phase): boolean => phase.ending !== null && !isOver(phase.state);
 
 /** The error for whoever finds a phase whose end has begun. */
 export const endingError = (context: RunContext, phase: Phase): SwitchbackError =>
@@ -162,13 +165,34 @@ const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undef
   });
 };
 
-const removeRun = async ({ context, tenure }: EndTools): Promise<Remains> => {
+/**
+ * When all phases are at their end: what we made on the target goes if none of them stays there, then the sidecars. With the
+ * source's goes the fence's function, and every fence with that, so it stays while a finalised phase keeps its fence. May be
+ * repeated, also when an earlier process died in the middle of it.
+ */
+export const endRun = async ({
+  context,
+  tenure,
+  all,
+}: Pick<EndTools, 'context' | 'tenure' | 'all'>): Promise<Remains> => {
+  const fenced = await fencedPhases(context, all);
   await tenure.flush();
-  const created = await readCreated<CreatedObject>(context.target.sql);
-  const remaining = await context.schema.undo(created);
+  failpoint('end:phases over');
+  const remaining = all.every(({ state }) => state.name === 'aborted') ? await undoCreated(context) : [];
   await dropSidecar(context.target.sql);
-  await dropSidecar(context.source.sql);
+  failpoint('end:target done');
+  if (fenced.length === 0) await dropSidecar(context.source.sql);
+  return [...remaining, ...remainingFence(context, fenced)];
+};
+
+const undoCreated = async ({ schema, target }: RunContext): Promise<Remains> => {
+  const remaining = await schema.undo(await readCreated<CreatedObject>(target.sql));
   return remaining.map((object) => `${object.kind} ${object.identity} on the target: ${object.reason}`);
+};
+
+const fencedPhases = async (context: RunContext, all: readonly Phase[]): Promise<readonly Phase[]> => {
+  const names = (await readOwnership(context.source.sql)).filter((row) => row.fenced).map((row) => row.phase);
+  return all.filter((phase) => phase.state.name === 'finalised' && names.includes(phase.name));
 };
 
 /**
@@ -193,7 +217,8 @@ export const finalisePhases = async (
       await phase.enter({ name: 'finalised', at: await serverTime(context.source.sql) });
     }
   }
-  return await remainsAfter(tools);
+  if (tools.all.every(({ state }) => isOver(state))) return await endRun(tools);
+  return remainingFence(context, await fencedPhases(context, tools.all));
 };
 
 const assertFinalisable = async (context: RunContext, phase: Phase, early: boolean): Promise<void> => {
@@ -219,20 +244,8 @@ const assertFinalisable = async (context: RunContext, phase: Phase, early: boole
   }
 };
 
-const remainsAfter = async ({ context, tenure, all }: EndTools): Promise<Remains> => {
-  const over = all.every((phase) => phase.state.name === 'finalised' || phase.state.name === 'aborted');
-  const fencedNames = (await readOwnership(context.source.sql)).filter((row) => row.fenced).map((row) => row.phase);
-  const fenced = all.filter((phase) => phase.state.name === 'finalised' && fencedNames.includes(phase.name));
-  if (over) {
-    await tenure.flush();
-    await dropSidecar(context.target.sql);
-  }
-  // With the sidecar goes the fence's function, and every fence with that: also of a phase that was to stay fenced.
-  if (over && fenced.length === 0) await dropSidecar(context.source.sql);
-  return fenced.length === 0 ? [] : remainingFence(context, fenced);
-};
-
 const remainingFence = (context: RunContext, fenced: readonly Phase[]): Remains => {
+  if (fenced.length === 0) return [];
   const tables = fenced.flatMap((phase) => phase.scope.tables.map(displayName));
   const names = fenced.map((phase) => phase.name);
   return [

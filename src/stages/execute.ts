@@ -1,14 +1,13 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
-import { laneDirection } from '../domain/protocol.ts';
-import { fillRemedy } from '../domain/remedy.ts';
+import { isOver, laneDirection } from '../domain/protocol.ts';
 import { monotonicMs } from '../platform/clock.ts';
-import { redactAll } from '../platform/redact.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
-import { abortPhases, assertAbortable, endingError, finalisePhases, isEnding, type Remains } from './end.ts';
+import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
+import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
 import { observeRoutes, routersOf } from './routes.ts';
 import { assertStates } from './switch/guards.ts';
@@ -59,7 +58,7 @@ export const execute = async (worker: Executor, request: NewRequest): Promise<Re
     await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error, worker.context);
+    return failureOf(error, { context: worker.context, command: request.command, signal: worker.signal });
   }
   const result = await attempt(worker, request);
   const status = result.exitCode === 0 ? 'done' : 'failed';
@@ -92,7 +91,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    return failure(error, worker.context);
+    return failureOf(error, { context: worker.context, command: request.command, signal: worker.signal });
   }
 };
 
@@ -115,16 +114,6 @@ const assertVerifiable = (context: RunContext, phase: Phase): void => {
     remedy: `it has to follow first: switchback status ${context.plan.path}`,
   });
 };
-
-const failure = (error: unknown, { plan }: RunContext): RequestResult =>
-  redactAll({
-    exitCode: error instanceof SwitchbackError ? error.exitCode : 1,
-    message: messageOf(error),
-    ...(error instanceof SwitchbackError && error.remedy
-      ? { remedy: fillRemedy(error.remedy, { plan: plan.path }) }
-      : {}),
-    ...(error instanceof SwitchbackError && error.findings.length > 0 ? { findings: error.findings } : {}),
-  });
 
 const run = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   switch (request.command) {
@@ -205,7 +194,13 @@ const goOnEnding = async (worker: Executor, phases: readonly Phase[]): Promise<r
   return said;
 };
 
-const isOver = ({ state }: Phase): boolean => state.name === 'aborted' || state.name === 'finalised';
+/** What an earlier process left undone after the last phase had come to its end, if it has. */
+const goOnEndingRun = async (worker: Executor): Promise<readonly string[]> => {
+  const { context, tenure, phases: all } = worker;
+  if (!all.every(({ state }) => isOver(state)) || !(await sidecarExists(context.source.sql))) return [];
+  const remains = await endRun({ context, tenure, all });
+  return [await tellEnd(worker, 'the run is at its end', remains)];
+};
 
 /** Whoever resumes a lane wants to know whether it is halted again at once by the very same thing. */
 const PROOF_MS = 3_000;
@@ -214,7 +209,8 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
   const said = [...(await worker.settle())];
   said.push(...(await releaseStray(worker.context, phases)));
   said.push(...(await goOnEnding(worker, phases)));
-  for (const phase of phases.filter((p) => !isOver(p))) {
+  said.push(...(await goOnEndingRun(worker)));
+  for (const phase of phases.filter(({ state }) => !isOver(state))) {
     const direction = laneDirection(phase.state);
     if (direction !== null) {
       await worker.tenure.act((sql) => writeHalt(sql, laneName(phase.name, direction), null));
@@ -236,18 +232,21 @@ const end = async (
   request: Pick<NewRequest, 'command' | 'options'>,
   phases: readonly Phase[],
 ): Promise<RequestResult> => {
-  const { context } = worker;
   const remains = await carryOutEnd(worker, request, phases);
-  const isOver = !(await sidecarExists(context.source.sql));
   const names = phases.map((phase) => phase.name).join(', ');
   const done = request.command === 'abort' ? 'aborted' : 'finalised';
-  const message = `${names}: ${done}; ${leftText(remains, isOver)}`;
-  if (isOver) {
-    // Whoever asked from elsewhere cannot be answered any more: the request went with the sidecar.
-    context.emit({ type: 'note', phase: null, text: message });
-    worker.stop();
-  }
-  return { exitCode: 0, message, data: { remains } };
+  return { exitCode: 0, message: await tellEnd(worker, `${names}: ${done}`, remains), data: { remains } };
+};
+
+const tellEnd = async (worker: Executor, what: string, remains: Remains): Promise<string> => {
+  const { context } = worker;
+  const hasEnded = !(await sidecarExists(context.source.sql));
+  const message = `${what}; ${leftText(remains, hasEnded)}`;
+  if (!hasEnded) return message;
+  // Whoever asked from elsewhere cannot be answered any more: the request went with the sidecar.
+  context.emit({ type: 'note', phase: null, text: message });
+  worker.stop();
+  return message;
 };
 
 const carryOutEnd = async (
@@ -264,12 +263,14 @@ const carryOutEnd = async (
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     // Half of it may be done: whoever looks at the phase must not take it for what it was.
-    for (const phase of phases.filter(isEnding)) await worker.block(phase, endingError(context, phase));
-    throw error;
+    const ending = phases.filter(isEnding);
+    for (const phase of ending) await worker.block(phase, endingError(context, phase));
+    // What an interruption breaks off says only that it was broken off.
+    throw signal.aborted && ending[0] ? endingError(context, ending[0]) : error;
   }
 };
 
-const leftText = (remains: Remains, isOver: boolean): string => {
+const leftText = (remains: Remains, hasEnded: boolean): string => {
   if (remains.length > 0) return `what remains:\n${remains.map((line) => `  ${line}`).join('\n')}`;
-  return isOver ? 'nothing of ours remains' : 'the run goes on with its other phases';
+  return hasEnded ? 'nothing of ours remains' : 'the run goes on with its other phases';
 };

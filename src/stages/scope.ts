@@ -1,6 +1,7 @@
 import type { Inventory } from '../databases/database.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Side } from '../domain/position.ts';
+import { beginAnew, fillRemedy } from '../domain/remedy.ts';
 import type { Table } from '../domain/table.ts';
 import { displayName, type Sequence, type TableName } from '../domain/table.ts';
 import { assignTables } from '../plan/assign.ts';
@@ -104,7 +105,7 @@ const newTable = ({ phase, path }: Whose, table: Table): Finding =>
         severity: 'blocks',
         subject: displayName(table),
         fact: `came after phase ${phase} was prepared: its rows are not copied and its changes not followed`,
-        remedy: `drop it, or move it to where no phase takes it; or abort phase ${phase} and run it again`,
+        remedy: `drop it, or move it to where no phase takes it; or ${fillRemedy(beginAnew(phase), { plan: path })}`,
       }
     : {
         id: 'plan/new-partition',

@@ -28,7 +28,7 @@ export const serveRequests = async (desk: Desk): Promise<void> => {
       // A look takes no lock; the lease's row would otherwise be written several times a second.
       const request = (await hasRequests(context.source.sql)) ? await tenure.act(takeRequest) : null;
       if (request) {
-        await answer(desk, request.id, await desk.execute(request));
+        await answer(desk, request.token, await desk.execute(request));
         continue;
       }
     } catch (error) {
@@ -40,10 +40,10 @@ export const serveRequests = async (desk: Desk): Promise<void> => {
 };
 
 /** Whoever asked waits for it, so it is tried until the source takes it or the worker stops. */
-const answer = async ({ context, stopped }: Desk, id: bigint, result: RequestResult): Promise<void> => {
+const answer = async ({ context, stopped }: Desk, token: string, result: RequestResult): Promise<void> => {
   for (;;) {
     try {
-      return await finishRequest(context.source.sql, id, result);
+      return await finishRequest(context.source.sql, token, result);
     } catch (error) {
       // After the last phase's end there is no sidecar to answer in; whoever asked sees that.
       if (stopped.aborted) return;

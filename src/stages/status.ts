@@ -20,6 +20,7 @@ import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
 import { isHeld } from './holder.ts';
+import { findUnended } from './unended.ts';
 
 /** A lane as `status` shows it. */
 export interface LaneStatus {
@@ -78,6 +79,8 @@ export interface RunStatus {
     readonly alive: boolean;
   } | null;
   readonly phases: readonly PhaseStatus[];
+  /** What the end of the last phase has left behind, when no worker is at it; see {@link findUnended}. */
+  readonly unended: Finding | null;
   readonly lastSwitch: {
     readonly id: string;
     readonly outcome: string | null;
@@ -102,6 +105,7 @@ const NO_RUN: Omit<RunStatus, 'servers'> = {
   run: null,
   worker: null,
   phases: [],
+  unended: null,
   lastSwitch: null,
 };
 
@@ -117,12 +121,14 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
+  const phases = await phaseStatuses(context, worker?.alive === true);
   return {
     ...NO_RUN,
     servers,
     run: { id: run.id, name: run.planName, planHash: run.planHash, createdAt: run.createdAt },
     worker,
-    phases: await phaseStatuses(context, worker?.alive === true),
+    phases,
+    unended: worker?.alive === true ? null : await findUnended(context, phases),
     lastSwitch: await lastSwitch(context),
   };
 };

@@ -147,8 +147,21 @@ describe('one phase of two', () => {
     const again = await scene.run.command('cutover', scene.run.plan, 'a', '--confirm', 'a');
     expect(again).toMatchObject({ exitCode: 4 });
     expect(saidBy(again).message).toContain('phase a is aborted');
+    // It stays so, whoever works on the run: what an abort's remedies say of a new run is all that begins it again.
+    await worker.stop();
+    expect(await scene.terminal('run', scene.run.plan, '--until', 'ready').ended).toBe(0);
+    const stored = await runSql(
+      scene.source,
+      'SELECT name, doc::json ->> $$name$$ AS state FROM switchback.phase ORDER BY 1',
+    );
+    expect(stored).toEqual([
+      { name: 'a', state: 'aborted' },
+      { name: 'b', state: 'ready' },
+    ]);
     const last = await scene.run.command('abort', scene.run.plan, 'b', '--confirm', 'b');
     expect(last).toMatchObject({ exitCode: 0 });
     expect(await both()).toEqual(before);
+    expect(await scene.terminal('run', scene.run.plan, '--until', 'ready').ended).toBe(0);
+    expect(await runSql(scene.target, 'SELECT FROM a')).toHaveLength(50);
   });
 });

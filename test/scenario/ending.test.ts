@@ -59,6 +59,41 @@ describe('an end that a crash has interrupted', () => {
     },
   );
 
+  /** `status` as a person reads it, who has nothing but the plan. */
+  const expectUnended = async (): Promise<void> => {
+    const answer = await scenario.run.command('status', scenario.run.plan);
+    const remedy = `to remove it: switchback resume ${scenario.run.plan}`;
+    expect(answer).toMatchObject({ exitCode: 0, json: { unended: { id: 'run/unended', remedy } } });
+  };
+
+  it.each(['end:phases over', 'end:target done'])('abort, %s', async (point) => {
+    await make();
+    await die(['abort', '--confirm', 'test'], point);
+    await expectUnended();
+    const resumed = await askHere(scenario.run, 'resume');
+    expect(resumed).toMatchObject({ exitCode: 0, message: 'the run is at its end; nothing of ours remains' });
+    expect([await hasSidecar(scenario.source), await hasSidecar(scenario.target)]).toEqual([false, false]);
+    expect(await writableSides(scenario, 'item')).toEqual(['source', 'target']);
+  });
+
+  it('finalise, end:phases over, and then without the fence', async () => {
+    await make();
+    expect(await askHere(scenario.run, 'cutover')).toMatchObject({ exitCode: 0 });
+    await die(['finalise', 'all', '--early', '--confirm', 'all'], 'end:phases over');
+    await expectUnended();
+    const resumed = await askHere(scenario.run, 'resume');
+    expect(resumed).toMatchObject({ exitCode: 0, message: expect.stringContaining('--unfence --confirm all') });
+    expect([await hasSidecar(scenario.source), await hasSidecar(scenario.target)]).toEqual([true, false]);
+    expect(await writableSides(scenario, 'item')).toEqual(['target']);
+    // The fence that stays is what was asked for.
+    const answer = await scenario.run.command('status', scenario.run.plan);
+    expect(answer).toMatchObject({ exitCode: 0, json: { unended: null } });
+    await die(['finalise', 'all', '--unfence', '--confirm', 'all'], 'end:target done');
+    await expectUnended();
+    expect(await askHere(scenario.run, 'resume')).toMatchObject({ exitCode: 0 });
+    expect(await hasSidecar(scenario.source)).toBe(false);
+  });
+
   it.each(['begun finalise/lane', 'acted finalise/lane', 'acted finalise/target'])('finalise, %s', async (point) => {
     await make();
     expect(await askHere(scenario.run, 'cutover')).toMatchObject({ exitCode: 0 });

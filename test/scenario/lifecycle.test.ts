@@ -124,6 +124,29 @@ describe('a run', () => {
 });
 
 describe('of two phases', () => {
+  it('the abort of the last one ends the run, also when the other is finalised', async () => {
+    const scene = await makeScene(servers(), {
+      schema: 'CREATE TABLE a (id bigint PRIMARY KEY); CREATE TABLE b (id bigint PRIMARY KEY)',
+      phases: [
+        { name: 'a', tables: ['public.a'] },
+        { name: 'b', tables: ['public.b'] },
+      ],
+    });
+    try {
+      await scene.worker().untilState('ready', 'a', 'b');
+      const { run } = scene;
+      expect(await run.command('cutover', run.plan, 'a', '--confirm', 'a')).toMatchObject({ exitCode: 0 });
+      const finalised = await run.command('finalise', run.plan, 'a', '--early', '--unfence', '--confirm', 'a');
+      expect(finalised).toMatchObject({ exitCode: 0 });
+      expect(await run.command('abort', run.plan, 'b', '--confirm', 'b')).toMatchObject({ exitCode: 0 });
+      for (const url of [scene.source, scene.target]) {
+        expect(await runSql(url, `SELECT FROM pg_namespace WHERE nspname = 'switchback'`)).toEqual([]);
+      }
+    } finally {
+      await scene.close();
+    }
+  });
+
   it('the one that stays fenced outlives the other, which is unfenced', async () => {
     const scene = await makeScene(servers(), {
       schema: 'CREATE TABLE a (id bigint PRIMARY KEY); CREATE TABLE b (id bigint PRIMARY KEY)',

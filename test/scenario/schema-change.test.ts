@@ -104,7 +104,14 @@ describe('a table that comes after the phase was prepared', () => {
       const check = await command('check');
       expect(check).toMatchObject({ exitCode: 3 });
       expect(check.json.findings).toContainEqual(
-        expect.objectContaining({ id: 'plan/new-table', subject: 'public.latecomer' }),
+        expect.objectContaining({
+          id: 'plan/new-table',
+          subject: 'public.latecomer',
+          // An aborted phase does not begin again in its run.
+          remedy: expect.stringContaining(
+            `switchback abort ${scene.run.plan} all --confirm all; a new run copies it anew`,
+          ),
+        }),
       );
     };
     await expectFound();

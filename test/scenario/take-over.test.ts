@@ -1,6 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Composition } from '../../src/compose.ts';
-import { appendRequest, type RequestCommand, readRequest, takeRequest } from '../../src/sidecar/requests.ts';
+import {
+  appendRequest,
+  type RequestCommand,
+  readRequest,
+  requestToken,
+  takeRequest,
+} from '../../src/sidecar/requests.ts';
 import { Worker } from '../../src/stages/worker.ts';
 import { expectExit, makeScenario, type Scenario } from '../support/scenario.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -32,9 +38,11 @@ describe('a command while the worker changes', () => {
   });
   afterAll(async () => await scenario?.close());
 
-  const post = async (command: RequestCommand): Promise<bigint> => {
+  const post = async (command: RequestCommand): Promise<string> => {
     if (!composition) throw new Error('no composition');
-    return await appendRequest(composition.context.source.sql, { command, phases: [], options: {}, by: 'test' });
+    const token = requestToken();
+    await appendRequest(composition.context.source.sql, token, { command, phases: [], options: {}, by: 'test' });
+    return token;
   };
 
   it('is served by the new worker when that one has the lease, however far its take-over is', async () => {
@@ -45,7 +53,7 @@ describe('a command while the worker changes', () => {
     const taken = await post('verify');
     await sql.transaction(takeRequest);
     const waiting = await post('verify');
-    let late: bigint | null = null;
+    let late: string | null = null;
     // A command that sees the new lease at once: the port is wrapped because that moment cannot be met from outside. The
     // former worker's sessions on the source end before the lease is taken, those on the target after it.
     const endWorker = sessions.endWorker.bind(sessions);
@@ -56,7 +64,7 @@ describe('a command while the worker changes', () => {
     worker = await Worker.open(context);
     expect(await readRequest(sql, taken)).toMatchObject({ state: 'done', result: { exitCode: 6 } });
     expect(await readRequest(sql, waiting)).toMatchObject({ state: 'done', result: { exitCode: 4, unbegun: true } });
-    expect(await readRequest(sql, late ?? 0n)).toMatchObject({ state: 'waiting' });
+    expect(await readRequest(sql, late ?? '')).toMatchObject({ state: 'waiting' });
     await runSql(scenario.source, `DELETE FROM switchback.request`);
   });
 

@@ -4,6 +4,7 @@ import type { RequestCommand, RequestResult } from '../../src/sidecar/requests.t
 import { type Cluster, primaryOf, type Running } from './cluster.ts';
 import { heal } from './faults.ts';
 import { contentOf, judgeLedger } from './invariants.ts';
+import type { Server } from './server.ts';
 
 /** L2: the time in which a command brings one writable side back, in milliseconds. */
 export const RECOVERY_MS = 60_000;
@@ -37,7 +38,10 @@ export const recover = async (cluster: Cluster, wakeAfterMs: number): Promise<vo
     const isDone = await world.until(isEnded, begun + RECOVERY_MS);
     said = answerOf(resume);
     if (world.violations.length > 0) return;
-    if (isDone && (isSuccess(resume) || said.includes('no run has been begun'))) break;
+    if (isDone && (isSuccess(resume) || said.includes('no run has been begun'))) {
+      judgeEnd(cluster, said);
+      break;
+    }
     if (!isDone || world.now - begun > RECOVERY_MS) break;
     await world.until(() => false, world.now + 1_000);
   }
@@ -49,6 +53,18 @@ export const recover = async (cluster: Cluster, wakeAfterMs: number): Promise<vo
     if (cluster.invariants.writable(phase).length === 0) {
       world.violate('L2', `no side of ${phase.name} is writable after resume: ${said}`);
     }
+  }
+};
+
+/** When all phases are at their end, nothing of ours is left but a fence that is to stay, and the sidecar that it needs. */
+const judgeEnd = (cluster: Cluster, said: string): void => {
+  if (!cluster.phases.every(({ name }) => isOver(cluster, name))) return;
+  const { source, target } = cluster.servers;
+  const hasSidecar = (server: Server): boolean => server.store('catalog').size > 0;
+  const fences = cluster.phases.map(({ inserted }) => source.get('fence', inserted));
+  if (hasSidecar(target)) cluster.world.violate('L2', `the run is over, and the target's sidecar is left: ${said}`);
+  if (hasSidecar(source) && !fences.includes('on')) {
+    cluster.world.violate('L2', `the run is over, and the source's sidecar is left: ${said}`);
   }
 };
 

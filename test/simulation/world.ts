@@ -90,6 +90,8 @@ export class World {
     const made = Buffer.alloc(size);
     this.#bytes += 1;
     made.writeUIntBE(this.#bytes * 7919 + this.seed, 0, Math.min(size, 3) || 1);
+    // A world that begins from another one's state has begun to count anew.
+    if (size >= 12) made.writeDoubleBE(this.now, 4);
     return made;
   }
 

@@ -185,6 +185,7 @@ export const emptyReport: Report = {
   servers: { source: 'PostgreSQL 13.23', target: 'PostgreSQL 18.4' },
   worker: null,
   phases: [],
+  unended: null,
   switches: [],
   halts: [],
   findings: [],

@@ -5,6 +5,9 @@ import type { ServerDescription, Sessions } from '../sessions.ts';
 /** Prefix of application_name on every session of ours; the worker's id follows, then the session's purpose. */
 export const applicationName = (holder: string): string => `switchback/${holder}`;
 
+const OWN_TOKEN =
+  "SELECT pid || '@' || backend_start::text AS token FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
 /** Sessions of one PostgreSQL database. */
 export class PostgresSessions implements Sessions {
   readonly #server: PostgresServer;
@@ -69,9 +72,10 @@ export class PostgresSessions implements Sessions {
 
   async #open(): Promise<{ readonly client: pg.Client; readonly token: string }> {
     const client = await this.#server.connect('presence');
-    const { rows } = await client.query<{ token: string }>(
-      "SELECT pid || '@' || backend_start::text AS token FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-    );
+    const { rows } = await client.query<{ token: string }>(OWN_TOKEN).catch(async (error: unknown) => {
+      await client.end().catch(() => undefined);
+      throw this.#server.wrap(error);
+    });
     // The next call opens a new one; whoever looks meanwhile rightly sees that this worker is not there.
     client.on('end', () => {
       this.#present = null;

@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Blocker } from '../../domain/event.ts';
+import { beginAnew } from '../../domain/remedy.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { cancelStatement } from '../../platform/postgres/backend.ts';
 import { isConnectionLost } from '../../platform/postgres/server.ts';
-import type { Chunk, FollowOptions } from '../engine.ts';
+import { type Chunk, type FollowOptions, phaseOfLane } from '../engine.ts';
 import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import { type CopySessions, copyChunk, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
@@ -49,7 +50,7 @@ const requireSnapshot = (context: LaneContext, works: readonly TableWork[]): voi
   if (first === undefined || context.snapshot !== undefined) return;
   const subject = displayName(first.table);
   const fact = 'has no key and was not copied while the snapshot of the slot was held';
-  const remedy = `give it a key, or abort phase ${context.spec.lane.split('/')[0]} and run it again`;
+  const remedy = `give it a key, or begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`;
   throw new SwitchbackError('halted', `${subject} ${fact}`, {
     remedy,
     findings: [{ id: 'copy/snapshot-lost', severity: 'blocks', subject, fact, remedy }],

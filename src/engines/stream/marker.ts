@@ -29,6 +29,7 @@ export class MarkerWriter {
   readonly #timer: NodeJS.Timeout;
   #newest = 0n;
   #writingSinceMs: number | null = null;
+  #last: Promise<unknown> = Promise.resolve();
 
   /** Opens the session and begins to write. Throws kind `unreachable`. */
   static async open(options: MarkerOptions): Promise<MarkerWriter> {
@@ -42,8 +43,17 @@ export class MarkerWriter {
     this.#tick();
   }
 
-  /** Writes a marker now; its sequence number, once it is committed on the origin. */
+  /**
+   * Writes a marker now; its sequence number, once it is committed on the origin. Whoever comes meanwhile waits: a session
+   * carries out one statement at a time, and several comparisons may ask at once.
+   */
   async write(): Promise<bigint> {
+    const writing = this.#last.then(() => this.#write());
+    this.#last = writing.catch(() => undefined);
+    return await writing;
+  }
+
+  async #write(): Promise<bigint> {
     const sentMs = monotonicMs();
     const { rows } = await this.#client.query<{ seq: string }>(WRITE, [this.#options.lane]);
     const [row] = rows;

@@ -1,12 +1,13 @@
 import type { KeyText } from '../../databases/digests.ts';
 import { SwitchbackError } from '../../domain/errors.ts';
+import { beginAnew } from '../../domain/remedy.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { type KeyColumn, keyEquals, readKeyColumns } from '../../platform/postgres/key.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
-import type { FollowOptions, RepairRequest } from '../engine.ts';
+import { type FollowOptions, phaseOfLane, type RepairRequest } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { type CopySessions, endCopySessions, openCopySessions, transfer } from './copy-chunk.ts';
 import { originHead } from './origin.ts';
@@ -52,7 +53,7 @@ export const repairRows = async (
 const requireKey = async (context: LaneContext, table: Table): Promise<readonly KeyColumn[]> => {
   if (table.key !== null) return await readKeyColumns(context.from, table);
   throw new SwitchbackError('refused', `${displayName(table)} has no key, so its rows cannot be repaired one by one`, {
-    remedy: 'abort the phase and copy it again, or give the table a key',
+    remedy: `give the table a key, or begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`,
   });
 };
 

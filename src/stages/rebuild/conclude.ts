@@ -1,6 +1,7 @@
 import type { Finding } from '../../domain/finding.ts';
 import type { PhaseStateName } from '../../domain/phase.ts';
 import { type Direction, otherSide, type Side, sidesOf } from '../../domain/position.ts';
+import { beginAnew } from '../../domain/remedy.ts';
 import type { SlotTrace } from '../../engines/traces.ts';
 import type { Conclusion, LaneConclusion, Parked, Settled } from './conclusion.ts';
 import type { PhaseEvidence } from './evidence.ts';
@@ -197,7 +198,7 @@ const lostLane = (e: PhaseEvidence, direction: Direction, fact: string): LaneCon
     fact: `${fact}; changes may be missing, and nothing more is applied`,
     remedy:
       direction === 'forward'
-        ? 'it has to be copied again: abort the phase and run it again'
+        ? `it has to be copied again: ${beginAnew(e.phase)}`
         : 'the way back is gone: restore a snapshot beside if you must go back; else finalise',
   },
 });

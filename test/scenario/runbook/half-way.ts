@@ -7,6 +7,7 @@ import { writableSides } from '../../support/crash-points.ts';
 import { endOf, say, startHere } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
+import type { Terminal } from '../../support/terminal.ts';
 import {
   confirmed,
   doomed,
@@ -207,6 +208,40 @@ export const halfWay = (servers: Servers, entry: EntryTest): void => {
           play.sees(end.text);
         }
         expect(await play.does(scene)).toContain('elsewhere');
+      });
+
+      // The last of this scene: afterwards there is no run any more.
+      entry('request-lost', async (play) => {
+        const asked = async () => {
+          await runSql(
+            scene.source,
+            `DELETE FROM switchback.request; UPDATE switchback.lease SET heartbeat_at = now()`,
+          );
+          const cutover = scene.terminal('cutover', scene.run.plan, 'all', '--confirm', 'all');
+          await untilWaiting();
+          return cutover;
+        };
+        const expectUnknown = async (cutover: Terminal) => {
+          const end = await endOf(cutover);
+          expect(end, end.text).toMatchObject({ exitCode: 6 });
+          play.sees(end.text);
+        };
+        const forgotten = await asked();
+        await runSql(scene.source, `DELETE FROM switchback.request`);
+        await expectUnknown(forgotten);
+
+        // Looking is let through, taking the request back is not.
+        const stopped = await asked();
+        const locker = await scene.session(scene.source);
+        await locker.query('BEGIN; LOCK TABLE switchback.request IN EXCLUSIVE MODE');
+        stopped.process.kill('SIGINT');
+        await expectUnknown(stopped);
+        await locker.query('ROLLBACK');
+
+        const outlived = await asked();
+        for (const url of [scene.target, scene.source]) await runSql(url, 'DROP SCHEMA switchback CASCADE');
+        await expectUnknown(outlived);
+        expect(await play.does(scene)).toContain('no run on these databases');
       });
     });
   });

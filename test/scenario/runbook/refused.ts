@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { writableSides } from '../../support/crash-points.ts';
-import { say } from '../../support/runbook.ts';
+import { endOf, say } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
 import { confirmed, doomed, type EntryTest, ITEM, type Servers, stateOf, untilReady, WIDE } from './begin.ts';
@@ -108,6 +108,21 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       for (const table of ['one', 'two']) expect(await writableSides(scene, table)).toEqual(['target']);
     });
 
+    entry('broken-off', async (play) => {
+      const locker = await scene.session(scene.target);
+      await locker.query('BEGIN; LOCK TABLE one IN ACCESS EXCLUSIVE MODE');
+      const verify = scene.terminal('verify', scene.run.plan, 'one', 'two');
+      const waiting = async () => await runSql(scene.target, 'SELECT FROM pg_locks WHERE NOT granted');
+      await expect.poll(waiting, { timeout: 30_000, interval: 50 }).not.toEqual([]);
+      verify.process.kill('SIGINT');
+      await verify.says(/stopping/);
+      await locker.query('ROLLBACK');
+      const end = await endOf(verify);
+      expect(end, end.text).toMatchObject({ exitCode: 4 });
+      play.sees(end.text);
+      expect(await play.does(scene)).toContain('soaking');
+    });
+
     entry('soaks', async (play) => {
       const answer = await tell('finalise', 'two');
       expect(answer.exitCode).toBe(4);
@@ -136,6 +151,14 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       expect(await play.does(scene)).toContain('finalise');
       await play.does(scene, { PHASE: 'one', at: 1 });
       expect(await stateOf(scene, 'one')).toBe('finalised');
+    });
+
+    entry('unended', async (play) => {
+      const finalise = ['finalise', scene.run.plan, 'one', 'two', '--unfence', '--confirm', 'one,two'];
+      await doomed(scene, finalise, 'end:target done:kill').ended;
+      play.sees((await say(scene.run, 'status', scene.run.plan)).text);
+      expect(await play.does(scene)).toContain('nothing of ours remains');
+      expect(await writableSides(scene, 'one')).toEqual(['source', 'target']);
     });
   });
 
@@ -182,7 +205,7 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       const worker = scene.worker();
       await worker.until(({ events }) => events.some((event) => event.type === 'lag'));
       sleeper.process.kill('SIGCONT');
-      expect(await sleeper.ended).toBe(4);
+      expect(await sleeper.ended, sleeper.text()).toBe(4);
       play.sees(sleeper.text());
       expect(await play.does(scene)).toMatch(/^worker \w+ on /m);
       await worker.stop();
