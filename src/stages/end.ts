@@ -1,6 +1,6 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
-import type { Direction, Side } from '../domain/position.ts';
+import { type Direction, type Side, sidesOf } from '../domain/position.ts';
 import { primarySide } from '../domain/protocol.ts';
 import { displayName } from '../domain/table.ts';
 import { dropSidecar } from '../sidecar/install.ts';
@@ -11,6 +11,7 @@ import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { type Effect, untilKnown } from './effect.ts';
+import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
 import { observeRoutes } from './routes.ts';
@@ -126,23 +127,31 @@ const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise
 };
 
 /** The target's tables are as they were found: empty, with their indexes and constraints. */
-const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<undefined> => {
+const emptyTarget = async ({ context, tenure, signal }: EndTools, phase: Phase): Promise<undefined> => {
   // Before `prepared` nobody has made sure that the rows there are none of somebody else's; we have copied none yet.
-  if (phase.state.name !== 'planned') await context.schema.empty(phase.scope.tables);
+  if (phase.state.name !== 'planned')
+    await context.schema.empty(phase.scope.tables, guardOnReplica(tenure, [phase.name]));
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
-  await context.schema.build(items, { parallel: 1, signal, onProgress: () => undefined });
+  // A phase that was prepared half-way may have no ownership yet, and has put nothing off then.
+  const guard = guardOn(tenure, 'target', [phase.name]);
+  await context.schema.build(items, { guard, parallel: 1, signal, onProgress: () => undefined });
 };
 
-const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<undefined> => {
+/** The names are read under the lease: those that a newer worker has given are none of ours. */
+const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise<undefined> => {
   await phase.runner?.close();
   phase.runner = null;
-  const lanes = await readLanes(context.source.sql);
+  const lanes = await tenure.act(readLanes);
   const publication = publicationName(context, phase.name);
   for (const direction of ['forward', 'reverse'] as const satisfies readonly Direction[]) {
+    const { from, to } = sidesOf(direction);
     const name = laneName(phase.name, direction);
     const slot = lanes.find((lane) => lane.name === name)?.slot ?? null;
-    await context.engine.retire({ direction, slot, publication });
-    await forgetLane(portsOf(context, direction === 'forward' ? 'target' : 'source').sql, name);
+    await context.engine.retire({ direction, slot, publication, guard: guardOn(tenure, from, [phase.name]) });
+    await portsOf(context, to).sql.transaction(async (sql) => {
+      await guardOn(tenure, to, [phase.name])(sql);
+      await forgetLane(sql, name);
+    });
   }
 };
 
@@ -165,10 +174,14 @@ const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undef
 const removeRun = async ({ context, tenure }: EndTools): Promise<Remains> => {
   await tenure.flush();
   const created = await readCreated<CreatedObject>(context.target.sql);
-  const remaining = await context.schema.undo(created);
-  await dropSidecar(context.target.sql);
-  await dropSidecar(context.source.sql);
+  const remaining = await context.schema.undo(created, guardOnRemoval(tenure, 'target'));
+  await removeSidecar(context, tenure, 'target');
+  await removeSidecar(context, tenure, 'source');
   return remaining.map((object) => `${object.kind} ${object.identity} on the target: ${object.reason}`);
+};
+
+const removeSidecar = async (context: RunContext, tenure: Tenure, side: Side): Promise<void> => {
+  await portsOf(context, side).sql.transaction((sql) => dropSidecar(sql, guardOnRemoval(tenure, side)));
 };
 
 /**
@@ -225,10 +238,10 @@ const remainsAfter = async ({ context, tenure, all }: EndTools): Promise<Remains
   const fenced = all.filter((phase) => phase.state.name === 'finalised' && fencedNames.includes(phase.name));
   if (over) {
     await tenure.flush();
-    await dropSidecar(context.target.sql);
+    await removeSidecar(context, tenure, 'target');
   }
   // With the sidecar goes the fence's function, and every fence with that: also of a phase that was to stay fenced.
-  if (over && fenced.length === 0) await dropSidecar(context.source.sql);
+  if (over && fenced.length === 0) await removeSidecar(context, tenure, 'source');
   return fenced.length === 0 ? [] : remainingFence(context, fenced);
 };
 

@@ -1,8 +1,9 @@
 import { messageOf } from '../domain/errors.ts';
-import { type Direction, opposite } from '../domain/position.ts';
+import { type Direction, opposite, sidesOf } from '../domain/position.ts';
 import { laneDirection } from '../domain/protocol.ts';
 import { laneName, readLanes } from '../sidecar/lanes.ts';
 import type { RunContext } from './context.ts';
+import { guardOn } from './guard.ts';
 import type { Phase } from './machine.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -26,7 +27,9 @@ export const retireUnusedSlot = async (
 ): Promise<void> => {
   const name = laneName(phase, direction);
   const known = (await tenure.act(readLanes)).find((lane) => lane.name === name);
-  if (known) await context.engine.retire({ direction, slot: known.slot, publication: null });
+  if (!known) return;
+  const guard = guardOn(tenure, sidesOf(direction).from, [phase]);
+  await context.engine.retire({ direction, slot: known.slot, publication: null, guard });
 };
 
 /** Drops the slot of the direction that a phase's state does not use. A side that cannot be asked is asked the next time. */

@@ -23,13 +23,21 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
     await ensurePublication(server, { name: spec.publication, tables: spec.tables, roots: spec.roots });
   },
 
-  async retire({ direction, slot, publication }) {
+  async retire({ direction, slot, publication, guard }) {
     const server = servers[sidesOf(direction).from];
     if (slot !== null) {
-      await evictReader(server, slot);
-      await dropSlot(server, slot);
+      await server.transaction(async (sql) => {
+        await guard(sql);
+        await evictReader(sql, slot);
+      });
+      await dropSlot(server, slot, guard);
     }
-    if (publication !== null) await dropPublication(server, publication);
+    if (publication !== null) {
+      await server.transaction(async (sql) => {
+        await guard(sql);
+        await dropPublication(sql, publication);
+      });
+    }
   },
 
   async openLane(spec, start) {

@@ -1,6 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
-import type { TextRow } from '../../domain/sql.ts';
+import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
@@ -68,8 +68,14 @@ export const waitedTooLong = async (server: PostgresServer, slot: string): Promi
   );
 };
 
-/** Drops a slot, if there is one, and waits for a session of ours that still holds it. Throws kind `refused` if it goes on. */
-export const dropSlot = async (server: PostgresServer, slot: string): Promise<void> => {
+/** For a slot that nobody else knows of. */
+const UNGUARDED: Guard = async () => undefined;
+
+/**
+ * Drops a slot, if there is one and the guard lets it, and waits for a session of ours that still holds it. Throws kind
+ * `refused` if it goes on.
+ */
+export const dropSlot = async (server: PostgresServer, slot: string, guard: Guard = UNGUARDED): Promise<void> => {
   const deadlineMs = monotonicMs() + INACTIVE_WITHIN_MS;
   for (;;) {
     const { rows } = await server.query(
@@ -79,7 +85,7 @@ export const dropSlot = async (server: PostgresServer, slot: string): Promise<vo
     const [found] = rows;
     if (found === undefined) return;
     if (found.pid === null) {
-      if (await tryDrop(server, slot)) return;
+      if (await tryDrop(server, slot, guard)) return;
     } else if (monotonicMs() > deadlineMs) {
       throw new SwitchbackError('refused', `slot ${slot} on the ${server.label} is in use by pid ${found.pid}`, {
         remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid});`,
@@ -90,9 +96,12 @@ export const dropSlot = async (server: PostgresServer, slot: string): Promise<vo
 };
 
 /** False when somebody has begun to read it in the meantime. */
-const tryDrop = async (server: PostgresServer, slot: string): Promise<boolean> => {
+const tryDrop = async (server: PostgresServer, slot: string, guard: Guard): Promise<boolean> => {
   try {
-    await server.query('SELECT pg_drop_replication_slot($1)', [slot]);
+    await server.transaction(async (sql) => {
+      await guard(sql);
+      await sql.query('SELECT pg_drop_replication_slot($1)', [slot]);
+    });
     return true;
   } catch (error) {
     if (codeOf(error) === UNDEFINED_OBJECT) return true;
@@ -152,8 +161,8 @@ const otherHistory = async (server: PostgresServer, from: Position): Promise<str
 };
 
 /** Ends whoever streams from a slot. Only for a worker that has just proved that the lane is its own. */
-export const evictReader = async (server: PostgresServer, slot: string): Promise<void> => {
-  await server.query(
+export const evictReader = async (sql: SqlExecutor, slot: string): Promise<void> => {
+  await sql.query(
     'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL',
     [slot],
   );
