@@ -1,4 +1,3 @@
-import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
@@ -74,11 +73,8 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
       break;
     }
     case 'resume': {
-      await inspectSlot(from, spec.slot, async () => {
-        const progress = await spec.store.progress(context.to);
-        if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
-        return progress.position;
-      });
+      const stored = async () => (await spec.store.progress(context.to))?.position ?? null;
+      await inspectSlot(from, spec.slot, stored);
     }
   }
   return new StreamLane(context);

@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../../domain/errors.ts';
+import { SLOT_LOST } from '../../domain/finding.ts';
 import type { Position } from '../../domain/position.ts';
 import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
@@ -117,23 +118,23 @@ export const SLOT_FACTS = `plugin, s.database = current_database() AS here, conf
 
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
- * it is gone, invalidated, or has been read beyond that position. The position is asked for after the slot has been looked
+ * it is gone, invalidated, or has been read beyond that position; `refused` when it is intact and there is no position. The position is asked for after the slot has been looked
  * at: a worker that is still at work stores its progress first and confirms it then, never the other way round.
  */
 export const inspectSlot = async (
   server: PostgresServer,
   slot: string,
-  position: () => Promise<Position>,
+  position: () => Promise<Position | null>,
 ): Promise<void> => {
   const { rows } = await server.query(`SELECT ${SLOT_FACTS} FROM pg_replication_slots s WHERE slot_name = $1`, [slot]);
   const [row] = rows;
   const from = await position();
-  const fact = row === undefined ? 'does not exist' : (damageOf(row, from) ?? (await otherHistory(server, from)));
+  const fact = (row === undefined ? 'does not exist' : lossOf(row)) ?? (await gapOf(server, row, from));
   if (fact === null) return;
   throw halted({
-    id: 'lane/slot-lost',
+    id: SLOT_LOST,
     subject: `slot ${slot}`,
-    fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
+    fact: `${fact} on the ${server.label}; changes ${from === null ? '' : `after ${from} `}may be missing`,
     remedy: SLOT_LOST_REMEDY,
   });
 };
@@ -146,11 +147,16 @@ export const lossOf = (slot: TextRow): string | null => {
   return null;
 };
 
-const damageOf = (slot: TextRow, from: Position): string | null => {
-  const loss = lossOf(slot);
-  if (loss !== null) return loss;
-  if (!slot.confirmed || Lsn.reached(from, slot.confirmed as Position)) return null;
-  return `has been read up to ${slot.confirmed}, beyond what was applied,`;
+/** What is missing between a position and what the slot brings, or null. */
+const gapOf = async (
+  server: PostgresServer,
+  slot: TextRow | undefined,
+  from: Position | null,
+): Promise<string | null> => {
+  if (from === null) throw new SwitchbackError('refused', 'the lane of an intact slot was never opened');
+  if (slot?.confirmed && !Lsn.reached(from, slot.confirmed as Position))
+    return `has been read up to ${slot.confirmed}, beyond what was applied,`;
+  return await otherHistory(server, from);
 };
 
 /** A server that was put back to an earlier state would skip what it writes until it is past the position again. */

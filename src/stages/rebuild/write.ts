@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, type Side, sidesOf } from '../../domain/position.ts';
+import { fillRemedy } from '../../domain/remedy.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { forgetLane, laneName, laneStore, readProgress, writeLane } from '../../sidecar/lanes.ts';
@@ -237,7 +238,10 @@ const decideSwitch = async (to: PhaseWrite, { phase, primary }: Settled, version
 const storeLane = async (to: PhaseWrite, phase: string, lane: LaneConclusion): Promise<void> => {
   const { context, sql, since } = to;
   const name = laneName(phase, lane.direction);
-  const finding = lane.halt && { ...lane.halt, remedy: lane.halt.remedy.replaceAll('PLAN', context.plan.path) };
+  const finding = lane.halt && {
+    ...lane.halt,
+    remedy: fillRemedy(lane.halt.remedy, { plan: context.plan.path, phase }),
+  };
   await writeLane(sql, {
     name,
     phase,
