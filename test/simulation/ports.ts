@@ -244,6 +244,18 @@ export const simulatedSessions = ({ network, process, side }: Place): Sessions =
         for (const session of found) server.end(session, 'terminated by a newer worker');
         return found.length;
       }),
+    endStrangers: (holder) =>
+      network.effect(process, side, 'end strangers', (server) => {
+        const isStranger = ({ owner, transaction }: Session): boolean =>
+          owner !== holder &&
+          network.processOf(owner) !== undefined &&
+          transaction !== null &&
+          transaction.writes.size > 0 &&
+          server.world.now - transaction.beganAt > 1_000;
+        const found = [...server.sessions].filter(isStranger);
+        for (const session of found) server.end(session, 'terminated by the holder of the lease');
+        return found.length;
+      }),
   };
 };
 
