@@ -16,6 +16,7 @@ import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
 import { observeRoutes } from './routes.ts';
 import { carryOutEffect } from './saga.ts';
+import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What ending phases works with. */
@@ -153,6 +154,7 @@ const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise
       await forgetLane(sql, name);
     });
   }
+  await sweepSlots({ context, tenure }, phase);
 };
 
 const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undefined> => {

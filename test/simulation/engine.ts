@@ -2,6 +2,7 @@ import { SwitchbackError } from '../../src/domain/errors.ts';
 import { type Direction, type Position, type Side, sidesOf } from '../../src/domain/position.ts';
 import type { Guard } from '../../src/domain/sql.ts';
 import type { Engine, LaneSpec, LaneStart } from '../../src/engines/engine.ts';
+import type { LaneTraces } from '../../src/engines/traces.ts';
 import { inspectSlot, type LaneConditions, type LaneParts, SimulatedLane } from './lane.ts';
 import type { Network } from './network.ts';
 import type { Server } from './server.ts';
@@ -119,6 +120,17 @@ export const simulatedEngine = (parts: EngineParts): Engine => {
     },
   };
 };
+
+/** The slots that there are on a side. */
+export const simulatedTraces = (network: Network, process: Process): Pick<LaneTraces, 'slots'> => ({
+  slots: (direction, prefix) =>
+    network.request(process, sidesOf(direction).from, 'read slots', (server, reply) => {
+      const found = [...server.slots].filter(([name]) => name.startsWith(prefix));
+      reply({
+        value: found.map(([name, { confirmed }]) => ({ name, damage: null, confirmed: String(confirmed) as Position })),
+      });
+    }),
+});
 
 /** Lanes as they should be. */
 export const honestLanes = (hooks: Pick<LaneConditions, 'onConfirmed' | 'onApply'>): LaneConditions => ({

@@ -3,6 +3,7 @@ import type { RunContext } from '../../src/stages/context.ts';
 import { Cluster, type Mutant, type Running } from './cluster.ts';
 import { type Life, live, makeStarts, type Starts } from './life.ts';
 import { answerOf, judge } from './recovery.ts';
+import type { Process } from './world.ts';
 
 vi.mock('../../src/platform/clock.ts', () => import('./clock.ts'));
 vi.mock('../../src/sidecar/tables.ts', (original) => import('./tables.ts').then((m) => m.replacing(original)));
@@ -208,5 +209,41 @@ test('a worker that slept in the middle of prepare drops no index of what has be
   await world.until(() => asleep.done !== null, world.now + 60_000);
   expect(answerOf(asleep)).toContain('taken over');
   expect(standing(cluster)).toEqual(before);
+  expect(world.violations).toEqual([]);
+});
+
+// It had the name of a switch that was settled long ago, so nobody looked for it: the log was kept until the disk was full.
+test('a slot that a sleeper makes right before it dies is dropped by the worker that runs', async () => {
+  const from = starts.ready;
+  if (!from) throw new Error('there is no ready phase to begin with');
+  const cluster = new Cluster({ seed: 7, from });
+  const { world, servers } = cluster;
+  let asleep: Process | null = null;
+  cluster.onEffect = (process, label, moment) => {
+    if (label !== 'target create slot') return 'go';
+    if (asleep === null && moment === 'before') {
+      asleep = process;
+      world.pause(process);
+      return 'hold';
+    }
+    if (process !== asleep || moment !== 'after') return 'go';
+    world.kill(process);
+    return 'die';
+  };
+  cluster.startClients();
+  cluster.startCommand('cutover');
+  expect(await world.until(() => asleep !== null, world.now + 30_000)).toBe(true);
+  await world.until(() => false, world.now + 16_000);
+  cluster.startWorker();
+  await world.until(() => false, world.now + 5_000);
+  const again = cluster.startCommand('cutover');
+  await world.until(() => again.done !== null, world.now + 30_000);
+  expect(answerOf(again)).toContain('orders is on the target now');
+  const [slot, ...more] = servers.target.slots.keys();
+  expect(more).toEqual([]);
+  world.wake(asleep as unknown as Process);
+  expect(await world.until(() => servers.target.slots.size === 2, world.now + 10_000)).toBe(true);
+  await world.until(() => servers.target.slots.size === 1, world.now + 65_000);
+  expect([...servers.target.slots.keys()]).toEqual([slot]);
   expect(world.violations).toEqual([]);
 });
