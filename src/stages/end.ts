@@ -9,6 +9,7 @@ import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
+import { readMovedPhases } from '../sidecar/switches.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { type Effect, untilKnown } from './effect.ts';
 import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
@@ -38,12 +39,13 @@ const PATIENT_MS = 60_000;
  * Undoes phases that have not been cut over, so that source and target are as they were found. Throws kind `refused` for a
  * phase that has been, and offers the failback (fault 64).
  */
-export const abortPhases = async (tools: EndTools): Promise<Remains> => {
+export const abortPhases = async (tools: EndTools, options: { readonly unfence: boolean }): Promise<Remains> => {
   const { context, phases, all } = tools;
   for (const phase of phases) assertAbortable(context, phase);
   await assertLedRight(context, phases);
+  if (!options.unfence) await assertNeverMoved(context, phases);
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
-  await begin(tools, { command: 'abort', unfence: false });
+  await begin(tools, { command: 'abort', unfence: options.unfence });
   // A phase that is still `planned` may have been prepared half-way.
   const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
   for (const phase of phases) {
@@ -110,6 +112,22 @@ const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Pr
   const { fact, remedy } = wrong.trouble;
   throw new SwitchbackError('refused', `phase ${wrong.phase}: ${fact}`, {
     remedy: `${remedy}; then repeat the command`,
+  });
+};
+
+/**
+ * The loser of a switch stays fenced, after a failback as after a cutover: a client that still has the target's address gets an
+ * error, never a lost write. An abort would let it write where nobody looks, so somebody has to say that there is none.
+ */
+const assertNeverMoved = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  const moved = new Set(await readMovedPhases(context.source.sql));
+  const phase = phases.find(
+    ({ name, ending, state }) => moved.has(name) && state.name !== 'aborted' && !ending?.unfence,
+  );
+  if (!phase) return;
+  const { name } = phase;
+  throw new SwitchbackError('refused', `phase ${name} has been on the target, whose fence an abort takes away`, {
+    remedy: `when no client has the target's address any more: switchback abort ${context.plan.path} ${name} --unfence --confirm ${name}`,
   });
 };
 

@@ -263,7 +263,7 @@ const carryOutEnd = async (
   const tools = { context, tenure, phases, all: worker.phases, signal };
   const { unfence, early } = request.options;
   try {
-    if (request.command === 'abort') return await abortPhases(tools);
+    if (request.command === 'abort') return await abortPhases(tools, { unfence: unfence === true });
     return await finalisePhases(tools, { unfence: unfence === true, early: early === true });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
