@@ -30,13 +30,13 @@ describe('a worker that slept', () => {
   });
 
   it('keeps nobody waiting with a batch that it has open on the target', { timeout: 240_000 }, async () => {
-    const asleep = scenario.startWorker({ SWITCHBACK_FAILPOINT: 'apply:commit:stop' });
+    const asleep = scenario.worker(undefined, { SWITCHBACK_FAILPOINT: 'apply:commit:stop' });
     await asleep.until(({ events }) => events.length > 0);
     await expect.poll(() => isStopped(asleep.process.pid ?? 0), { timeout: 60_000 }).toBe(true);
     // Its transaction is open and the lease its own; the session is ended by whoever takes that.
     expect(await askHere(scenario.run, 'resume')).toMatchObject({ exitCode: 0 });
     await asleep.process.kill();
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     // One that woke for a moment after that has opened another session, and sleeps again in the middle of a batch.
     const stranger = new pg.Client({

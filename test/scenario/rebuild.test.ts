@@ -412,7 +412,7 @@ describe('with slots and progress gone as well', () => {
       phases: PHASES,
       more: 'switch: { window: 20s, max_lag: 10s }',
     });
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', ...SOAKING, ...FOLLOWING);
     await scenario.change('cutover', ...SOAKING);
     await worker.process.kill();
@@ -434,7 +434,7 @@ describe('with slots and progress gone as well', () => {
     await followStatus('follows');
     for (const phase of SOAKING) expect(await scenario.phase(phase)).toMatchObject({ state: { name: 'finalised' } });
     expect(await scenario.phase('follows')).toMatchObject({ state: { name: 'aborted' } });
-    const again = scenario.startWorker();
+    const again = scenario.worker();
     await scenario.untilState(again, 'ready', 'follows_keyless');
     expect(await runSql(scenario.target, 'SELECT n FROM keyless_2')).toHaveLength(20);
   });

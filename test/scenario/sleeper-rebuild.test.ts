@@ -34,7 +34,7 @@ describe('a rebuild that slept', () => {
     expectExit(await run.command('resume', run.plan, '--rebuild', '--confirm', 'test'));
     // The definition of the key, put off for the copy, was in the sidecar that is lost.
     await scenario.onTarget('ALTER TABLE item ADD PRIMARY KEY (id)');
-    const worker = scenario.startWorker();
+    const worker = scenario.worker();
     await scenario.untilState(worker, 'ready', 'all');
     await scenario.change('cutover', 'all');
     await scenario.onTarget('INSERT INTO item VALUES (301, 301)');
@@ -43,7 +43,7 @@ describe('a rebuild that slept', () => {
   it('does not empty what has become the primary meanwhile', { timeout: 240_000 }, async () => {
     const { run } = scenario;
     await scenario
-      .startWorker({ SWITCHBACK_FAILPOINT: 'copy:chunk-done:kill' })
+      .worker(undefined, { SWITCHBACK_FAILPOINT: 'copy:chunk-done:kill' })
       .process.ended()
       .catch(() => undefined);
     await scenario.onTarget('DROP SCHEMA switchback CASCADE');
