@@ -77,12 +77,14 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     sessions: sessions[side],
   });
   const engine = streamEngine({ source, target });
+  const lanes = streamTraces({ source, target });
   return {
     context: {
       plan,
       source: portsOf('source', source),
       target: portsOf('target', target),
       engine,
+      traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers: new Map([...plan.routers].map(([name, router]) => [name, routerFor(router)])),
       preflight: async (input) => [
@@ -97,7 +99,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     traces: {
       source: postgresTraces(source, holder),
       target: postgresTraces(target, holder),
-      lanes: streamTraces({ source, target }),
+      lanes,
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);

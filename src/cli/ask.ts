@@ -24,6 +24,13 @@ const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
     },
     early: { type: 'boolean', default: false, describe: "Before the plan's soak is over" },
   },
+  abort: {
+    unfence: {
+      type: 'boolean',
+      default: false,
+      describe: 'Also of a phase that has been on the target: no client writes there any more',
+    },
+  },
   resume: REBUILD_OPTIONS,
 };
 

@@ -1,6 +1,7 @@
 import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
+import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
@@ -22,8 +23,9 @@ export const status: CommandModule = {
           for (;;) {
             const now = await readStatusFromEither(context);
             const routes = await observeRoutes(context, now.phases);
-            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes });
-            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes });
+            const orphans = await findOrphanSlots(context).catch(() => []);
+            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, orphans });
+            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, orphans });
             if (!flag(args, 'watch') || stopping.signal.aborted) return 0;
             await sleep(WATCH_MS, stopping.signal).catch(() => undefined);
             if (stopping.signal.aborted) return 0;
@@ -41,12 +43,19 @@ const print = (
     path,
     watch,
     routes,
-  }: { readonly path: string; readonly watch: boolean; readonly routes: readonly ObservedRoute[] },
+    orphans,
+  }: {
+    readonly path: string;
+    readonly watch: boolean;
+    readonly routes: readonly ObservedRoute[];
+    readonly orphans: readonly OrphanSlot[];
+  },
 ): void => {
   if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J');
   if (!status.run) {
     say(`no run on these databases (source ${status.servers.source}, target ${status.servers.target})`);
     say(`next: switchback check ${path}`);
+    printOrphans(orphans);
     return;
   }
   if (status.answeredBy === 'target') {
@@ -77,6 +86,7 @@ const print = (
   for (const { phase, trouble } of routes) {
     if (trouble) say(`${color.red('router')} ${phase}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
   }
+  printOrphans(orphans);
   if (status.lastSwitch) {
     say();
     say(`last switch ${status.lastSwitch.id}: ${status.lastSwitch.outcome ?? color.red('in doubt')}`);
@@ -84,6 +94,14 @@ const print = (
   say();
   const next = nextCommandsOf(status, path);
   if (next.length > 0) say(`next:\n${next.map((command) => `  ${command}`).join('\n')}`);
+};
+
+const printOrphans = (orphans: readonly OrphanSlot[]): void => {
+  for (const { slot, side, remedy } of orphans) {
+    say(
+      `${color.yellow('slot')}   ${slot} on the ${side}: no lane reads it, and it holds back the log\n        remedy: ${remedy}`,
+    );
+  }
 };
 
 const printNeeds = (phase: PhaseStatus): void => {

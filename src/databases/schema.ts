@@ -1,4 +1,4 @@
-import type { SqlExecutor } from '../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import type { Table, TableName } from '../domain/table.ts';
 
 /** Where the target's schema comes from: the source as pg_dump writes it, SQL files in their order, or what is there. */
@@ -49,8 +49,9 @@ export interface DeferredItem {
   readonly partitioned: boolean;
 }
 
-/** How much is built at once, and who is told. */
+/** How much is built at once, under which condition, and who is told. */
 export interface BuildOptions {
+  readonly guard: Guard;
   readonly parallel: number;
   readonly signal: AbortSignal;
   /** Called after each item's commit, also for one that was there already. Must not throw. */
@@ -75,6 +76,7 @@ export interface CreateSchema {
  * Order: `create` once per run; per phase `capture`, then the caller stores the items, then `drop`, the copy, and `build` by
  * kind. A crash at any point loses no definition: `capture` changes nothing, and `drop`, `build`, `analyze` and `undo` may
  * be repeated with the stored list.
+ * Guards run first in each transaction of an act, so that a worker that slept changes nothing (S7); what they throw is thrown on.
  * Errors: `usage` when pg_dump is missing or too old, or a file cannot be read; `findings` when the target refuses a
  * statement (named with file and line), or data breaks a constraint; `busy` when a lock cannot be had; `unreachable`.
  */
@@ -85,15 +87,15 @@ export interface SchemaTool {
    * Removes exactly the objects given, foreign keys first, without CASCADE, in passes until nothing more goes. Returns what
    * remains and why; something of somebody else's that depends on an object keeps it.
    */
-  undo(created: readonly CreatedObject[]): Promise<readonly RemainingObject[]>;
+  undo(created: readonly CreatedObject[], guard: Guard): Promise<readonly RemainingObject[]>;
   /** Reads what can be put off on the target, for tables as the inventory of either side gives them. Changes nothing. */
   capture(tables: readonly Table[]): Promise<readonly DeferredItem[]>;
   /** Drops the items that are there. */
-  drop(items: readonly DeferredItem[]): Promise<void>;
+  drop(items: readonly DeferredItem[], guard: Guard): Promise<void>;
   /** Builds the items that are not there: those of partitioned tables, then indexes, several at once, then foreign keys. */
   build(items: readonly DeferredItem[], options: BuildOptions): Promise<void>;
   /** Empties the tables, past the fence, in one transaction. */
-  empty(tables: readonly TableName[]): Promise<void>;
+  empty(tables: readonly TableName[], guard: Guard): Promise<void>;
   /** Gathers planner statistics of the tables and of the partitioned tables above them. */
   analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void>;
 }

@@ -23,4 +23,9 @@ export interface Sessions {
   isPresent(token: string): Promise<boolean>;
   /** Ends every session of the given worker; returns how many were ended. */
   endWorker(holder: string): Promise<number>;
+  /**
+   * Ends the sessions of other workers than this one that have been in a transaction which writes for more than a second;
+   * returns how many were ended. For the holder of the lease: nobody else of ours has anything to write that takes as long.
+   */
+  endStrangers(holder: string): Promise<number>;
 }

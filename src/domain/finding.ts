@@ -16,3 +16,6 @@ export interface Finding {
 
 /** Whether any of the findings refuses the next step. */
 export const blocks = (findings: readonly Finding[]): boolean => findings.some((f) => f.severity === 'blocks');
+
+/** The id of the finding that halts a lane for good: its slot, or what it publishes, is gone, so changes may be missing (S14). */
+export const SLOT_LOST = 'lane/slot-lost';

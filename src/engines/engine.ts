@@ -2,7 +2,7 @@ import type { KeyText } from '../databases/digests.ts';
 import type { Blocker } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
-import type { SqlExecutor } from '../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import type { Table, TableName } from '../domain/table.ts';
 
 /** What an engine can do, so that stages never ask which one it is. */
@@ -152,12 +152,13 @@ export interface Engine {
   publish(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots' | 'publication'>): Promise<void>;
   /**
    * Removes a slot, and a publication, on the side that lanes of this direction read from; null leaves it. Missing ones are
-   * no error. A slot in use by a session of ours is freed first.
+   * no error. A slot in use by a session of ours is freed first. The guard runs in the transaction of each removal.
    */
   retire(what: {
     readonly direction: Direction;
     readonly slot: string | null;
     readonly publication: string | null;
+    readonly guard: Guard;
   }): Promise<void>;
   openLane(spec: LaneSpec, start: LaneStart): Promise<Lane>;
   /**

@@ -23,7 +23,7 @@ export interface PublicationTrace {
  * `unreachable`.
  */
 export interface LaneTraces {
-  /** Slots on that side, in this database, whose name begins with the prefix. */
+  /** Slots on that side, in this database, whose name begins with the prefix; without those that end with their session. */
   slots(direction: Direction, prefix: string): Promise<readonly SlotTrace[]>;
   /** The publication on that side, or null. */
   publication(direction: Direction, name: string): Promise<PublicationTrace | null>;

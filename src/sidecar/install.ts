@@ -1,6 +1,6 @@
 import type { ColumnDataType } from 'kysely';
 import { type CreateTableBuilder, sql as raw } from 'kysely';
-import type { SqlExecutor } from '../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import { build, execute, SIDECAR_SCHEMA, type SidecarTables } from './tables.ts';
 
 type Columns = Readonly<Record<string, ColumnDataType>>;
@@ -201,7 +201,13 @@ export const sidecarExists = async (sql: SqlExecutor): Promise<boolean> =>
     ])
   ).rowCount > 0;
 
-/** Removes the sidecar with all that it knows. */
-export const dropSidecar = async (sql: SqlExecutor): Promise<void> => {
+/**
+ * Removes the sidecar with all that it knows, if the guard lets it. To be called in a transaction. The tables that guards read
+ * are locked first: whoever waited for a row of them would hold up the removal, and the removal them.
+ */
+export const dropSidecar = async (sql: SqlExecutor, guard: Guard): Promise<void> => {
+  if (!(await sidecarExists(sql))) return;
+  await sql.query(`LOCK TABLE ${SIDECAR_SCHEMA}.lease, ${SIDECAR_SCHEMA}.ownership IN ACCESS EXCLUSIVE MODE`);
+  await guard(sql);
   await execute(sql, build.schema.dropSchema(SIDECAR_SCHEMA).ifExists().cascade());
 };

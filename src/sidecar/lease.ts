@@ -28,6 +28,13 @@ export const LEASE_EXPIRES_AFTER_SECONDS = 15;
 /** The transaction's time to the microsecond, ISO 8601 UTC. */
 const NOW_TEXT = raw<string>`to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 
+/**
+ * The epoch that a run begins with: the source's own count of transactions, which never goes back. Every raise of an epoch
+ * takes a transaction, so this one is above all epochs of earlier runs on the database, and a worker of one of those that
+ * slept through its end is refused by this run's sides as any deposed worker is (S7).
+ */
+const FIRST_EPOCH = raw<string>`pg_current_xact_id()::text::bigint`;
+
 /** Reads the lease, or null when nobody has ever held it. */
 export const readLease = async (sql: SqlExecutor): Promise<Lease | null> => {
   const [row] = await fetch(
@@ -59,7 +66,7 @@ export interface Claim {
 }
 
 /**
- * Takes the lease with the next epoch, if it is still the one that the caller judged to be free. Returns the new epoch, or
+ * Takes the lease with the next epoch, or a run's first one, if it is still the one that the caller judged to be free. Returns the new epoch, or
  * null when somebody else was quicker.
  */
 export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint | null> => {
@@ -68,7 +75,7 @@ export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint 
     claim.over === null
       ? build
           .insertInto('lease')
-          .values({ run: claim.run, ...values, epoch: '1', heartbeat_at: raw<string>`now()` })
+          .values({ run: claim.run, ...values, epoch: FIRST_EPOCH, heartbeat_at: raw<string>`now()` })
           .onConflict((conflict) => conflict.doNothing())
           .returning('epoch')
       : build

@@ -1,5 +1,5 @@
 import { sql as raw } from 'kysely';
-import { deposedError } from '../domain/errors.ts';
+import { deposedError, SwitchbackError } from '../domain/errors.ts';
 import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
@@ -103,6 +103,35 @@ export const assertNewest = async (sql: SqlExecutor, epoch: bigint): Promise<voi
   const newer = rows.find((row) => BigInt(row.epoch) > epoch);
   if (newer) throw deposedError(`phase ${newer.phase} is owned under an epoch newer than ${epoch}`);
 };
+
+/** What an act expects of a side whose ownership it leaves as it is. */
+export interface ExpectedOwnership {
+  /** The phases that it is about, or all that the side knows. */
+  readonly phases: readonly string[] | 'all';
+  readonly epoch: bigint;
+  /** Every one of the phases must be owned like this; without it a row may also be absent. */
+  readonly role?: 'primary' | 'replica';
+}
+
+/**
+ * The guard of an act that leaves the ownership as it is, such as emptying tables or dropping a slot: throws kind `deposed`
+ * when a row of the phases knows a newer epoch, `refused` when one is not owned as expected. FOR SHARE, so that a take-over,
+ * which raises the rows, waits until the act's transaction has ended (S7).
+ */
+export const epochGuard =
+  ({ phases, epoch, role }: ExpectedOwnership): Guard =>
+  async (sql) => {
+    const all = build.selectFrom('ownership').select(['phase', 'epoch', 'role']).forShare();
+    const rows = await fetch(sql, phases === 'all' ? all : all.where('phase', 'in', phases));
+    const newer = rows.find((row) => BigInt(row.epoch) > epoch);
+    if (newer) throw deposedError(`phase ${newer.phase} is owned under an epoch newer than ${epoch}`);
+    if (role === undefined || phases === 'all') return;
+    const other = phases.find((phase) => rows.find((row) => row.phase === phase)?.role !== role);
+    if (other === undefined) return;
+    throw new SwitchbackError('refused', `this side is not recorded as the ${role} of phase ${other}`, {
+      remedy: 'see who owns it: switchback status PLAN',
+    });
+  };
 
 /** Who wrote an ownership row that says nothing of who may write; see {@link holdPlaces}. No worker has this id. */
 export const PLACE_HOLDER = 'rebuild';

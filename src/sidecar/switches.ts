@@ -87,6 +87,19 @@ const outcomeOf = (text: string | null): Outcome | null => {
   return text === 'committed' ? 'committed' : 'aborted';
 };
 
+/** Phases that have been cut over at some time, whether or not they have failed back since. */
+export const readMovedPhases = async (sql: SqlExecutor): Promise<readonly string[]> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('switch')
+      .leftJoin('outcome', 'outcome.switch_id', 'switch.id')
+      .selectAll('switch')
+      .select('outcome.outcome'),
+  );
+  return rows.filter(({ outcome }) => outcomeOf(outcome) === 'committed').flatMap(({ phases }) => phases.split(','));
+};
+
 /** The recorded outcome of a switch, or null while it is in doubt. */
 export const readOutcome = async (sql: SqlExecutor, switchId: string): Promise<Outcome | null> => {
   const [row] = await fetch(sql, build.selectFrom('outcome').select('outcome').where('switch_id', '=', switchId));

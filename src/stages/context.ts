@@ -8,6 +8,7 @@ import type { Side } from '../domain/position.ts';
 import type { SqlSide } from '../domain/sql.ts';
 import type { Sequence, Table, TableName } from '../domain/table.ts';
 import type { Engine } from '../engines/engine.ts';
+import type { LaneTraces } from '../engines/traces.ts';
 import type { Plan } from '../plan/load.ts';
 import type { Router } from '../routers/router.ts';
 
@@ -55,6 +56,8 @@ export interface RunContext {
   readonly source: SidePorts;
   readonly target: SidePorts;
   readonly engine: Engine;
+  /** Which slots there are, whatever the sidecar knows of them. */
+  readonly traces: Pick<LaneTraces, 'slots'>;
   readonly schema: SchemaTool;
   readonly routers: ReadonlyMap<string, Router>;
   readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;

@@ -2,6 +2,7 @@ import type { DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readDeferred } from '../sidecar/records.ts';
+import { guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { StageTools } from './prepare.ts';
 
@@ -44,9 +45,10 @@ const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> =
 };
 
 const build = async (tools: StageTools, wanted: (item: DeferredItem) => boolean): Promise<string> => {
-  const { context, phase, signal } = tools;
+  const { context, tenure, phase, signal } = tools;
   const items = (await readDeferred<DeferredItem>(context.target.sql, phase.name)).filter(wanted);
   await context.schema.build(items, {
+    guard: guardOnReplica(tenure, [phase.name]),
     parallel: PARALLEL_BUILDS,
     signal,
     onProgress: ({ item, done, total, ms }) =>

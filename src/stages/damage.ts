@@ -1,5 +1,5 @@
 import { isKind, SwitchbackError } from '../domain/errors.ts';
-import type { Finding } from '../domain/finding.ts';
+import { type Finding, SLOT_LOST } from '../domain/finding.ts';
 import type { PhaseState, PhaseStateName } from '../domain/phase.ts';
 import { type Side, sidesOf } from '../domain/position.ts';
 import { laneDirection } from '../domain/protocol.ts';
@@ -166,6 +166,13 @@ const recordDamage = (context: RunContext, records: Records): readonly Finding[]
   ];
 };
 
+/**
+ * Whether a lane needs its progress. One that has lost its slot never goes on, so nothing can put back where it stood; and an
+ * end takes the progress away before it changes the state.
+ */
+const needsProgress = ({ lanes, ending }: Records, phase: string, lane: string): boolean =>
+  !ending.has(phase) && lanes.find(({ name }) => name === lane)?.halt?.finding.id !== SLOT_LOST;
+
 /** What is gone of a phase on the source. */
 const phaseDamage = (phase: Records['phases'][number], records: Records): readonly string[] => {
   const { name, state } = phase;
@@ -176,7 +183,7 @@ const phaseDamage = (phase: Records['phases'][number], records: Records): readon
   return [
     ...(OWNED.has(state.name) && !row ? [`the ownership of phase ${name}`] : []),
     ...(lane !== null && !records.lanes.some((stored) => stored.name === lane) ? [`lane ${lane}`] : []),
-    ...(direction === 'reverse' && lane !== null && !records.progress.has(lane) && !records.ending.has(name)
+    ...(direction === 'reverse' && lane !== null && !records.progress.has(lane) && needsProgress(records, name, lane)
       ? [`the progress of lane ${lane}`]
       : []),
     ...(state.name === 'switching' && !known?.record ? [`the record of ${state.switchId}`] : []),
@@ -210,7 +217,9 @@ const targetDamage = async (context: RunContext, records: Records): Promise<read
       ...(OWNED.has(state.name) && !ownership.some((own) => own.phase === name)
         ? [gone(`the ownership of phase ${name}`)]
         : []),
-      ...(laneDirection(state) === 'forward' && !records.ending.has(name) && !progress.has(laneName(name, 'forward'))
+      ...(laneDirection(state) === 'forward' &&
+      !progress.has(laneName(name, 'forward')) &&
+      needsProgress(records, name, laneName(name, 'forward'))
         ? [gone(`the progress of lane ${name}/forward`)]
         : []),
     ]),

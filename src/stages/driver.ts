@@ -13,6 +13,7 @@ import type { LaneRunner } from './lane-runner.ts';
 import { nextStage, type Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { prepare } from './prepare.ts';
+import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 import { TOUCHED_KEYS_KEPT } from './touched.ts';
 
@@ -175,28 +176,30 @@ export class Driver {
 
   /** While a phase waits: few unproven keys, and a certificate that is young enough for a cutover. */
   async #keepProven(phase: Phase, signal: AbortSignal): Promise<boolean> {
-    const { context } = this.#options;
+    const { context, tenure } = this.#options;
+    // A worker that slept may make one at any time after it was deposed.
+    if (this.#isTimeToLook(`slots of ${phase.name}`)) await sweepSlots({ context, tenure }, phase);
     const touched = phase.runner?.touched;
     if (touched && !touched.complete) {
       // A worker that has just started does not know what changed before. A switch at 3 a.m. must not have to find out first.
-      await certify(context, { tenure: this.#options.tenure, phase, signal });
+      await certify(context, { tenure, phase, signal });
       return false;
     }
     if (touched?.complete && touched.size > TOUCHED_KEYS_KEPT / 2) {
       await proveWhileFollowing(context, phase, signal);
       return false;
     }
-    if (phase.state.name !== 'ready' || !this.#isTimeToLook(phase)) return true;
+    if (phase.state.name !== 'ready' || !this.#isTimeToLook(`certificate of ${phase.name}`)) return true;
     const stored = await readCertificate(context.source.sql, phase.name);
     if (stored && stored.ageMs < context.plan.verify.freshForMs) return true;
     await phase.enter({ name: 'following', since: await serverTime(context.source.sql) });
     return false;
   }
 
-  #isTimeToLook(phase: Phase): boolean {
+  #isTimeToLook(at: string): boolean {
     const now = monotonicMs();
-    if (now - (this.#lookedAt.get(phase.name) ?? Number.NEGATIVE_INFINITY) < LOOK_EVERY_MS) return false;
-    this.#lookedAt.set(phase.name, now);
+    if (now - (this.#lookedAt.get(at) ?? Number.NEGATIVE_INFINITY) < LOOK_EVERY_MS) return false;
+    this.#lookedAt.set(at, now);
     return true;
   }
 }

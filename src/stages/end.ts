@@ -1,6 +1,6 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
-import type { Direction, Side } from '../domain/position.ts';
+import { type Direction, type Side, sidesOf } from '../domain/position.ts';
 import { isOver, primarySide } from '../domain/protocol.ts';
 import { displayName } from '../domain/table.ts';
 import { failpoint } from '../platform/failpoint.ts';
@@ -10,12 +10,15 @@ import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
+import { readMovedPhases } from '../sidecar/switches.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { type Effect, untilKnown } from './effect.ts';
+import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
 import { observeRoutes } from './routes.ts';
 import { carryOutEffect } from './saga.ts';
+import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What ending phases works with. */
@@ -37,12 +40,13 @@ const PATIENT_MS = 60_000;
  * Undoes phases that have not been cut over, so that source and target are as they were found. Throws kind `refused` for a
  * phase that has been, and offers the failback (fault 64).
  */
-export const abortPhases = async (tools: EndTools): Promise<Remains> => {
+export const abortPhases = async (tools: EndTools, options: { readonly unfence: boolean }): Promise<Remains> => {
   const { context, phases, all } = tools;
   for (const phase of phases) assertAbortable(context, phase);
   await assertLedRight(context, phases);
+  if (!options.unfence) await assertNeverMoved(context, phases);
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
-  await begin(tools, { command: 'abort', unfence: false });
+  await begin(tools, { command: 'abort', unfence: options.unfence });
   // A phase that is still `planned` may have been prepared half-way.
   const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
   for (const phase of phases) {
@@ -114,6 +118,22 @@ const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Pr
   });
 };
 
+/**
+ * The loser of a switch stays fenced, after a failback as after a cutover: a client that still has the target's address gets an
+ * error, never a lost write. An abort would let it write where nobody looks, so somebody has to say that there is none.
+ */
+const assertNeverMoved = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  const moved = new Set(await readMovedPhases(context.source.sql));
+  const phase = phases.find(
+    ({ name, ending, state }) => moved.has(name) && state.name !== 'aborted' && !ending?.unfence,
+  );
+  if (!phase) return;
+  const { name } = phase;
+  throw new SwitchbackError('refused', `phase ${name} has been on the target, whose fence an abort takes away`, {
+    remedy: `when no client has the target's address any more: switchback abort ${context.plan.path} ${name} --unfence --confirm ${name}`,
+  });
+};
+
 const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise<void> => {
   const { context, tenure } = tools;
   const where = { scope: 'abort', phases: [phase.name] };
@@ -129,24 +149,33 @@ const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise
 };
 
 /** The target's tables are as they were found: empty, with their indexes and constraints. */
-const emptyTarget = async ({ context, signal }: EndTools, phase: Phase): Promise<undefined> => {
+const emptyTarget = async ({ context, tenure, signal }: EndTools, phase: Phase): Promise<undefined> => {
   // Before `prepared` nobody has made sure that the rows there are none of somebody else's; we have copied none yet.
-  if (phase.state.name !== 'planned') await context.schema.empty(phase.scope.tables);
+  if (phase.state.name !== 'planned')
+    await context.schema.empty(phase.scope.tables, guardOnReplica(tenure, [phase.name]));
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
-  await context.schema.build(items, { parallel: 1, signal, onProgress: () => undefined });
+  // A phase that was prepared half-way may have no ownership yet, and has put nothing off then.
+  const guard = guardOn(tenure, 'target', [phase.name]);
+  await context.schema.build(items, { guard, parallel: 1, signal, onProgress: () => undefined });
 };
 
-const removeLanes = async ({ context }: EndTools, phase: Phase): Promise<undefined> => {
+/** The names are read under the lease: those that a newer worker has given are none of ours. */
+const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise<undefined> => {
   await phase.runner?.close();
   phase.runner = null;
-  const lanes = await readLanes(context.source.sql);
+  const lanes = await tenure.act(readLanes);
   const publication = publicationName(context, phase.name);
   for (const direction of ['forward', 'reverse'] as const satisfies readonly Direction[]) {
+    const { from, to } = sidesOf(direction);
     const name = laneName(phase.name, direction);
     const slot = lanes.find((lane) => lane.name === name)?.slot ?? null;
-    await context.engine.retire({ direction, slot, publication });
-    await forgetLane(portsOf(context, direction === 'forward' ? 'target' : 'source').sql, name);
+    await context.engine.retire({ direction, slot, publication, guard: guardOn(tenure, from, [phase.name]) });
+    await portsOf(context, to).sql.transaction(async (sql) => {
+      await guardOn(tenure, to, [phase.name])(sql);
+      await forgetLane(sql, name);
+    });
   }
+  await sweepSlots({ context, tenure }, phase);
 };
 
 const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undefined> => {
@@ -178,16 +207,21 @@ export const endRun = async ({
   const fenced = await fencedPhases(context, all);
   await tenure.flush();
   failpoint('end:phases over');
-  const remaining = all.every(({ state }) => state.name === 'aborted') ? await undoCreated(context) : [];
-  await dropSidecar(context.target.sql);
+  const remaining = all.every(({ state }) => state.name === 'aborted') ? await undoCreated({ context, tenure }) : [];
+  await removeSidecar(context, tenure, 'target');
   failpoint('end:target done');
-  if (fenced.length === 0) await dropSidecar(context.source.sql);
+  if (fenced.length === 0) await removeSidecar(context, tenure, 'source');
   return [...remaining, ...remainingFence(context, fenced)];
 };
 
-const undoCreated = async ({ schema, target }: RunContext): Promise<Remains> => {
-  const remaining = await schema.undo(await readCreated<CreatedObject>(target.sql));
+const undoCreated = async ({ context, tenure }: Pick<EndTools, 'context' | 'tenure'>): Promise<Remains> => {
+  const created = await readCreated<CreatedObject>(context.target.sql);
+  const remaining = await context.schema.undo(created, guardOnRemoval(tenure, 'target'));
   return remaining.map((object) => `${object.kind} ${object.identity} on the target: ${object.reason}`);
+};
+
+const removeSidecar = async (context: RunContext, tenure: Tenure, side: Side): Promise<void> => {
+  await portsOf(context, side).sql.transaction((sql) => dropSidecar(sql, guardOnRemoval(tenure, side)));
 };
 
 const fencedPhases = async (context: RunContext, all: readonly Phase[]): Promise<readonly Phase[]> => {

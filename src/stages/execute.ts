@@ -181,6 +181,10 @@ const releaseStray = async (context: RunContext, phases: readonly Phase[]): Prom
 /** Ends that an earlier process has begun are brought to their end, as they were asked for. */
 const goOnEnding = async (worker: Executor, phases: readonly Phase[]): Promise<readonly string[]> => {
   const said: string[] = [];
+  // All that is left of this one is the removal of the run, which no phase's state tells of.
+  if (worker.phases.every(({ state }) => state.name === 'aborted')) {
+    said.push((await end(worker, { command: 'abort', options: {} }, worker.phases)).message);
+  }
   for (const command of ['abort', 'finalise'] as const) {
     for (const unfence of [false, true]) {
       const these = phases.filter(
@@ -258,7 +262,7 @@ const carryOutEnd = async (
   const tools = { context, tenure, phases, all: worker.phases, signal };
   const { unfence, early } = request.options;
   try {
-    if (request.command === 'abort') return await abortPhases(tools);
+    if (request.command === 'abort') return await abortPhases(tools, { unfence: unfence === true });
     return await finalisePhases(tools, { unfence: unfence === true, early: early === true });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;

@@ -10,6 +10,7 @@ import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { writeLag } from '../sidecar/records.ts';
 import { type PhaseScope, portsOf, type RunContext } from './context.ts';
+import { withoutStrangers } from './strangers.ts';
 import type { Tenure } from './tenure.ts';
 import { TouchedKeys } from './touched.ts';
 
@@ -94,7 +95,9 @@ export class LaneRunner {
       store: laneStore(this.name, () => tenure.epoch),
     };
     this.#spec = spec;
-    this.#lane = await context.engine.openLane(spec, start);
+    const opened = (): Promise<Lane> => context.engine.openLane(spec, start);
+    const makesSlot = start.kind === 'create' || start.kind === 'reserve';
+    this.#lane = makesSlot ? await withoutStrangers(this.#options, sidesOf(direction).from, opened) : await opened();
     this.#halt = null;
   }
 

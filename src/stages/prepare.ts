@@ -8,6 +8,7 @@ import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts
 import { changeFacts, readRun, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
 import type { Effect } from './effect.ts';
+import { guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
 import { publicationName, slotName } from './names.ts';
@@ -113,15 +114,19 @@ const fenceTarget = async ({ context, tenure, phase, signal }: StageTools): Prom
 };
 
 /** The definitions are stored before anything is dropped, so that no crash can lose one. */
-const deferIndexes = async ({ context, phase }: StageTools): Promise<string> => {
+const deferIndexes = async ({ context, tenure, phase }: StageTools): Promise<string> => {
   const { target, schema } = context;
+  const guard = guardOnReplica(tenure, [phase.name]);
   let items = await readDeferred<DeferredItem>(target.sql, phase.name);
   if (items.length === 0) {
     items = await schema.capture(phase.scope.tables);
     const captured = items;
-    await target.sql.transaction((sql) => writeDeferred(sql, phase.name, captured));
+    await target.sql.transaction(async (sql) => {
+      await guard(sql);
+      await writeDeferred(sql, phase.name, captured);
+    });
   }
-  await schema.drop(items);
+  await schema.drop(items, guard);
   return `${items.length} indexes and constraints`;
 };
 

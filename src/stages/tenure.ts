@@ -30,13 +30,16 @@ const MIRROR_AFTER_MS = 100;
  * journal first (S12).
  */
 export class Tenure {
+  /** The run's id. */
+  readonly run: string;
   readonly #context: RunContext;
   readonly #journal: JournalWriter;
   #background: Promise<void> | null = null;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
 
-  private constructor(context: RunContext, taken: { readonly epoch: bigint; readonly end: ChainEnd }) {
+  private constructor(context: RunContext, run: string, taken: { readonly epoch: bigint; readonly end: ChainEnd }) {
+    this.run = run;
     this.#context = context;
     this.#epoch = taken.epoch;
     this.#journal = new JournalWriter(this, taken.end);
@@ -68,7 +71,7 @@ export class Tenure {
     });
     if (taken === null)
       throw heldBy((await readLease(sql)) ?? { holder: 'somebody', host: 'elsewhere', ageSeconds: 0 });
-    const tenure = new Tenure(context, taken);
+    const tenure = new Tenure(context, run, taken);
     await tenure.#depose(held?.holder ?? '');
     return tenure;
   }

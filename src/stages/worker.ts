@@ -20,7 +20,7 @@ import { openRun, pinPlan } from './open.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
-import { retireSlotOfOtherDirection } from './slots.ts';
+import { retireSlotOfOtherDirection, sweepSlots } from './slots.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
@@ -81,7 +81,10 @@ export class Worker implements Executor {
       for (const phase of worker.phases) await worker.#driver.revive(phase);
       await worker.#findEndings();
       await worker.#settleAtStart();
-      for (const phase of worker.phases) await retireSlotOfOtherDirection(worker, phase);
+      for (const phase of worker.phases) {
+        await retireSlotOfOtherDirection(worker, phase);
+        await sweepSlots(worker, phase);
+      }
     } catch (error) {
       await worker.close();
       throw error;

@@ -591,9 +591,10 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       await expectSame(world);
     });
 
-    test('resume of a lane that was never opened is refused', async () => {
+    test('resume of a lane of which neither slot nor progress is there is halted', async () => {
       const world = await worldOf('CREATE TABLE t (id int PRIMARY KEY)');
-      await expect(world.open({ kind: 'resume' })).rejects.toMatchObject({ kind: 'refused' });
+      const findings = [{ id: 'lane/slot-lost', severity: 'blocks' }];
+      await expect(world.open({ kind: 'resume' })).rejects.toMatchObject({ kind: 'halted', findings });
     });
   });
 };

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { readInventory } from '../../src/databases/postgres/inventory.ts';
 import { postgresSchema } from '../../src/databases/postgres/schema/schema.ts';
 import type { CreatedObject, DeferredItem, SchemaOrigin, SchemaTool } from '../../src/databases/schema.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 
@@ -87,7 +88,13 @@ const catalogue = async (url: string): Promise<readonly unknown[]> =>
     await runSql(url, `SET search_path = pg_catalog; SELECT line FROM (${INDEX_CATALOGUE}) l ORDER BY line COLLATE "C"`)
   ).map((row) => row.line);
 
-const noProgress = { parallel: 2, signal: new AbortController().signal, onProgress: () => undefined };
+/** Somebody has. */
+const refuse = async (): Promise<void> => {
+  throw new SwitchbackError('deposed', 'somebody else');
+};
+/** Nobody has taken over. */
+const allowed = async (): Promise<void> => undefined;
+const noProgress = { guard: allowed, parallel: 2, signal: new AbortController().signal, onProgress: () => undefined };
 
 const HARD_INDEXES = `
   CREATE EXTENSION btree_gist; CREATE EXTENSION citext;
@@ -133,8 +140,8 @@ describe('deferred indexes', () => {
     const { tables } = await readInventory(f.target);
     const items: readonly DeferredItem[] = JSON.parse(JSON.stringify(await f.tool.capture(tables)));
     expect(await catalogue(f.targetUrl)).toEqual(before);
-    await f.tool.drop(items);
-    await f.tool.drop(items);
+    await f.tool.drop(items, allowed);
+    await f.tool.drop(items, allowed);
     const left = (await catalogue(f.targetUrl)).filter((line) =>
       /^index |FOREIGN KEY|UNIQUE|PRIMARY|EXCLUDE/.test(String(line)),
     );
@@ -179,7 +186,7 @@ describe('deferred indexes', () => {
     const items = await f.tool.capture(tables.filter((t) => ['a', 'g', 'p1', 'q1'].includes(t.name)));
     // p2 is of another phase, and so is what it has in common with p1.
     expect(items.map((item) => item.name).sort()).toEqual(['a_w_key', 'p1_own']);
-    await f.tool.drop(items);
+    await f.tool.drop(items, allowed);
     await f.tool.build(items, noProgress);
     expect(await catalogue(f.targetUrl)).toEqual(before);
   });
@@ -191,7 +198,7 @@ describe('deferred indexes', () => {
     );
     const before = await catalogue(f.targetUrl);
     const items = await f.tool.capture((await readInventory(f.target)).tables);
-    await f.tool.drop(items);
+    await f.tool.drop(items, allowed);
     await runSql(f.targetUrl, 'INSERT INTO a VALUES (1, 1), (2, 1); INSERT INTO b VALUES (1, 7)');
     await expect(f.tool.build(items, noProgress)).rejects.toMatchObject({
       kind: 'findings',
@@ -214,7 +221,7 @@ describe('deferred indexes', () => {
     );
     const before = await catalogue(f.targetUrl);
     const items = await f.tool.capture((await readInventory(f.target)).tables);
-    await f.tool.drop(items);
+    await f.tool.drop(items, allowed);
     await runSql(f.targetUrl, 'INSERT INTO a SELECT i, i FROM generate_series(1, 1000) i');
     const holder = new PostgresServer({ url: f.targetUrl, label: 'holder', application: 'test' });
     opened.push(holder);
@@ -344,10 +351,10 @@ describe('create and undo', () => {
     expect(ours(await objects(f.targetUrl))).toEqual(ours(await objects(f.sourceUrl)));
     expect(await runSql(f.targetUrl, 'SELECT * FROM pg_publication')).toEqual([]);
     expect(await runSql(f.targetUrl, "SELECT * FROM pg_namespace WHERE nspname = 'switchback'")).toEqual([]);
-    const remaining = await f.tool.undo(JSON.parse(JSON.stringify(created)));
+    const remaining = await f.tool.undo(JSON.parse(JSON.stringify(created)), allowed);
     expect(remaining).toEqual([]);
     expect(await objects(f.targetUrl)).toEqual(before);
-    expect(await f.tool.undo(created)).toEqual([]);
+    expect(await f.tool.undo(created, allowed)).toEqual([]);
   });
 
   test.runIf(hasPgDump)('a target that has the tables already is refused by name, and nothing is changed', async () => {
@@ -380,7 +387,7 @@ describe('create and undo', () => {
     });
     const created = await f.create({ from: 'files', files });
     expect(await runSql(f.targetUrl, "SELECT 'public.later'::regclass AS t")).toEqual([{ t: 'later' }]);
-    expect(await f.tool.undo(created)).toEqual([]);
+    expect(await f.tool.undo(created, allowed)).toEqual([]);
     expect(await objects(f.targetUrl)).toEqual(before);
   });
 
@@ -412,7 +419,7 @@ describe('create and undo', () => {
       files: await write({ 'a.sql': 'CREATE TABLE a (id int); CREATE TABLE b (id int)' }),
     });
     await runSql(f.targetUrl, 'CREATE VIEW theirs AS SELECT * FROM a');
-    const remaining = await f.tool.undo(created);
+    const remaining = await f.tool.undo(created, allowed);
     expect(remaining).toMatchObject([
       { kind: 'table', identity: 'public.a', reason: expect.stringContaining('view public.theirs') },
     ]);
@@ -476,11 +483,37 @@ describe('create and undo', () => {
        INSERT INTO a VALUES (1); INSERT INTO b VALUES (1);
        CREATE TRIGGER f BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON a FOR EACH STATEMENT EXECUTE FUNCTION refuse()`,
     );
-    await f.tool.empty([
+    const both = [
       { schema: 'public', name: 'a' },
       { schema: 'public', name: 'b' },
-    ]);
+    ];
+    await expect(f.tool.empty(both, refuse)).rejects.toThrow('somebody else');
+    expect(await runSql(f.targetUrl, 'SELECT 1 FROM a, b')).toHaveLength(1);
+    await f.tool.empty(both, allowed);
     expect(await runSql(f.targetUrl, 'SELECT * FROM a, b')).toEqual([]);
+  });
+
+  test('nothing is dropped, built or undone for whom the guard refuses, in the transaction of the act', async () => {
+    const f = await fixture('', 'CREATE TABLE a (id int PRIMARY KEY, n int UNIQUE); CREATE INDEX a_n ON a (n, id)');
+    const indexes = async () =>
+      (await runSql(f.targetUrl, "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname LIKE 'a\\_%'")).length;
+    const items = await f.tool.capture((await readInventory(f.target)).tables);
+    expect(items).toHaveLength(3);
+    await expect(f.tool.drop(items, refuse)).rejects.toThrow('somebody else');
+    expect(await indexes()).toBe(3);
+    await f.tool.drop(items, allowed);
+    await expect(f.tool.build(items, { ...noProgress, guard: refuse })).rejects.toThrow('somebody else');
+    expect(await indexes()).toBe(0);
+    const created = [{ kind: 'table', identity: 'public.a', drop: 'DROP TABLE public.a' }];
+    await expect(f.tool.undo(created, refuse)).rejects.toThrow('somebody else');
+    expect(await runSql(f.targetUrl, 'SELECT * FROM a')).toEqual([]);
+    // Seen from outside: the guard's own lock is held while the act is done.
+    let seen = '';
+    await f.tool.undo(created, async (sql) => {
+      seen = (await sql.query('SELECT pg_current_xact_id()::text AS id')).rows[0]?.id ?? '';
+      await sql.query('CREATE TABLE public.guarded AS SELECT pg_current_xact_id()::text AS id');
+    });
+    expect(await runSql(f.targetUrl, 'SELECT id FROM public.guarded')).toEqual([{ id: seen }]);
   });
 });
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Position } from '../../src/domain/position.ts';
 import { streamEngine } from '../../src/engines/stream/engine.ts';
 import { createSlot } from '../../src/engines/stream/slot.ts';
@@ -11,6 +12,9 @@ import { failureOf } from './lane.ts';
 // A default of synchronous_commit = off on the written side must not matter; with this delay nothing reaches the disk by
 // itself while a test runs (fault 20).
 const pair = useServerPair({ synchronous_commit: 'off', wal_writer_delay: '10s' });
+
+/** Nobody has taken over. */
+const allowed = async (): Promise<void> => undefined;
 
 const opened: LaneWorld[] = [];
 afterEach(async () => {
@@ -260,15 +264,32 @@ describe('stream: the slot', () => {
     }
   });
 
+  test('retire removes nothing for whom the guard refuses', async () => {
+    const world = await worldOf();
+    const { lane } = await world.begin();
+    await world.drain(lane);
+    const { slot, publication } = await world.spec();
+    const guard = async (): Promise<void> => {
+      throw new SwitchbackError('deposed', 'somebody else');
+    };
+    const what = { direction: 'forward', slot, publication, guard } as const;
+    await expect(world.engine.retire(what)).rejects.toMatchObject({ kind: 'deposed' });
+    await expect(world.engine.retire({ ...what, slot: null })).rejects.toMatchObject({ kind: 'deposed' });
+    // Its reader has not been ended, either.
+    await world.drain(lane);
+    const { rows } = await world.from.query('SELECT 1 FROM pg_publication WHERE pubname = $1', [publication]);
+    expect(rows).toHaveLength(1);
+  });
+
   test('retire removes slot and publication, and may be repeated', async () => {
     const world = await worldOf();
     const { lane, following } = await world.begin();
     await world.drain(lane);
     const { slot, publication } = await world.spec();
-    await world.engine.retire({ direction: 'forward', slot, publication: null });
+    await world.engine.retire({ direction: 'forward', slot, publication: null, guard: allowed });
     await following.ended;
-    await world.engine.retire({ direction: 'forward', slot, publication });
-    await world.engine.retire({ direction: 'forward', slot, publication });
+    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed });
+    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed });
     const { rows } = await world.from.query(
       `SELECT 1 FROM pg_replication_slots WHERE slot_name = $1 UNION ALL SELECT 1 FROM pg_publication WHERE pubname = $2`,
       [slot, publication],

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askHere, writableSides } from '../support/crash-points.ts';
 import { expectExit, makeScenario, type Scenario } from '../support/scenario.ts';
@@ -26,6 +27,30 @@ describe('a worker that slept', () => {
   afterAll(async () => {
     await writer?.stop();
     await scenario?.close();
+  });
+
+  it('keeps nobody waiting with a batch that it has open on the target', { timeout: 240_000 }, async () => {
+    const asleep = scenario.worker(undefined, { SWITCHBACK_FAILPOINT: 'apply:commit:stop' });
+    await asleep.until(({ events }) => events.length > 0);
+    await expect.poll(() => isStopped(asleep.process.pid ?? 0), { timeout: 60_000 }).toBe(true);
+    // Its transaction is open and the lease its own; the session is ended by whoever takes that.
+    expect(await askHere(scenario.run, 'resume')).toMatchObject({ exitCode: 0 });
+    await asleep.process.kill();
+    const worker = scenario.worker();
+    await scenario.untilState(worker, 'ready', 'all');
+    // One that woke for a moment after that has opened another session, and sleeps again in the middle of a batch.
+    const stranger = new pg.Client({
+      connectionString: scenario.target,
+      application_name: 'switchback/0badc0de:apply',
+    });
+    stranger.on('error', () => undefined);
+    await stranger.connect();
+    await stranger.query('SET session_replication_role = replica; BEGIN; UPDATE item SET n = n WHERE id = 1');
+    expect(await askHere(scenario.run, 'cutover')).toMatchObject({ exitCode: 0 });
+    await expect(stranger.query('COMMIT')).rejects.toThrow();
+    await stranger.end().catch(() => undefined);
+    expect(await askHere(scenario.run, 'failback')).toMatchObject({ exitCode: 0 });
+    await worker.stop();
   });
 
   it('is refused by both databases after a take-over, and nothing is lost', { timeout: 240_000 }, async () => {

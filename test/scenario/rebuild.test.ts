@@ -376,3 +376,66 @@ describe('in the middle of the copy', () => {
     await withWorker(expectWhole);
   });
 });
+
+describe('with slots and progress gone as well', () => {
+  afterAll(async () => await scenario?.close());
+
+  const PHASES = [
+    { name: 'soaks', tables: ['public.keyed_1'] },
+    { name: 'soaks_keyless', tables: ['public.keyless_1'] },
+    { name: 'follows', tables: ['public.keyed_2'] },
+    { name: 'follows_keyless', tables: ['public.keyless_2'] },
+  ];
+  const [SOAKING, FOLLOWING] = [
+    ['soaks', 'soaks_keyless'],
+    ['follows', 'follows_keyless'],
+  ] as const;
+
+  const nextOf = async (phase: string): Promise<readonly string[]> => (await scenario.phase(phase)).next;
+
+  /** Runs the one command that `status` names for a phase. */
+  const followStatus = async (phase: string): Promise<void> => {
+    const [command = '', ...more] = await nextOf(phase);
+    expect(more).toEqual([]);
+    const [, name = '', ...args] = command.split(' ');
+    expectExit(await scenario.run.command(name, ...args));
+  };
+
+  it('halts what has lost its way, and the command that status names leads out', { timeout: 240_000 }, async () => {
+    scenario = await makeScenario(servers(), {
+      name: 'rebuild_lost',
+      schema: `CREATE TABLE keyed_1 (id int PRIMARY KEY, n int); CREATE TABLE keyed_2 (LIKE keyed_1 INCLUDING ALL);
+        CREATE TABLE keyless_1 (n int); ALTER TABLE keyless_1 REPLICA IDENTITY FULL;
+        CREATE TABLE keyless_2 (n int); ALTER TABLE keyless_2 REPLICA IDENTITY FULL;`,
+      rows: `INSERT INTO keyed_1 SELECT i, i FROM generate_series(1, 20) i; INSERT INTO keyed_2 TABLE keyed_1;
+        INSERT INTO keyless_1 SELECT n FROM keyed_1; INSERT INTO keyless_2 TABLE keyless_1;`,
+      phases: PHASES,
+      more: 'switch: { window: 20s, max_lag: 10s }',
+    });
+    const worker = scenario.worker();
+    await scenario.untilState(worker, 'ready', ...SOAKING, ...FOLLOWING);
+    await scenario.change('cutover', ...SOAKING);
+    await worker.process.kill();
+    for (const url of [scenario.source, scenario.target]) {
+      await runSql(
+        url,
+        `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()`,
+      );
+      await runSql(url, 'DELETE FROM switchback.progress');
+    }
+    await expectTold('the progress of lane');
+    expectExit(await rebuild(), 3);
+    for (const phase of [...SOAKING, 'follows']) {
+      expect((await scenario.phase(phase)).lane?.halt?.finding).toMatchObject({ id: 'lane/slot-lost' });
+    }
+    // It is copied anew by itself: nothing that was there tells how far it had come.
+    expect(await scenario.phase('follows_keyless')).toMatchObject({ state: { name: 'planned' } });
+    for (const phase of SOAKING) await followStatus(phase);
+    await followStatus('follows');
+    for (const phase of SOAKING) expect(await scenario.phase(phase)).toMatchObject({ state: { name: 'finalised' } });
+    expect(await scenario.phase('follows')).toMatchObject({ state: { name: 'aborted' } });
+    const again = scenario.worker();
+    await scenario.untilState(again, 'ready', 'follows_keyless');
+    expect(await runSql(scenario.target, 'SELECT n FROM keyless_2')).toHaveLength(20);
+  });
+});

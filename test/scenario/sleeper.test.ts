@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Composition } from '../../src/compose.ts';
+import { slotName } from '../../src/stages/names.ts';
 import { retireUnusedSlot } from '../../src/stages/slots.ts';
 import { Worker } from '../../src/stages/worker.ts';
 import { makeScene, outcomeOf, type Scene } from '../support/scene.ts';
@@ -79,6 +80,31 @@ describe('a worker that slept through a take-over', () => {
     expect(await runSql(scene.target, slots)).toHaveLength(1);
     await close();
     await runSql(scene.target, `SELECT pg_drop_replication_slot('switchback_newer')`);
+  });
+
+  it('a slot that it made right before it died is shown, and dropped by whoever comes next', async () => {
+    const orphan = async (direction: 'forward' | 'reverse'): Promise<string> => {
+      composition ??= await scene.run.compose();
+      return slotName(composition.context, 'item', { direction, generation: 'cutover-1' });
+    };
+    const isThere = async (url: string, slot: string): Promise<boolean> =>
+      (await runSql(url, `SELECT FROM pg_replication_slots WHERE slot_name = '${slot}'`)).length > 0;
+    const made = { source: await orphan('forward'), target: await orphan('reverse') };
+    for (const side of ['source', 'target'] as const) {
+      await runSql(scene[side], `SELECT pg_create_logical_replication_slot('${made[side]}', 'pgoutput')`);
+    }
+    const remedy = `switchback resume ${scene.run.plan}`;
+    const { json } = await scene.run.command('status', scene.run.plan);
+    expect(json.orphans).toEqual([
+      { phase: 'item', side: 'source', slot: made.source, remedy },
+      { phase: 'item', side: 'target', slot: made.target, remedy },
+    ]);
+    expect(await scene.run.command('resume', scene.run.plan)).toMatchObject({ exitCode: 0 });
+    expect([await isThere(scene.source, made.source), await isThere(scene.target, made.target)]).toEqual([
+      false,
+      false,
+    ]);
+    expect((await scene.run.command('status', scene.run.plan)).json.orphans).toEqual([]);
   });
 
   it('a switch that has committed lifts B although somebody edited the router, then parks', async () => {

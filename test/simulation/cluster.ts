@@ -7,7 +7,7 @@ import { carryOut } from '../../src/stages/command.ts';
 import type { RunContext, SidePorts } from '../../src/stages/context.ts';
 import { Worker } from '../../src/stages/worker.ts';
 import { Client, KEYS, Ledger, type Operation, type PhaseTables } from './clients.ts';
-import { honestLanes, simulatedEngine } from './engine.ts';
+import { honestLanes, simulatedEngine, simulatedTraces } from './engine.ts';
 import { Invariants } from './invariants.ts';
 import type { LaneConditions } from './lane.ts';
 import { type Fate, type LostReply, type Moment, Network } from './network.ts';
@@ -289,6 +289,7 @@ export class Cluster {
       source: sideOf('source'),
       target: sideOf('target'),
       engine: simulatedEngine({ network, process, conditions: this.conditions }),
+      traces: simulatedTraces(network, process),
       schema: simulatedSchema({ network, process, side: 'target' }),
       routers: new Map([['app', simulatedRouter(network, process, this.routes)]]),
       preflight: async () => [],

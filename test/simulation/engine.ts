@@ -1,6 +1,8 @@
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import { type Direction, type Position, type Side, sidesOf } from '../../src/domain/position.ts';
+import type { Guard } from '../../src/domain/sql.ts';
 import type { Engine, LaneSpec, LaneStart } from '../../src/engines/engine.ts';
+import type { LaneTraces } from '../../src/engines/traces.ts';
 import { inspectSlot, type LaneConditions, type LaneParts, SimulatedLane } from './lane.ts';
 import type { Network } from './network.ts';
 import type { Server } from './server.ts';
@@ -87,18 +89,30 @@ const openLane = async (parts: LaneParts, start: LaneStart): Promise<SimulatedLa
 export const simulatedEngine = (parts: EngineParts): Engine => {
   const { network, process } = parts;
   const fromOf = (direction: Direction): Side => sidesOf(direction).from;
-  const publication = (direction: Direction, name: string, value: string | undefined): Promise<void> =>
-    network.transaction(process, fromOf(direction), (sql) =>
-      sql.act('publication', (server, transaction) => server.write(transaction, 'publication', name, value)),
-    );
+  const publication = (
+    direction: Direction,
+    { name, value, guard }: { readonly name: string; readonly value: string | undefined; readonly guard: Guard },
+  ): Promise<void> =>
+    network.transaction(process, fromOf(direction), async (sql) => {
+      await guard(sql);
+      await sql.act('publication', (server, transaction) => server.write(transaction, 'publication', name, value));
+    });
   return {
     capabilities: { truncate: true, keyless: true },
     checks: async () => [],
-    publish: (spec) => publication(spec.direction, spec.publication, 'made'),
-    retire: async ({ direction, slot, publication: name }) => {
+    publish: (spec) =>
+      publication(spec.direction, { name: spec.publication, value: 'made', guard: async () => undefined }),
+    retire: async ({ direction, slot, publication: name, guard }) => {
       if (slot !== null)
-        await network.effect(process, fromOf(direction), 'retire slot', (server) => retireSlot(server, slot));
-      if (name !== null) await publication(direction, name, undefined);
+        await network.transaction(process, fromOf(direction), async (sql) => {
+          await guard(sql);
+          await sql.act('retire slot', (server, transaction) => {
+            // A slot is no part of the transaction; the write only makes its commit an effect that crashes come around.
+            retireSlot(server, slot);
+            server.write(transaction, 'retired', slot, undefined);
+          });
+        });
+      if (name !== null) await publication(direction, { name, value: undefined, guard });
     },
     openLane: (spec: LaneSpec, start) => openLane({ ...parts, spec }, start),
     repair: async () => {
@@ -106,6 +120,17 @@ export const simulatedEngine = (parts: EngineParts): Engine => {
     },
   };
 };
+
+/** The slots that there are on a side. */
+export const simulatedTraces = (network: Network, process: Process): Pick<LaneTraces, 'slots'> => ({
+  slots: (direction, prefix) =>
+    network.request(process, sidesOf(direction).from, 'read slots', (server, reply) => {
+      const found = [...server.slots].filter(([name]) => name.startsWith(prefix));
+      reply({
+        value: found.map(([name, { confirmed }]) => ({ name, damage: null, confirmed: String(confirmed) as Position })),
+      });
+    }),
+});
 
 /** Lanes as they should be. */
 export const honestLanes = (hooks: Pick<LaneConditions, 'onConfirmed' | 'onApply'>): LaneConditions => ({

@@ -54,6 +54,7 @@ export class Network {
   /** Planted: an abort leaves no record. */
   forgetsAborts = false;
   readonly #links = new Map<string, Link>();
+  readonly #processes = new Map<string, Process>();
   #held: { readonly key: string; readonly deliver: () => void; readonly lose: () => void }[] = [];
 
   constructor(world: World, servers: Readonly<Record<Side, Server>>, hooks: NetworkHooks) {
@@ -157,8 +158,14 @@ export class Network {
     return done;
   }
 
+  /** The process of ours with this worker id, if it is one's and not a client's. */
+  processOf(holder: string): Process | undefined {
+    return this.#processes.get(holder);
+  }
+
   /** Takes note of a new process: its connections end some time after it does. */
   adopt(process: Process): void {
+    this.#processes.set(process.holder, process);
     process.onDeath.push(() => {
       for (const server of Object.values(this.servers)) {
         for (const session of server.sessions)

@@ -4,7 +4,7 @@ import type { SchemaTool } from '../../src/databases/schema.ts';
 import type { Sessions } from '../../src/databases/sessions.ts';
 import { isKind, SwitchbackError } from '../../src/domain/errors.ts';
 import type { Position, Side } from '../../src/domain/position.ts';
-import type { SqlExecutor } from '../../src/domain/sql.ts';
+import type { Guard, SqlExecutor } from '../../src/domain/sql.ts';
 import { displayName, type Sequence, type Table, type TableName } from '../../src/domain/table.ts';
 import { monotonicMs, sleep } from './clock.ts';
 import type { LockMode } from './locks.ts';
@@ -244,17 +244,36 @@ export const simulatedSessions = ({ network, process, side }: Place): Sessions =
         for (const session of found) server.end(session, 'terminated by a newer worker');
         return found.length;
       }),
+    endStrangers: (holder) =>
+      network.effect(process, side, 'end strangers', (server) => {
+        const isStranger = ({ owner, transaction }: Session): boolean =>
+          owner !== holder &&
+          network.processOf(owner) !== undefined &&
+          transaction !== null &&
+          transaction.writes.size > 0 &&
+          server.world.now - transaction.beganAt > 1_000;
+        const found = [...server.sessions].filter(isStranger);
+        for (const session of found) server.end(session, 'terminated by the holder of the lease');
+        return found.length;
+      }),
   };
 };
 
 /** The schema on a simulated target: tables stand, and each has an index and a foreign key that a copy puts off. */
 export const simulatedSchema = (place: Place): SchemaTool => {
   const { network, process, side } = place;
-  const target = <T>(label: string, work: (server: Server, transaction: Transaction) => T): Promise<T> =>
-    network.transaction(process, side, (sql) => sql.act(label, work));
+  const target = <T>(label: string, guard: Guard, work: (server: Server, transaction: Transaction) => T): Promise<T> =>
+    network.transaction(process, side, async (sql) => {
+      await guard(sql);
+      return await sql.act(label, work);
+    });
   return {
     create: ({ record }) => network.transaction(process, side, (sql) => record(sql, [])),
-    undo: async () => [],
+    // Something of ours stands for all that was created; it goes in one transaction.
+    undo: async (_, guard) => {
+      await target('undo', guard, (server, transaction) => server.write(transaction, 'created', 'all', undefined));
+      return [];
+    },
     capture: async (tables) =>
       tables.flatMap((table) =>
         (['key', 'index', 'foreign key'] as const).map((kind) => ({
@@ -269,21 +288,21 @@ export const simulatedSchema = (place: Place): SchemaTool => {
           partitioned: false,
         })),
       ),
-    drop: (items) =>
-      target('drop indexes', (server, transaction) => {
+    drop: (items, guard) =>
+      target('drop indexes', guard, (server, transaction) => {
         for (const { name } of items) server.write(transaction, 'dropped index', name, 'dropped');
       }),
-    build: async (items, { signal, onProgress }) => {
+    build: async (items, { guard, signal, onProgress }) => {
       for (const [at, item] of items.entries()) {
         signal.throwIfAborted();
-        await target(`build ${item.name}`, (server, transaction) =>
+        await target(`build ${item.name}`, guard, (server, transaction) =>
           server.write(transaction, 'dropped index', item.name, undefined),
         );
         onProgress({ item, done: at + 1, total: items.length, ms: 1 });
       }
     },
-    empty: (tables) =>
-      target('empty', (server, transaction) => {
+    empty: (tables, guard) =>
+      target('empty', guard, (server, transaction) => {
         transaction.isApplier = true;
         lockTables(server, transaction, tables, 'all');
         for (const table of tables) {

@@ -53,6 +53,8 @@ const STATEMENTS: readonly RawStatement[] = [
       );
     },
   },
+  // Whoever removes a sidecar; the rows that it reads and removes are locked one by one here.
+  { text: /^LOCK TABLE switchback\.lease, switchback\.ownership IN ACCESS EXCLUSIVE MODE$/, answer: () => [] },
   { text: /^SELECT version FROM switchback\.run$/, answer: (where) => rowsOf(where, 'run') },
   {
     text: /^SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY$/,

@@ -397,6 +397,7 @@ export class Statement {
     if (seconds !== undefined) return String(age(seconds));
     const millis = /^\(extract\(epoch from now\(\) - (\w+)\) \* 1000\)::bigint$/.exec(text)?.[1];
     if (millis !== undefined) return String(Math.round(age(millis) * 1000));
+    if (text === 'pg_current_xact_id()::text::bigint') return String(this.#server.serial());
     if (text === 'epoch + 1') return String(BigInt(anyColumn(scope, 'epoch') ?? 0) + 1n);
     if (text === '?::text' || text === '?::bigint') return this.#value(list(node.parameters)[0] as Node, scope, 'text');
     return unknown('this expression', text);

@@ -63,6 +63,17 @@ export class PostgresSessions implements Sessions {
     return rowCount;
   }
 
+  async endStrangers(holder: string): Promise<number> {
+    const { rowCount } = await this.#server.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE starts_with(application_name, $1) AND NOT starts_with(application_name, $2)
+         AND datname = current_database() AND backend_xid IS NOT NULL
+         AND xact_start < clock_timestamp() - interval '1 second'`,
+      [applicationName(''), `${applicationName(holder)}:`],
+    );
+    return rowCount;
+  }
+
   /** Ends this worker's presence. */
   async close(): Promise<void> {
     const present = await this.#present?.catch(() => null);

@@ -1,4 +1,3 @@
-import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
@@ -23,13 +22,21 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
     await ensurePublication(server, { name: spec.publication, tables: spec.tables, roots: spec.roots });
   },
 
-  async retire({ direction, slot, publication }) {
+  async retire({ direction, slot, publication, guard }) {
     const server = servers[sidesOf(direction).from];
     if (slot !== null) {
-      await evictReader(server, slot);
-      await dropSlot(server, slot);
+      await server.transaction(async (sql) => {
+        await guard(sql);
+        await evictReader(sql, slot);
+      });
+      await dropSlot(server, slot, guard);
     }
-    if (publication !== null) await dropPublication(server, publication);
+    if (publication !== null) {
+      await server.transaction(async (sql) => {
+        await guard(sql);
+        await dropPublication(sql, publication);
+      });
+    }
   },
 
   async openLane(spec, start) {
@@ -66,11 +73,8 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
       break;
     }
     case 'resume': {
-      await inspectSlot(from, spec.slot, async () => {
-        const progress = await spec.store.progress(context.to);
-        if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
-        return progress.position;
-      });
+      const stored = async () => (await spec.store.progress(context.to))?.position ?? null;
+      await inspectSlot(from, spec.slot, stored);
     }
   }
   return new StreamLane(context);

@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../../domain/errors.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName, type Table, type TableName } from '../../domain/table.ts';
 import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
@@ -65,6 +66,6 @@ const requireSame = async (server: PostgresServer, name: string, expected: Reado
 };
 
 /** Drops a publication, if there is one. No lane may use it any more. */
-export const dropPublication = async (server: PostgresServer, name: string): Promise<void> => {
-  await server.query(`DROP PUBLICATION IF EXISTS ${quoteName(name)}`);
+export const dropPublication = async (sql: SqlExecutor, name: string): Promise<void> => {
+  await sql.query(`DROP PUBLICATION IF EXISTS ${quoteName(name)}`);
 };

@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
+import { SLOT_LOST } from '../../domain/finding.ts';
 import type { Position } from '../../domain/position.ts';
-import type { TextRow } from '../../domain/sql.ts';
+import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
@@ -68,8 +69,14 @@ export const waitedTooLong = async (server: PostgresServer, slot: string): Promi
   );
 };
 
-/** Drops a slot, if there is one, and waits for a session of ours that still holds it. Throws kind `refused` if it goes on. */
-export const dropSlot = async (server: PostgresServer, slot: string): Promise<void> => {
+/** For a slot that nobody else knows of. */
+const UNGUARDED: Guard = async () => undefined;
+
+/**
+ * Drops a slot, if there is one and the guard lets it, and waits for a session of ours that still holds it. Throws kind
+ * `refused` if it goes on.
+ */
+export const dropSlot = async (server: PostgresServer, slot: string, guard: Guard = UNGUARDED): Promise<void> => {
   const deadlineMs = monotonicMs() + INACTIVE_WITHIN_MS;
   for (;;) {
     const { rows } = await server.query(
@@ -79,7 +86,7 @@ export const dropSlot = async (server: PostgresServer, slot: string): Promise<vo
     const [found] = rows;
     if (found === undefined) return;
     if (found.pid === null) {
-      if (await tryDrop(server, slot)) return;
+      if (await tryDrop(server, slot, guard)) return;
     } else if (monotonicMs() > deadlineMs) {
       throw new SwitchbackError('refused', `slot ${slot} on the ${server.label} is in use by pid ${found.pid}`, {
         remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid});`,
@@ -90,9 +97,12 @@ export const dropSlot = async (server: PostgresServer, slot: string): Promise<vo
 };
 
 /** False when somebody has begun to read it in the meantime. */
-const tryDrop = async (server: PostgresServer, slot: string): Promise<boolean> => {
+const tryDrop = async (server: PostgresServer, slot: string, guard: Guard): Promise<boolean> => {
   try {
-    await server.query('SELECT pg_drop_replication_slot($1)', [slot]);
+    await server.transaction(async (sql) => {
+      await guard(sql);
+      await sql.query('SELECT pg_drop_replication_slot($1)', [slot]);
+    });
     return true;
   } catch (error) {
     if (codeOf(error) === UNDEFINED_OBJECT) return true;
@@ -108,23 +118,23 @@ export const SLOT_FACTS = `plugin, s.database = current_database() AS here, conf
 
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
- * it is gone, invalidated, or has been read beyond that position. The position is asked for after the slot has been looked
+ * it is gone, invalidated, or has been read beyond that position; `refused` when it is intact and there is no position. The position is asked for after the slot has been looked
  * at: a worker that is still at work stores its progress first and confirms it then, never the other way round.
  */
 export const inspectSlot = async (
   server: PostgresServer,
   slot: string,
-  position: () => Promise<Position>,
+  position: () => Promise<Position | null>,
 ): Promise<void> => {
   const { rows } = await server.query(`SELECT ${SLOT_FACTS} FROM pg_replication_slots s WHERE slot_name = $1`, [slot]);
   const [row] = rows;
   const from = await position();
-  const fact = row === undefined ? 'does not exist' : (damageOf(row, from) ?? (await otherHistory(server, from)));
+  const fact = (row === undefined ? 'does not exist' : lossOf(row)) ?? (await gapOf(server, row, from));
   if (fact === null) return;
   throw halted({
-    id: 'lane/slot-lost',
+    id: SLOT_LOST,
     subject: `slot ${slot}`,
-    fact: `${fact} on the ${server.label}; changes after ${from} may be missing`,
+    fact: `${fact} on the ${server.label}; changes ${from === null ? '' : `after ${from} `}may be missing`,
     remedy: SLOT_LOST_REMEDY,
   });
 };
@@ -137,11 +147,16 @@ export const lossOf = (slot: TextRow): string | null => {
   return null;
 };
 
-const damageOf = (slot: TextRow, from: Position): string | null => {
-  const loss = lossOf(slot);
-  if (loss !== null) return loss;
-  if (!slot.confirmed || Lsn.reached(from, slot.confirmed as Position)) return null;
-  return `has been read up to ${slot.confirmed}, beyond what was applied,`;
+/** What is missing between a position and what the slot brings, or null. */
+const gapOf = async (
+  server: PostgresServer,
+  slot: TextRow | undefined,
+  from: Position | null,
+): Promise<string | null> => {
+  if (from === null) throw new SwitchbackError('refused', 'the lane of an intact slot was never opened');
+  if (slot?.confirmed && !Lsn.reached(from, slot.confirmed as Position))
+    return `has been read up to ${slot.confirmed}, beyond what was applied,`;
+  return await otherHistory(server, from);
 };
 
 /** A server that was put back to an earlier state would skip what it writes until it is past the position again. */
@@ -152,8 +167,8 @@ const otherHistory = async (server: PostgresServer, from: Position): Promise<str
 };
 
 /** Ends whoever streams from a slot. Only for a worker that has just proved that the lane is its own. */
-export const evictReader = async (server: PostgresServer, slot: string): Promise<void> => {
-  await server.query(
+export const evictReader = async (sql: SqlExecutor, slot: string): Promise<void> => {
+  await sql.query(
     'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL',
     [slot],
   );

@@ -23,7 +23,7 @@ export const streamTraces = (servers: Readonly<Record<Side, PostgresServer>>): L
 const readSlots = async (server: PostgresServer, prefix: string): Promise<readonly SlotTrace[]> => {
   const { rows } = await server.query(
     `SELECT slot_name::text AS name, ${SLOT_FACTS} FROM pg_replication_slots s
-      WHERE starts_with(slot_name::text, $1) AND s.database = current_database() ORDER BY slot_name`,
+      WHERE starts_with(slot_name::text, $1) AND s.database = current_database() AND NOT s.temporary ORDER BY slot_name`,
     [prefix],
   );
   return rows.map(slotOf);

@@ -1,4 +1,4 @@
-import type { Finding } from '../../domain/finding.ts';
+import { type Finding, SLOT_LOST } from '../../domain/finding.ts';
 import type { PhaseStateName } from '../../domain/phase.ts';
 import { type Direction, otherSide, type Side, sidesOf } from '../../domain/position.ts';
 import { beginAnew } from '../../domain/remedy.ts';
@@ -192,13 +192,13 @@ const lostLane = (e: PhaseEvidence, direction: Direction, fact: string): LaneCon
   slot: null,
   rejoin: null,
   halt: {
-    id: 'lane/slot-lost',
+    id: SLOT_LOST,
     severity: 'blocks',
     subject: `lane ${e.phase}/${direction}`,
     fact: `${fact}; changes may be missing, and nothing more is applied`,
     remedy:
       direction === 'forward'
         ? `it has to be copied again: ${beginAnew(e.phase)}`
-        : 'the way back is gone: restore a snapshot beside if you must go back; else finalise',
+        : 'the way back is gone: switchback finalise PLAN PHASE --early --confirm PHASE; before that, restore a snapshot beside if you must go back',
   },
 });

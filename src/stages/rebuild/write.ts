@@ -1,16 +1,17 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, type Side, sidesOf } from '../../domain/position.ts';
-import type { Guard, SqlExecutor } from '../../domain/sql.ts';
+import { fillRemedy } from '../../domain/remedy.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { forgetLane, laneName, laneStore, readProgress, writeLane } from '../../sidecar/lanes.ts';
-import { assertLease } from '../../sidecar/lease.ts';
-import { assertNewest, ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
+import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
 import { changeFacts } from '../../sidecar/run.ts';
 import { decideOutcome, writeSwitch } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
+import { guardOn } from '../guard.ts';
 import { publicationName, slotName } from '../names.ts';
 import { routerOf } from '../routes.ts';
 import type { Tenure } from '../tenure.ts';
@@ -48,7 +49,7 @@ export const fenceLoser = async (options: WriteOptions, { left, conclusion }: Co
       conclusion.kind === 'settled'
         ? `phase ${phase} is on the ${conclusion.primary} database`
         : `it is not known on which database phase ${phase} is; see switchback status`,
-    guard: conclusion.kind === 'settled' ? ownershipGuard(owned) : epochGuard(side, tenure.epoch),
+    guard: conclusion.kind === 'settled' ? ownershipGuard(owned) : guardOn(tenure, side, [phase]),
     blockers: { waitMs: context.plan.switch.blockers.waitMs, action: 'terminate' },
     budgetMs: FENCE_BUDGET_MS,
     onBlocked: (blockers) => context.emit({ type: 'blocked', phases: [phase], blockers }),
@@ -56,23 +57,15 @@ export const fenceLoser = async (options: WriteOptions, { left, conclusion }: Co
   });
 };
 
-/** Refuses an act of ours when the side knows a newer epoch, and writes nothing. */
-const epochGuard =
-  (side: Side, epoch: bigint): Guard =>
-  async (sql) => {
-    if (side === 'source') await assertLease(sql, epoch);
-    else await assertNewest(sql, epoch);
-  };
-
 /** Empties the target's tables of a phase that is copied anew. The source is its primary, and the target is fenced. */
 export const emptyTarget = async (
   { context, tenure }: WriteOptions,
   { left, conclusion }: Concluded<Settled>,
 ): Promise<void> => {
-  await tenure.act(async () => undefined);
-  if (conclusion.anew) await context.schema.empty(left.scope.tables);
+  const guard = guardOn(tenure, 'target', [conclusion.phase]);
+  if (conclusion.anew) await context.schema.empty(left.scope.tables, guard);
   await context.target.sql.transaction(async (sql) => {
-    await epochGuard('target', tenure.epoch)(sql);
+    await guard(sql);
     await forgetLane(sql, laneName(conclusion.phase, 'forward'));
   });
 };
@@ -245,7 +238,10 @@ const decideSwitch = async (to: PhaseWrite, { phase, primary }: Settled, version
 const storeLane = async (to: PhaseWrite, phase: string, lane: LaneConclusion): Promise<void> => {
   const { context, sql, since } = to;
   const name = laneName(phase, lane.direction);
-  const finding = lane.halt && { ...lane.halt, remedy: lane.halt.remedy.replaceAll('PLAN', context.plan.path) };
+  const finding = lane.halt && {
+    ...lane.halt,
+    remedy: fillRemedy(lane.halt.remedy, { plan: context.plan.path, phase }),
+  };
   await writeLane(sql, {
     name,
     phase,
@@ -263,11 +259,11 @@ export const retireLeftovers = async (
 ): Promise<void> => {
   const { recorded, source, target } = left.evidence;
   if (conclusion.state === 'recorded' && recorded?.name === 'switching') return;
-  await tenure.act(async () => undefined);
   for (const direction of DIRECTIONS) {
+    const guard = guardOn(tenure, sidesOf(direction).from, [conclusion.phase]);
     const { slots } = direction === 'forward' ? source : target;
     for (const { name } of slots.filter((slot) => slot.name !== conclusion.lane?.slot)) {
-      await context.engine.retire({ direction, slot: name, publication: null });
+      await context.engine.retire({ direction, slot: name, publication: null, guard });
     }
   }
 };

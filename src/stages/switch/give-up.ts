@@ -81,13 +81,16 @@ const closeWayBack = async (s: Switch): Promise<void> => {
   for (const runner of s.wayBack.values()) await runner.close().catch(() => undefined);
 };
 
+/** Their names were made a moment ago, and nobody who has taken over since uses them: even then they may go. */
+const UNGUARDED = async (): Promise<void> => undefined;
+
 /** Nothing has been recorded yet: the slots made for the way back go, by name, also one whose making failed half-way. */
 const dropUnused = async (s: Switch): Promise<void> => {
   const { engine, emit } = s.tools.context;
   await closeWayBack(s);
   for (const runner of s.wayBack.values()) {
     await engine
-      .retire({ direction: runner.direction, slot: runner.slot, publication: null })
+      .retire({ direction: runner.direction, slot: runner.slot, publication: null, guard: UNGUARDED })
       .catch((error: unknown) =>
         emit({ type: 'note', phase: null, text: `slot ${runner.slot} is still there: ${messageOf(error)}` }),
       );

@@ -9,6 +9,7 @@ import { serverTime } from '../../sidecar/phases.ts';
 import { decideOutcome, type Outcome, readOutcome, type SwitchRecord } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
+import { guardOn } from '../guard.ts';
 import type { Phase } from '../machine.ts';
 import { routerOf, routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
@@ -140,7 +141,7 @@ const retireOldLane = async (s: Settlement): Promise<undefined> => {
   await portsOf(context, from).sql.transaction(
     ownershipGuard({ phases: namesOf(s), epoch: tenure.epoch, role: 'replica', fenced: true, by: context.holder }),
   );
-  const lanes = await readLanes(context.source.sql);
+  const lanes = await tenure.act(readLanes);
   for (const phase of s.phases) {
     const lane = lanes.find((l) => l.name === laneName(phase.name, s.record.direction));
     if (lane) await dropSlot(s, s.record.direction, lane.slot);
@@ -154,14 +155,15 @@ const dropWayBack = async (s: Settlement): Promise<undefined> => {
 
 /**
  * Drops a slot that is no longer needed, if its side can be asked; if not, whoever opens the run next does it. Clients do not
- * wait for it, so it parks nothing. The lease is asked for right before: a worker that slept must not drop a newer slot.
+ * wait for it, so it parks nothing.
  */
 const dropSlot = async (s: Settlement, direction: Direction, slot: string): Promise<void> => {
   const { context, tenure } = s.tools;
-  await tenure.act(async () => undefined);
+  const guard = guardOn(tenure, sidesOf(direction).from, namesOf(s));
   try {
-    await context.engine.retire({ direction, slot, publication: null });
+    await context.engine.retire({ direction, slot, publication: null, guard });
   } catch (error) {
+    if (isKind(error, 'deposed')) throw error;
     context.emit({ type: 'note', phase: null, text: `slot ${slot} is still there: ${messageOf(error)}` });
   }
 };

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { slotName } from '../../../src/stages/names.ts';
 import { writableSides } from '../../support/crash-points.ts';
 import { endOf, say } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
@@ -209,6 +210,30 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       play.sees(sleeper.text());
       expect(await play.does(scene)).toMatch(/^worker \w+ on /m);
       await worker.stop();
+    });
+
+    entry('orphan-slot', async (play) => {
+      const { context, close } = await scene.run.compose();
+      const slot = slotName(context, 'all', { direction: 'reverse', generation: 'cutover-1' });
+      await close();
+      await runSql(scene.target, `SELECT pg_create_logical_replication_slot('${slot}', 'pgoutput')`);
+      play.sees((await say(scene.run, 'status', scene.run.plan)).text);
+      await play.does(scene);
+      const left = `SELECT FROM pg_replication_slots WHERE slot_name = '${slot}'`;
+      expect(await runSql(scene.target, left)).toEqual([]);
+    });
+
+    entry('was-moved', async (play) => {
+      for (const command of ['cutover', 'failback']) {
+        const answer = await confirmed(scene, command);
+        expect(answer, answer.text).toMatchObject({ exitCode: 0 });
+      }
+      const answer = await confirmed(scene, 'abort');
+      expect(answer.exitCode).toBe(4);
+      play.sees(answer.text);
+      expect(await writableSides(scene, 'item')).toEqual(['source']);
+      await play.does(scene, { PHASE: 'all' });
+      expect(await writableSides(scene, 'item')).toEqual(['source', 'target']);
     });
   });
 };

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { isKind, messageOf, SwitchbackError } from '../../../domain/errors.ts';
-import type { SqlExecutor } from '../../../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../../../domain/sql.ts';
 import { displayName } from '../../../domain/table.ts';
 import { monotonicMs } from '../../../platform/clock.ts';
 import { cancelStatement, prepareForLongStatements } from '../../../platform/postgres/backend.ts';
@@ -21,7 +21,11 @@ const RAISE_SORT_MEMORY = `
     least(pg_size_bytes(current_setting('shared_buffers')) / (2 * $1::int), 1 << 30)) / 1024 || 'kB', false)`;
 
 /** Drops the items that are there, foreign keys first since they need the keys. The list must have been stored before. */
-export const dropItems = async (server: PostgresServer, items: readonly DeferredItem[]): Promise<void> => {
+export const dropItems = async (
+  server: PostgresServer,
+  items: readonly DeferredItem[],
+  guard: Guard,
+): Promise<void> => {
   const ordered = [...items].sort((a, b) => Number(b.kind === 'foreign key') - Number(a.kind === 'foreign key'));
   const drops = ordered.flatMap((item) => item.drop ?? []);
   const client = await server.connect('schema');
@@ -31,6 +35,7 @@ export const dropItems = async (server: PostgresServer, items: readonly Deferred
       await patiently(() =>
         runTransaction(client, server.label, async (sql) => {
           await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
+          await guard(sql);
           for (const drop of some) await sql.query(drop);
         }),
       );
@@ -148,6 +153,7 @@ class Builder {
     step: { readonly sql: string; readonly kind: 'index' | 'constraint' | 'mark'; readonly lockMs?: number },
   ): Promise<void> {
     await runTransaction(client, this.#server.label, async (sql) => {
+      await this.#options.guard(sql);
       if (step.kind !== 'mark' && (await isThere(sql, item, step.kind))) return;
       await sql.query(`SET LOCAL default_tablespace = ${item.tablespace === null ? "''" : quoteName(item.tablespace)}`);
       await sql.query(`SET LOCAL lock_timeout = ${step.lockMs ?? 0}`);

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { messageOf } from '../../../domain/errors.ts';
-import type { SqlExecutor, TextRow } from '../../../domain/sql.ts';
+import type { Guard, SqlExecutor, TextRow } from '../../../domain/sql.ts';
 import { quoteName } from '../../../platform/postgres/quote.ts';
 import { textOf } from '../../../platform/postgres/row.ts';
 import { codeOf, isConnectionLost, runTransaction } from '../../../platform/postgres/server.ts';
@@ -163,11 +163,15 @@ const LOCK_TIMEOUT_MS = 5_000;
  */
 export const undoCreated = async (
   client: pg.ClientBase,
-  label: string,
-  created: readonly CreatedObject[],
+  {
+    label,
+    created,
+    guard,
+  }: { readonly label: string; readonly created: readonly CreatedObject[]; readonly guard: Guard },
 ): Promise<readonly RemainingObject[]> =>
   await runTransaction(client, label, async (sql) => {
     await sql.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await guard(sql);
     let left: readonly RemainingObject[] = created.map((object) => ({ ...object, reason: '' }));
     for (;;) {
       const failed: RemainingObject[] = [];

@@ -1,3 +1,4 @@
+import type { Guard } from '../../../domain/sql.ts';
 import type { TableName } from '../../../domain/table.ts';
 import { becomeApplier } from '../../../platform/postgres/applier.ts';
 import { quoteTable } from '../../../platform/postgres/quote.ts';
@@ -7,8 +8,12 @@ import { LOCK_ATTEMPT_MS, patiently } from './patience.ts';
 /** The server does not truncate a table that one outside the list refers to, be it empty or not. */
 const FEATURE_NOT_SUPPORTED = '0A000';
 
-/** Empties the tables in one transaction, on a session that passes the fence and fires no trigger. */
-export const emptyTables = async (server: PostgresServer, tables: readonly TableName[]): Promise<void> => {
+/** Empties the tables in one transaction, if the guard lets it, on a session that passes the fence and fires no trigger. */
+export const emptyTables = async (
+  server: PostgresServer,
+  tables: readonly TableName[],
+  guard: Guard,
+): Promise<void> => {
   if (tables.length === 0) return;
   const names = tables.map((table) => `ONLY ${quoteTable(table)}`);
   const client = await server.connect('schema');
@@ -16,6 +21,7 @@ export const emptyTables = async (server: PostgresServer, tables: readonly Table
     patiently(() =>
       runTransaction(client, server.label, async (sql) => {
         await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
+        await guard(sql);
         for (const statement of statements) await sql.query(statement);
       }),
     );

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { messageOf, SwitchbackError } from '../../../domain/errors.ts';
-import type { SqlExecutor } from '../../../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../../../domain/sql.ts';
 import type { Table, TableName } from '../../../domain/table.ts';
 import { quoteTable } from '../../../platform/postgres/quote.ts';
 import { onlyRow, textOf } from '../../../platform/postgres/row.ts';
@@ -67,24 +67,24 @@ class PostgresSchemaTool implements SchemaTool {
     });
   }
 
-  async undo(created: readonly CreatedObject[]): Promise<readonly RemainingObject[]> {
-    return await this.#onTarget((client) => undoCreated(client, this.#target.label, created));
+  async undo(created: readonly CreatedObject[], guard: Guard): Promise<readonly RemainingObject[]> {
+    return await this.#onTarget((client) => undoCreated(client, { label: this.#target.label, created, guard }));
   }
 
   async capture(tables: readonly Table[]): Promise<readonly DeferredItem[]> {
     return await captureDeferred(this.#target, tables);
   }
 
-  async drop(items: readonly DeferredItem[]): Promise<void> {
-    await dropItems(this.#target, items);
+  async drop(items: readonly DeferredItem[], guard: Guard): Promise<void> {
+    await dropItems(this.#target, items, guard);
   }
 
   async build(items: readonly DeferredItem[], options: BuildOptions): Promise<void> {
     await buildItems(this.#target, items, options);
   }
 
-  async empty(tables: readonly TableName[]): Promise<void> {
-    await emptyTables(this.#target, tables);
+  async empty(tables: readonly TableName[], guard: Guard): Promise<void> {
+    await emptyTables(this.#target, tables, guard);
   }
 
   async analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void> {
