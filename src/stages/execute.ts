@@ -101,8 +101,8 @@ const assertPossible = (worker: Executor, command: NewRequest['command'], phases
   if (command === 'cutover') assertStates(phases, { direction: 'forward', all, context });
   if (command === 'failback') assertStates(phases, { direction: 'reverse', all, context });
   for (const phase of phases) {
-    const isEnd = command === 'resume' || command === 'abort' || command === 'finalise';
-    if (isEnding(phase) && !isEnd) throw endingError(context, phase);
+    const goesOn = command === 'resume' || command === phase.ending?.command;
+    if (isEnding(phase) && !goesOn) throw endingError(context, phase);
     if (command === 'verify') assertVerifiable(context, phase);
     if (command === 'abort') assertAbortable(context, phase);
   }
@@ -181,10 +181,6 @@ const releaseStray = async (context: RunContext, phases: readonly Phase[]): Prom
 /** Ends that an earlier process has begun are brought to their end, as they were asked for. */
 const goOnEnding = async (worker: Executor, phases: readonly Phase[]): Promise<readonly string[]> => {
   const said: string[] = [];
-  // All that is left of this one is the removal of the run, which no phase's state tells of.
-  if (worker.phases.every(({ state }) => state.name === 'aborted')) {
-    said.push((await end(worker, { command: 'abort', options: {} }, worker.phases)).message);
-  }
   for (const command of ['abort', 'finalise'] as const) {
     for (const unfence of [false, true]) {
       const these = phases.filter(

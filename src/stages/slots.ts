@@ -81,7 +81,7 @@ export const findOrphanSlots = async (context: RunContext): Promise<readonly Orp
       for (const slot of side === 'source' ? await slots : await slots.catch(() => [])) {
         const remedy = isRun
           ? `switchback resume ${path}`
-          : `there is no run any more: SELECT pg_drop_replication_slot('${slot}') on the ${side}`;
+          : `there is no run any more: call pg_drop_replication_slot on the ${side} for ${slot}`;
         found.push({ phase, side, slot, remedy });
       }
     }

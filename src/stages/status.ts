@@ -193,7 +193,6 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
           state,
           obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
           worker,
-          isRemoving: phases.every((phase) => phase.state.name === 'aborted'),
           path: context.plan.path,
         }),
       };
@@ -273,8 +272,6 @@ export const nextCommands = (about: {
   /** What halted its lane, or what its stage is stuck at. */
   readonly obstacle: Finding | null;
   readonly worker: boolean;
-  /** Every phase is aborted: the removal of the run has begun and not ended. */
-  readonly isRemoving: boolean;
   readonly path: string;
 }): readonly string[] => {
   const { name, state, obstacle, worker, path } = about;
@@ -299,8 +296,7 @@ export const nextCommands = (about: {
         `switchback finalise ${path} ${name} --confirm ${name}`,
       ];
     case 'finalised':
-      return [];
     case 'aborted':
-      return about.isRemoving ? [`switchback resume ${path}`] : [];
+      return [];
   }
 };

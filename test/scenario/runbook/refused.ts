@@ -145,9 +145,11 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
     entry('end-begun', async (play) => {
       const finalise = ['finalise', scene.run.plan, 'one', '--early', '--confirm', 'one'];
       await doomed(scene, finalise, 'acted finalise/lane:kill').ended;
-      const answer = await tell('failback', 'one');
-      expect(answer.exitCode).toBe(4);
-      play.sees(answer.text);
+      for (const other of ['failback', 'abort']) {
+        const answer = await tell(other, 'one');
+        expect(answer.exitCode).toBe(4);
+        play.sees(answer.text);
+      }
       play.sees((await say(scene.run, 'status', scene.run.plan)).text);
       expect(await play.does(scene)).toContain('finalise');
       await play.does(scene, { PHASE: 'one', at: 1 });
