@@ -76,7 +76,7 @@ export class Follower {
       const markers = await this.#markers.promise;
       return await markers.write();
     } catch (error) {
-      if (!this.#options.signal.aborted) throw this.#context.from.wrapPassing(error);
+      if (!this.#options.signal.aborted) throw this.#context.from.wrap(error);
       throw new SwitchbackError('aborted', `lane ${this.#context.spec.lane} has stopped following`);
     }
   }
@@ -212,7 +212,7 @@ export class Follower {
   #explain(error: unknown): unknown {
     // An unknown outcome of COMMIT needs no care here: the next run begins with the progress that is stored.
     if (isKind(error, 'unknown')) return new SwitchbackError('unreachable', error.message, { cause: error });
-    return this.#context.to.wrapPassing(error);
+    return this.#context.to.wrap(error);
   }
 }
 

@@ -89,7 +89,7 @@ export class MarkerWriter {
     }
     this.#writingSinceMs = monotonicMs();
     this.write()
-      .catch((error: unknown) => onFailure(server.wrapPassing(error)))
+      .catch((error: unknown) => onFailure(server.wrap(error)))
       .finally(() => {
         this.#writingSinceMs = null;
       });

@@ -254,7 +254,7 @@ export class SlotReader {
       case '55000':
         return slotLost(server.label, slot, error);
       default:
-        return server.wrapPassing(error);
+        return server.wrap(error);
     }
   }
 }

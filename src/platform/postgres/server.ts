@@ -37,8 +37,10 @@ const startupOptions = (settings: Readonly<Record<string, string>>): string =>
 const rawText = { getTypeParser: () => (value: string | Buffer) => value };
 
 const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
-/** Deadlock, a full disk, no memory, a lock that was not to be had, a cancelled statement. */
-const PASSING = /^(40|53|55P03|57014|58)/;
+/** Deadlock, a full disk, no memory, a cancelled statement. */
+const PASSING = /^(40|53|57014|58)/;
+/** A full disk, as a session meets it that begins; its code, XX000, would say anything. */
+const NO_ROOM_TO_BEGIN = /could not write init file/;
 const LOCK_NOT_AVAILABLE = '55P03';
 /** Wrong password, no entry in pg_hba.conf, no such database: a second attempt would get the same answer. */
 const NOT_LET_IN = new Set(['28P01', '28000', '3D000']);
@@ -188,7 +190,7 @@ export class PostgresServer implements SqlSide {
     await this.#pool.end();
   }
 
-  /** Turns a lost connection into kind `unreachable`, a lock timeout into `busy`; leaves every other error as it is. */
+  /** Turns a lost connection into kind `unreachable`, what may pass by itself into `busy`; leaves every other error as it is. */
   wrap(error: unknown): unknown {
     if (error instanceof SwitchbackError) return error;
     if (codeOf(error) === LOCK_NOT_AVAILABLE) {
@@ -199,17 +201,17 @@ export class PostgresServer implements SqlSide {
     }
     const refusal = this.#refusal(error);
     if (refusal !== null) return refusal;
-    if (!isConnectionLost(error)) return error;
-    return new SwitchbackError('unreachable', `the ${this.label} cannot be reached: ${messageOf(error)}`, {
-      remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
+    if (isConnectionLost(error)) {
+      return new SwitchbackError('unreachable', `the ${this.label} cannot be reached: ${messageOf(error)}`, {
+        remedy: `check that ${redactUrl(this.#options.url)} answers from this machine`,
+        cause: error,
+      });
+    }
+    if (!PASSING.test(codeOf(error)) && !NO_ROOM_TO_BEGIN.test(messageOf(error))) return error;
+    return new SwitchbackError('busy', `the ${this.label} cannot do it now: ${messageOf(error)}`, {
+      remedy: 'mend what it names, unless it passes by itself; then repeat the command',
       cause: error,
     });
-  }
-
-  /** As {@link wrap}, and kind `busy` for what may pass by itself, a full disk too. For whoever tries again. */
-  wrapPassing(error: unknown): unknown {
-    if (error instanceof SwitchbackError || !PASSING.test(codeOf(error))) return this.wrap(error);
-    return new SwitchbackError('busy', `the ${this.label} cannot do it now: ${messageOf(error)}`, { cause: error });
   }
 
   /** What no repetition mends: the other end is not who the URL means, or does not let us in. */

@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest';
+import { SwitchbackError } from '../../src/domain/errors.ts';
+import { PostgresServer } from '../../src/platform/postgres/server.ts';
+
+const server = new PostgresServer({ url: 'postgres://me@localhost/db', label: 'source', application: 'test' });
+
+/** What a driver throws for an SQLSTATE. */
+const failed = (code: string, message = 'it failed'): Error => Object.assign(new Error(message), { code });
+
+it.each([
+  ['53100', 'No space left on device', 'busy'],
+  ['58030', 'could not read block', 'busy'],
+  ['40P01', 'deadlock detected', 'busy'],
+  ['55P03', 'lock timeout', 'busy'],
+  ['57014', 'canceling statement', 'busy'],
+  ['XX000', 'could not write init file', 'busy'],
+  ['53300', 'too many clients already', 'unreachable'],
+  ['57P03', 'the database system is starting up', 'unreachable'],
+  ['ECONNRESET', 'read ECONNRESET', 'unreachable'],
+  ['28P01', 'password authentication failed', 'refused'],
+])('%s, %s, is %s', (code, message, kind) => {
+  const known = server.wrap(failed(code, message));
+  expect(known).toBeInstanceOf(SwitchbackError);
+  expect(known).toMatchObject({ kind, remedy: expect.stringMatching(/\S/) });
+});
+
+it.each(['XX000', '42501', '23505'])('%s says nothing of the server and is left as it is', (code) => {
+  const error = failed(code);
+  expect(server.wrap(error)).toBe(error);
+});
