@@ -75,7 +75,7 @@ export const isKind = (error: unknown, kind: ErrorKind): error is SwitchbackErro
 /** The error for whoever acts under an epoch that is not the newest any more; the fact says where that was seen. */
 export const deposedError = (fact: string): SwitchbackError =>
   new SwitchbackError('deposed', `another worker has taken over: ${fact}`, {
-    remedy: 'this process has stopped; the other one goes on : switchback status PLAN',
+    remedy: 'this process has stopped; the other one goes on: switchback status PLAN',
   });
 
 /** The text of anything thrown. */

@@ -3,6 +3,7 @@ import { type Finding, SLOT_LOST } from '../domain/finding.ts';
 import type { PhaseState, PhaseStateName } from '../domain/phase.ts';
 import { type Side, sidesOf } from '../domain/position.ts';
 import { laneDirection } from '../domain/protocol.ts';
+import { fillRemedy } from '../domain/remedy.ts';
 import { sleep } from '../platform/clock.ts';
 import { laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
 import { type Lease, readLease } from '../sidecar/lease.ts';
@@ -43,7 +44,7 @@ export const assertSound = async (context: RunContext): Promise<void> => {
   const found = await findDamage(context);
   if (found.length === 0) return;
   const { path } = context.plan;
-  const findings = found.map((f) => ({ ...f, remedy: f.remedy.replaceAll('PLAN', path) }));
+  const findings = found.map((f) => ({ ...f, remedy: fillRemedy(f.remedy, { plan: path }) }));
   const list = findings.map(({ subject, fact }) => `  ${subject}: ${fact}`);
   throw new SwitchbackError('parked', ['the records of the run are damaged:', ...list].join('\n'), {
     remedy: `switchback resume ${path} --rebuild (it shows what is left and what follows from it, and asks before it changes anything)`,
@@ -134,17 +135,15 @@ const readRecords = async (ports: SidePorts): Promise<Records> =>
       const isOpen = (await readOutcome(sql, state.switchId)) === null;
       switches.set(state.switchId, { record: await readSwitch(sql, state.switchId), isOpen });
     }
-    const ending = await sql.query(
-      `SELECT DISTINCT phases FROM switchback.journal WHERE scope IN ('abort', 'finalise')`,
-    );
+    const run = await readRun(sql);
     return {
-      run: await readRun(sql),
+      run,
       lease: await readLease(sql),
       phases,
       ownership: await readOwnership(sql),
       lanes: await readLanes(sql),
       progress: new Set((await readProgress(sql)).keys()),
-      ending: new Set(ending.rows.map((row) => row.phases ?? '')),
+      ending: new Set(Object.keys(run?.facts.ending ?? {})),
       switches,
     };
   });

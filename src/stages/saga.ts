@@ -7,11 +7,6 @@ import type { StepScope, Tenure } from './tenure.ts';
 export interface EffectPlace {
   readonly where: StepScope;
   readonly step: string;
-  /**
-   * Nobody can have begun it before, because the epoch that it runs under is as young as the intent: not looked at first,
-   * which spares the window a round trip.
-   */
-  readonly fresh?: boolean;
 }
 
 /**
@@ -22,9 +17,9 @@ export interface EffectPlace {
  * @see Garcia-Molina and Salem, Sagas (1987), for undoing by compensation; the probe is ours.
  */
 export const carryOutEffect = async (tenure: Tenure, place: EffectPlace, effect: Effect): Promise<void> => {
-  const { where, step, fresh } = place;
+  const { where, step } = place;
   await tenure.step(where, step, async () => {
-    const stood = fresh === true ? null : await look(effect);
+    const stood = await look(effect);
     if (stood !== null) return stood === '' ? 'stood already' : `stood already: ${stood}`;
     const said = await untilKnown(effect);
     failpoint(`acted ${scopeKind(where.scope)}/${step}`);

@@ -6,8 +6,7 @@ import { sidesOf } from '../domain/position.ts';
 import { laneDirection } from '../domain/protocol.ts';
 import type { LaneProgress } from '../engines/engine.ts';
 import { sidecarExists } from '../sidecar/install.ts';
-import type { JournalEntry } from '../sidecar/journal.ts';
-import { lastJournalId, readJournal } from '../sidecar/journal.ts';
+import { type JournalEntry, readSwitchJournal } from '../sidecar/journal.ts';
 import { copiedByTable, laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
 import type { Lease } from '../sidecar/lease.ts';
 import { readLease } from '../sidecar/lease.ts';
@@ -15,7 +14,7 @@ import { readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificate, readLatestLag, readMirror } from '../sidecar/records.ts';
 import { readRun } from '../sidecar/run.ts';
-import { readOutcome, readSwitch } from '../sidecar/switches.ts';
+import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
@@ -237,16 +236,18 @@ const certificateOf = async (context: RunContext, phase: string): Promise<PhaseS
   return { id, at: stored.at, ageMs: stored.ageMs, tables: tables.length, rows, clean };
 };
 
+/** Far more than the steps of one, each begun and ended; a step that was tried again has more. */
+const LINES_OF_A_SWITCH = 500;
+
 const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']> => {
   const { sql } = context.source;
-  const last = await lastJournalId(sql);
-  const lines = await readJournal(sql, { after: last > 500n ? last - 500n : 0n, limit: 500 });
-  const id = lines.findLast((line) => line.scope.startsWith('cutover-') || line.scope.startsWith('failback-'))?.scope;
-  if (id === undefined || !(await readSwitch(sql, id))) return null;
+  const [last] = await readSwitches(sql, 1);
+  if (!last) return null;
+  const lines = await readSwitchJournal(sql, LINES_OF_A_SWITCH);
   return {
-    id,
-    outcome: await readOutcome(sql, id),
-    steps: lines.filter((line) => line.scope === id).map(journalLine),
+    id: last.id,
+    outcome: last.outcome,
+    steps: lines.filter((line) => line.scope === last.id).map(journalLine),
   };
 };
 

@@ -136,7 +136,7 @@ const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]):
     const where = { scope: 'rebuild', phases };
     // Not probed: what was there was read a moment ago, and every act may be repeated.
     const effect = { act: async () => void (await act()) };
-    await carryOutEffect(options.tenure, { where, step: name, fresh: true }, effect);
+    await carryOutEffect(options.tenure, { where, step: name }, effect);
   };
   const step = (name: string, of: Concluded, act: () => Promise<void>) => stepOf(name, [of.conclusion.phase], act);
   for (const one of concluded) {

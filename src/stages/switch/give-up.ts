@@ -37,7 +37,7 @@ export const giveUp = async (s: Switch, failure: Failure): Promise<SwitchResult>
   });
   if (outcome === 'committed') return await complete();
   await closeWayBack(s);
-  const settled = await settleSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools });
+  const settled = await settleSwitch({ record: recordOf(s), phases: s.phases, tools: s.tools });
   // The commit whose answer was lost came through after all: the worker opens the lane of the new state by itself.
   if (settled === 'committed') {
     for (const phase of s.phases) {

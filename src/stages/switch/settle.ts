@@ -20,7 +20,7 @@ const SETTLE_BUDGET_MS = 60_000;
 
 /** A recorded switch and the phases it names. Everything here can be done by a process that has not seen it before. */
 export interface Settlement {
-  readonly record: SwitchRecord;
+  readonly record: Omit<SwitchRecord, 'at'>;
   readonly phases: readonly Phase[];
   readonly tools: SwitchTools;
 }

@@ -113,7 +113,7 @@ const runWindow = async (s: Switch): Promise<void> => {
   s.startWindow();
   for (const step of WINDOW_STEPS) {
     const act = () => (step.isBounded === true ? step.act(s) : within(s, () => step.act(s)));
-    const place = { where: scopeOfSwitch(s), step: step.name, fresh: true };
+    const place = { where: scopeOfSwitch(s), step: step.name };
     await carryOutEffect(s.tools.tenure, place, { act });
     s.left();
   }
@@ -158,13 +158,13 @@ const commit = async (s: Switch): Promise<void> => {
     });
     return undefined;
   };
-  await carryOutEffect(tenure, { where: scopeOfSwitch(s), step: 'commit', fresh: true }, { act });
+  await carryOutEffect(tenure, { where: scopeOfSwitch(s), step: 'commit' }, { act });
 };
 
 const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
   let windowMs = 0;
   try {
-    await completeSwitch({ record: { ...recordOf(s), at: '' }, phases: s.phases, tools: s.tools }, async () => {
+    await completeSwitch({ record: recordOf(s), phases: s.phases, tools: s.tools }, async () => {
       windowMs = monotonicMs() - windowBegan;
       await adoptWayBack(s);
     });
