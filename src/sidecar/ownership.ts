@@ -94,16 +94,6 @@ export const ownershipGuard =
     }
   };
 
-/**
- * Asserts within the caller's transaction that a side knows no epoch newer than ours, and keeps it so until that transaction
- * ends. Throws kind `deposed` otherwise (S7).
- */
-export const assertNewest = async (sql: SqlExecutor, epoch: bigint): Promise<void> => {
-  const rows = await fetch(sql, build.selectFrom('ownership').select(['phase', 'epoch']).forShare());
-  const newer = rows.find((row) => BigInt(row.epoch) > epoch);
-  if (newer) throw deposedError(`phase ${newer.phase} is owned under an epoch newer than ${epoch}`);
-};
-
 /** What an act expects of a side whose ownership it leaves as it is. */
 export interface ExpectedOwnership {
   /** The phases that it is about, or all that the side knows. */

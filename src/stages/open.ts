@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { SwitchbackError } from '../domain/errors.ts';
-import type { Side } from '../domain/position.ts';
+import { otherSide, type Side } from '../domain/position.ts';
 import { diffPlans } from '../plan/diff.ts';
 import type { Json } from '../plan/document.ts';
 import { installSidecar } from '../sidecar/install.ts';
-import { assertNewest } from '../sidecar/ownership.ts';
+import { epochGuard } from '../sidecar/ownership.ts';
 import { seedPhases } from '../sidecar/phases.ts';
 import { type RunRow, readRun, writePlan, writeRun } from '../sidecar/run.ts';
 import { isWhole, readShape } from '../sidecar/shape.ts';
 import { SIDECAR_VERSION } from '../sidecar/tables.ts';
-import type { RunContext, SidePorts } from './context.ts';
+import { portsOf, type RunContext, type SidePorts } from './context.ts';
 import { assertSound } from './damage.ts';
 import { untilKnown } from './effect.ts';
 import type { Tenure } from './tenure.ts';
@@ -179,7 +179,7 @@ export const pinPlan = async (context: RunContext, tenure: Tenure, accepted?: st
   await untilKnown({
     act: async () => {
       await target.sql.transaction(async (sql) => {
-        await assertNewest(sql, tenure.epoch);
+        await epochGuard({ phases: 'all', epoch: tenure.epoch })(sql);
         await writePlan(sql, plan);
       });
       await tenure.act((sql) => writePlan(sql, plan));
@@ -188,23 +188,24 @@ export const pinPlan = async (context: RunContext, tenure: Tenure, accepted?: st
   });
 };
 
+/** What a side's sidecar says of the run that it is a part of. Throws kind `unreachable`. */
+export const describeRun = async (
+  context: RunContext,
+  { side, id }: Pick<RunRow, 'side' | 'id'>,
+): Promise<Parameters<typeof writeRun>[1]> => {
+  const sides = [side, otherSide(side)] as const;
+  const [own, peer] = await Promise.all(sides.map((one) => portsOf(context, one).sessions.describe()));
+  const { name: planName, hash: planHash, canonical: plan } = context.plan;
+  const identities = { identity: own?.identity ?? '', peer: peer?.identity ?? '' };
+  return { id, side, planName, planHash, plan, ...identities, version: SIDECAR_VERSION };
+};
+
 const makeSide = async (context: RunContext, side: Side, id: string): Promise<void> => {
-  const ports = side === 'source' ? context.source : context.target;
-  const other = side === 'source' ? context.target : context.source;
-  const [own, peer] = await Promise.all([ports.sessions.describe(), other.sessions.describe()]);
   const { plan } = context;
-  await ports.sql.transaction(async (sql) => {
+  const run = await describeRun(context, { side, id });
+  await portsOf(context, side).sql.transaction(async (sql) => {
     await installSidecar(sql);
-    await writeRun(sql, {
-      id,
-      side,
-      planName: plan.name,
-      planHash: plan.hash,
-      plan: plan.canonical,
-      identity: own.identity,
-      peer: peer.identity,
-      version: SIDECAR_VERSION,
-    });
+    await writeRun(sql, run);
     if (side === 'source')
       await seedPhases(
         sql,

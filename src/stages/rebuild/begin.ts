@@ -7,9 +7,9 @@ import { assertLease, restoreLease } from '../../sidecar/lease.ts';
 import { holdPlaces } from '../../sidecar/ownership.ts';
 import { keepMirror } from '../../sidecar/records.ts';
 import { type RunFacts, writeFacts, writeRun } from '../../sidecar/run.ts';
-import { SIDECAR_VERSION } from '../../sidecar/tables.ts';
 import { portsOf, type RunContext } from '../context.ts';
 import { isHeld } from '../holder.ts';
+import { describeRun } from '../open.ts';
 import { Tenure } from '../tenure.ts';
 import type { Remains } from './look.ts';
 
@@ -97,22 +97,11 @@ const makeStand = async (
   { side, run, remains }: Standing,
   more: (sql: Parameters<typeof writeJournal>[0]) => Promise<void>,
 ): Promise<void> => {
-  const ports = portsOf(context, side);
-  const other = portsOf(context, side === 'source' ? 'target' : 'source');
-  const [own, peer] = await Promise.all([ports.sessions.describe(), other.sessions.describe()]);
   const { plan } = context;
-  await ports.sql.transaction(async (sql) => {
+  const row = await describeRun(context, { side, id: run });
+  await portsOf(context, side).sql.transaction(async (sql) => {
     await reinstallSidecar(sql, remains[side].shape);
-    await writeRun(sql, {
-      id: run,
-      side,
-      planName: plan.name,
-      planHash: plan.hash,
-      plan: plan.canonical,
-      identity: own.identity,
-      peer: peer.identity,
-      version: SIDECAR_VERSION,
-    });
+    await writeRun(sql, row);
     await holdPlaces(
       sql,
       plan.phases.map(({ name }) => name),
