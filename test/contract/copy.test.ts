@@ -190,10 +190,8 @@ describe('copy', () => {
       released += 1;
     };
     await expect(copyTables(await f.context(), { signal: noSignal(), observer: recorder() })).rejects.toMatchObject({
-      kind: 'halted',
-      findings: [{ id: 'copy/snapshot-lost', subject: 'public.keyless' }],
-      // An aborted phase does not begin again in its run.
-      remedy: expect.stringMatching(/switchback abort PLAN \w+ --confirm \w+; a new run copies it anew/),
+      kind: 'internal',
+      message: expect.stringContaining('public.keyless'),
     });
     const context = await f.context({ snapshot: { name: rows[0]?.name ?? '', release } });
     await copyTables(context, { signal: noSignal(), observer: recorder() });

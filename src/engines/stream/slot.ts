@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import { SLOT_LOST } from '../../domain/finding.ts';
 import type { Position } from '../../domain/position.ts';
+import { TRY_STAGE_AGAIN } from '../../domain/remedy.ts';
 import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
@@ -65,7 +66,7 @@ export const waitedTooLong = async (server: PostgresServer, slot: string): Promi
   return new SwitchbackError(
     'busy',
     `slot ${slot} on the ${server.label} waits for transactions that are still writing: ${text}`,
-    { remedy: 'let them end, or end them, and repeat the command' },
+    { remedy: 'let them end, or end them: SELECT pg_terminate_backend(pid); then give the command again' },
   );
 };
 
@@ -89,7 +90,7 @@ export const dropSlot = async (server: PostgresServer, slot: string, guard: Guar
       if (await tryDrop(server, slot, guard)) return;
     } else if (monotonicMs() > deadlineMs) {
       throw new SwitchbackError('refused', `slot ${slot} on the ${server.label} is in use by pid ${found.pid}`, {
-        remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid});`,
+        remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid}); ${TRY_STAGE_AGAIN}`,
       });
     }
     await sleep(POLL_MS);
