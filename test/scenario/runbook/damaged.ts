@@ -87,6 +87,7 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
       expect(answer, answer.text).toMatchObject({ exitCode: 4 });
       play.sees(answer.text);
       await play.does(scene);
+      await play.does(scene, { at: 1 });
       await expectSoaking();
     });
 
@@ -101,6 +102,7 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
       expect(end, end.text).toMatchObject({ exitCode: 4 });
       play.sees(end.text);
       await play.does(scene);
+      await play.does(scene, { at: 1 });
       await expectSoaking();
     });
 

@@ -203,11 +203,9 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
     entry('trying-again', async (play) => {
       sleeper = scene.terminal('run', scene.run.plan);
       await sleeper.says(/verified 1 tables/);
-      await runSql(
-        scene.source,
-        `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
-         WHERE database = current_database() AND active_pid IS NOT NULL`,
-      );
+      const endReader = `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+         WHERE database = current_database() AND active_pid IS NOT NULL`;
+      await expect.poll(() => runSql(scene.source, endReader)).toHaveLength(1);
       await sleeper.says(/trying again/);
       play.sees(sleeper.text());
       expect(await play.does(scene)).toMatch(/^worker \w+ on /m);

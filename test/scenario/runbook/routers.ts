@@ -102,7 +102,8 @@ export const routers = (servers: Servers, entry: EntryTest): void => {
         expect(misread.exitCode).toBe(4);
         play.sees(misread.text);
         writeFileSync(at('led'), 'source\n');
-        await play.does(own);
+        expect(await play.does(own)).not.toContain('router');
+        await play.does(own, { at: 1 });
         expect(await writableSides(own, 'item')).toEqual(['target']);
         expect(readFileSync(at('led'), 'utf8')).toBe('target\n');
       });
