@@ -27,6 +27,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   'phase …: … changed rows of … differ between the sides': 'proof-differs',
   // The worker's lines.
   'slot … on the … is being read by another session': 'trying-again',
+  'the … cannot do it now: …': 'trying-again',
+  'entry … of the journal was written by another transaction': 'trying-again',
   'an earlier copy of … is still ending on the …': 'trying-again',
   'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
   'phase … is halted: …': 'lane-failed',
@@ -50,7 +52,6 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
   'src/engines/stream/drain.ts: aborted, text': ['drain-late', 'behind'],
-  'src/engines/stream/follow.ts: busy, text': ['trying-again', 'behind'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
