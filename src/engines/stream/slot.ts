@@ -119,8 +119,9 @@ export const SLOT_FACTS = `plugin, s.database = current_database() AS here, conf
 
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
- * it is gone, invalidated, or has been read beyond that position; `refused` when it is intact and there is no position. The position is asked for after the slot has been looked
- * at: a worker that is still at work stores its progress first and confirms it then, never the other way round.
+ * it is gone, invalidated, or has been read beyond that position; `internal` when it is intact and there is no position. The
+ * position is asked for after the slot has been looked at: a worker that is still at work stores its progress first and
+ * confirms it then, never the other way round.
  */
 export const inspectSlot = async (
   server: PostgresServer,
@@ -154,7 +155,7 @@ const gapOf = async (
   slot: TextRow | undefined,
   from: Position | null,
 ): Promise<string | null> => {
-  if (from === null) throw new SwitchbackError('refused', 'the lane of an intact slot was never opened');
+  if (from === null) throw new SwitchbackError('internal', 'the lane of an intact slot was never opened');
   if (slot?.confirmed && !Lsn.reached(from, slot.confirmed as Position))
     return `has been read up to ${slot.confirmed}, beyond what was applied,`;
   return await otherHistory(server, from);

@@ -7,14 +7,16 @@ import { confirmed, type EntryTest, type Servers, stateOf, untilReady, WIDE } fr
 
 const SCHEMA = `
   CREATE TABLE item (id serial PRIMARY KEY, name text);
+  CREATE TABLE spare (id int PRIMARY KEY);
   CREATE TABLE plain (n int); ALTER TABLE plain REPLICA IDENTITY FULL;`;
 const ROWS = `INSERT INTO item (name) SELECT 'item' FROM generate_series(1, 100); INSERT INTO plain VALUES (1), (2), (3);`;
 const PHASES = [
   { name: 'all', tables: ['public.item'] },
   { name: 'plain', tables: ['public.plain'] },
+  { name: 'spare', tables: ['public.spare'] },
 ];
 
-/** Tables and sequences that are not what a command needs. */
+/** Tables, sequences and records that are not what a command needs. */
 export const keys = (servers: Servers, entry: EntryTest): void => {
   describe('keys and sequences', () => {
     let scene: Scene;
@@ -44,6 +46,18 @@ export const keys = (servers: Servers, entry: EntryTest): void => {
       expect(await play.does(scene)).toContain('phase all goes on');
       const repair = await say(scene.run, 'verify', scene.run.plan, 'all', '--repair');
       expect(repair, repair.text).toMatchObject({ exitCode: 0 });
+    });
+
+    entry('not-recorded', async (play) => {
+      const record = (role: string) => `UPDATE switchback.ownership SET role = '${role}' WHERE phase = 'spare'`;
+      await runSql(scene.target, record('primary'));
+      const abort = await confirmed(scene, 'abort', 'spare');
+      expect(abort, abort.text).toMatchObject({ exitCode: 4 });
+      play.sees(abort.text);
+      expect(await play.does(scene)).toMatch(/^spare .* primary, fenced/m);
+      await runSql(scene.target, record('replica'));
+      expect(await play.does(scene, { at: 1 })).toContain('spare: aborted');
+      expect(await stateOf(scene, 'spare')).toBe('aborted');
     });
 
     entry('sequence-range', async (play) => {

@@ -117,7 +117,10 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       const locker = await scene.session(scene.target);
       await locker.query('BEGIN; LOCK TABLE one IN ACCESS EXCLUSIVE MODE');
       const verify = scene.terminal('verify', scene.run.plan, 'one', 'two');
-      const waiting = async () => await runSql(scene.target, 'SELECT FROM pg_locks WHERE NOT granted');
+      // Locks of other databases are shown too.
+      const inWay = `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE NOT l.granted AND d.datname = current_database()`;
+      const waiting = async () => await runSql(scene.target, inWay);
       await expect.poll(waiting, { timeout: 30_000, interval: 50 }).not.toEqual([]);
       verify.process.kill('SIGINT');
       await verify.says(/stopping/);
