@@ -1,3 +1,7 @@
+/** How a stage that stands is begun again, once what kept it is mended. A worker that had nothing else to do has ended. */
+export const TRY_STAGE_AGAIN =
+  'then: switchback resume PLAN PHASE; or, where no worker runs any more: switchback run PLAN';
+
 /** One of our own commands in a remedy, as far as a reader would copy it. */
 const COMMAND = /switchback [a-z]+ PLAN(?: (?:PHASE|--[a-z-]+))*/g;
 

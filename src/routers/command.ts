@@ -115,7 +115,8 @@ const isSide = (value: unknown): value is Side => value === 'source' || value ==
 
 const malformed = (stdout: string): SwitchbackError =>
   new SwitchbackError('refused', `the router's observe command printed ${JSON.stringify(readable(stdout))}`, {
-    remedy: 'make it print source, target, or {"primary":"source","held":false,"version":"…"}',
+    remedy:
+      'make it print source, target, or {"primary":"source","held":false,"version":"…"}, then look again: switchback status PLAN',
   });
 
 /** What `observe` printed: a side, or a JSON object. Without a version the primary itself is one. */

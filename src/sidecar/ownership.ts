@@ -119,7 +119,8 @@ export const epochGuard =
     const other = phases.find((phase) => rows.find((row) => row.phase === phase)?.role !== role);
     if (other === undefined) return;
     throw new SwitchbackError('refused', `this side is not recorded as the ${role} of phase ${other}`, {
-      remedy: 'see who owns it: switchback status PLAN',
+      remedy:
+        'see who owns it: switchback status PLAN; what had begun goes on, once that is right again, by: switchback resume PLAN',
     });
   };
 

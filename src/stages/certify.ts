@@ -157,7 +157,7 @@ export const proveTouched = async (context: RunContext, phase: Phase, signal: Ab
   const { touched } = runnerOf(phase);
   if (!touched.complete) {
     throw new SwitchbackError('aborted', `more rows of phase ${phase.name} changed than could be remembered`, {
-      remedy: `switchback verify ${context.plan.path} ${phase.name}, then try again`,
+      remedy: `when fewer rows change at once, verify and give the command again: switchback verify ${context.plan.path} ${phase.name}`,
     });
   }
   const batch = touched.peek();
@@ -178,7 +178,10 @@ export const proveTouched = async (context: RunContext, phase: Phase, signal: Ab
       ...comparison(context, phase, signal),
       appliedPast: async () => undefined,
     });
-    if (!result.clean) throw new SwitchbackError('aborted', differs(context, phase.name, result).message);
+    if (!result.clean) {
+      const { message, remedy = '' } = differs(context, phase.name, result);
+      throw new SwitchbackError('aborted', message, { remedy });
+    }
   }
   return compared;
 };

@@ -114,7 +114,7 @@ const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Pr
   if (!wrong?.trouble) return;
   const { fact, remedy } = wrong.trouble;
   throw new SwitchbackError('refused', `phase ${wrong.phase}: ${fact}`, {
-    remedy: `${remedy}; then repeat the command`,
+    remedy: `${remedy}; then give the command again`,
   });
 };
 

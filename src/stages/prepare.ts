@@ -1,6 +1,7 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { blocks } from '../domain/finding.ts';
+import { TRY_STAGE_AGAIN } from '../domain/remedy.ts';
 import { displayName } from '../domain/table.ts';
 import { laneName, readLanes, writeLane } from '../sidecar/lanes.ts';
 import { ownershipGuard } from '../sidecar/ownership.ts';
@@ -94,7 +95,7 @@ const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
   const list = findings.filter((f) => f.severity === 'blocks').map((f) => `  ${f.subject}: ${f.fact}; ${f.remedy}`);
   throw new SwitchbackError('findings', [`phase ${phase.name} cannot be prepared:`, ...list].join('\n'), {
     findings,
-    remedy: `mend what is named, then: switchback resume ${context.plan.path} ${phase.name}; or, where no worker runs any more: switchback run ${context.plan.path}`,
+    remedy: `mend what is named, ${TRY_STAGE_AGAIN}`,
   });
 };
 

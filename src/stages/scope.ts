@@ -68,6 +68,7 @@ export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): 
       )
       .map(patternWithoutUse),
     ...plan.phases.filter(({ name }) => (tables.byPhase.get(name) ?? []).length === 0).map(emptyPhase),
+    ...[...phases.values()].flatMap(sameNames),
     ...[...changed.values()].flat(),
   ];
   return { phases, ignored: tables.ignored, findings, changed };
@@ -144,6 +145,19 @@ const sequenceOfNoPhase = (sequence: TableName): Finding => ({
   fact: 'no column uses this sequence and no phase takes it by name, so its value will not be carried',
   remedy: `add "${displayName(sequence)}" to a phase's \`tables\` or to \`ignore\``,
 });
+
+/** Progress is recorded by the name that people see, which two names of identifiers with dots can share: `"a.b".c`, `a."b.c"`. */
+const sameNames = ({ name, tables }: PhaseScope): readonly Finding[] => {
+  const names = tables.map(displayName);
+  const twice = new Set(names.filter((table, at) => names.indexOf(table) !== at));
+  return [...twice].map((table) => ({
+    id: 'plan/same-name',
+    severity: 'blocks',
+    subject: table,
+    fact: `two tables of phase ${name} are both shown under this name`,
+    remedy: 'put them into two phases, or rename one of them on both sides',
+  }));
+};
 
 const emptyPhase = ({ name }: { readonly name: string }): Finding => ({
   id: 'plan/empty-phase',

@@ -1,12 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { Play, readPage, titlesOf } from '../support/runbook.ts';
-import { useServerPair } from '../support/servers.ts';
+import { useServer, useServerPair } from '../support/servers.ts';
 import type { EntryTest } from './runbook/begin.ts';
 import { damaged } from './runbook/damaged.ts';
 import { databases } from './runbook/databases.ts';
 import { halfWay } from './runbook/half-way.ts';
+import { keys } from './runbook/keys.ts';
 import { lanes } from './runbook/lanes.ts';
+import { patient } from './runbook/patient.ts';
+import { preparing } from './runbook/preparing.ts';
 import { refused } from './runbook/refused.ts';
+import { rights } from './runbook/rights.ts';
 import { routers } from './runbook/routers.ts';
 import { serversDown } from './runbook/servers-down.ts';
 import { silent } from './runbook/silent.ts';
@@ -18,7 +22,9 @@ import { undone } from './runbook/undone.ts';
  * the page is looked up by, the page's command is run as it is written, and what it does is what the page says. An entry
  * without a scenario fails, and a scenario without an entry too.
  */
-const servers = useServerPair();
+// A scene has a slot for each of its phases, and three scenes stand while the others come and go.
+const servers = useServerPair({ max_replication_slots: '20', max_wal_senders: '20' });
+const other = useServer({ version: 18 });
 const page = readPage();
 const played = new Set<string>();
 
@@ -33,15 +39,20 @@ const entry: EntryTest = (id, work) => {
   });
 };
 
-silent(servers, entry, () => {
-  halfWay(servers, entry);
-  undone(servers, entry);
-  refused(servers, entry);
-  databases(servers, entry);
-  lanes(servers, entry);
-  stages(servers, entry);
-  routers(servers, entry);
-  damaged(servers, entry);
+patient({ pair: servers, other }, entry, () => {
+  silent(servers, entry, () => {
+    halfWay(servers, entry);
+    undone(servers, entry);
+    refused(servers, entry);
+    databases(servers, entry);
+    lanes(servers, entry);
+    keys(servers, entry);
+    rights(servers, entry);
+    preparing(servers, entry);
+    stages(servers, entry);
+    routers(servers, entry);
+    damaged(servers, entry);
+  });
 });
 serversDown(servers, entry);
 

@@ -78,7 +78,7 @@ const openLane = async (parts: LaneParts, start: LaneStart): Promise<SimulatedLa
     case 'resume':
       await inspectSlot(parts, async () => {
         const progress = await spec.store.progress(network.sqlSide(process, to));
-        if (progress === null) throw new SwitchbackError('refused', `lane ${spec.lane} was never opened`);
+        if (progress === null) throw new SwitchbackError('internal', `lane ${spec.lane} was never opened`);
         return progress.position;
       });
   }

@@ -22,7 +22,8 @@ const inventory = async (server: PostgresServer): Promise<Inventory> => {
   } catch (error) {
     if (codeOf(error) !== LOCK_NOT_AVAILABLE) throw error;
     throw new SwitchbackError('busy', `a table of the ${server.label} stays locked exclusively`, {
-      remedy: 'wait for the ALTER TABLE, VACUUM FULL or the like that pg_stat_activity shows, then try again',
+      remedy:
+        'wait for the ALTER TABLE, VACUUM FULL or the like that pg_stat_activity shows, then give the command again',
       cause: error,
     });
   }

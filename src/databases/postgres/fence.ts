@@ -61,7 +61,7 @@ const readAllRelations = async (sql: SqlExecutor, tables: readonly TableName[]):
   const missing = tables.filter((table) => !found.some((relation) => sameTable(relation, table)));
   if (missing.length === 0) return found;
   throw new SwitchbackError('refused', `there is no table ${missing.map(displayName).join(', ')}`, {
-    remedy: 'compare the schema of both sides: switchback check PLAN',
+    remedy: 'give the table back to that side, under its name; what is still missing says: switchback check PLAN',
   });
 };
 

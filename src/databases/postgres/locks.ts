@@ -185,8 +185,9 @@ const connectBoth = async (server: PostgresServer) => {
 
 const explain = (server: PostgresServer, error: unknown): unknown => {
   if (error instanceof SwitchbackError || codeOf(error) !== INSUFFICIENT_PRIVILEGE) return server.wrap(error);
-  return new SwitchbackError('refused', `on the ${server.label}: ${messageOf(error)}`, {
-    remedy: 'our role must own the tables, or be a member of the role that does: GRANT <owner> TO <our role>',
+  return new SwitchbackError('refused', `no right to the fence of tables on the ${server.label}: ${messageOf(error)}`, {
+    remedy:
+      'our role must own the tables, or be a member of the role that does: GRANT <owner> TO <our role>; then give the command again, or go on with what has begun: switchback resume PLAN',
     cause: error,
   });
 };

@@ -44,12 +44,12 @@ const explain = (error: unknown, names: readonly TableName[]): unknown => {
   switch (codeOf(error)) {
     case INSUFFICIENT_PRIVILEGE:
       return new SwitchbackError('refused', `no right to set or read a sequence among ${list}`, {
-        remedy: `GRANT SELECT, UPDATE ON SEQUENCE ${names.map(quoteTable).join(', ')} to our role`,
+        remedy: `GRANT SELECT, UPDATE ON SEQUENCE ${names.map(quoteTable).join(', ')} to our role; then give the command again`,
         cause: error,
       });
     case OUT_OF_RANGE:
       return new SwitchbackError('refused', `a sequence among ${list} cannot hold the other side's value`, {
-        remedy: 'ALTER SEQUENCE … MAXVALUE (or MINVALUE) as on the other side',
+        remedy: 'ALTER SEQUENCE … MAXVALUE (or MINVALUE) as on the other side, then give the command again',
         cause: error,
       });
     default:

@@ -1,11 +1,12 @@
 import type { KeyRange } from '../../databases/digests.ts';
 import { SwitchbackError } from '../../domain/errors.ts';
+import { beginAnew } from '../../domain/remedy.ts';
 import type { SqlExecutor, SqlSide } from '../../domain/sql.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { type KeyColumn, readKeyColumns } from '../../platform/postgres/key.ts';
 import { quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
-import type { Chunk } from '../engine.ts';
+import { type Chunk, phaseOfLane } from '../engine.ts';
 import { firstChunkRows, gapsOf, sortChunks } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import { copyLockSql } from './copy-chunk.ts';
@@ -54,6 +55,7 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
   const works: TableWork[] = [];
   for (const table of tables) {
     const chunks = journal.get(displayName(table)) ?? [];
+    if (isCutDifferently(table, chunks)) throw cutDifferently(context, table);
     const columns = isCut(table, chunks) ? await readKeyColumns(context.from, table) : [];
     works.push({
       table,
@@ -82,8 +84,6 @@ const remaining = async (
   chunks: readonly Chunk[],
 ): Promise<readonly KeyRange[]> => {
   if (chunks.length <= 1 || from.columns.length === 0) return gapsOf(chunks);
-  const width = from.columns.length;
-  if (chunks.some(({ after, upTo }) => (after ?? upTo)?.length !== width)) throw cutDifferently(from.table);
   return gapsOf(await sortChunks(side, from, chunks));
 };
 
@@ -92,14 +92,21 @@ const requireDistinctNames = (tables: readonly Table[]): void => {
   const names = new Set<string>();
   for (const table of tables) {
     const name = displayName(table);
-    if (names.has(name)) throw new SwitchbackError('refused', `two tables of one phase are both shown as ${name}`);
+    if (names.has(name)) throw new SwitchbackError('internal', `two tables of one phase are both shown as ${name}`);
     names.add(name);
   }
 };
 
-const cutDifferently = (table: Table): SwitchbackError =>
+/** Ends of chunks of another key would be compared with what they are not. */
+const isCutDifferently = (table: Table, chunks: readonly Chunk[]): boolean =>
+  chunks.some(({ after, upTo }) => {
+    const end = after ?? upTo;
+    return end !== null && end.length !== table.key?.columns.length;
+  });
+
+const cutDifferently = (context: LaneContext, table: Table): SwitchbackError =>
   new SwitchbackError('halted', `the key of ${displayName(table)} has changed since a part of it was copied`, {
-    remedy: 'bring the key back as it was, then: switchback resume PLAN PHASE; or abort the phase',
+    remedy: `bring the key back as it was, then: switchback resume PLAN PHASE; or begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`,
   });
 
 const readJournal = async (context: LaneContext): Promise<ReadonlyMap<string, readonly Chunk[]>> => {
@@ -120,7 +127,8 @@ const readJournal = async (context: LaneContext): Promise<ReadonlyMap<string, re
       'busy',
       `an earlier copy of ${context.spec.lane} is still ending on the ${context.to.label}`,
       {
-        remedy: "select pid, state, query from pg_stat_activity where application_name like 'switchback%:copy'",
+        remedy:
+          "look who that is: select pid, state, query from pg_stat_activity where application_name like 'switchback%:copy'; it is tried again",
         cause: error,
       },
     );
@@ -138,7 +146,8 @@ const refuseStrangers = async (sql: SqlExecutor, tables: readonly Table[]): Prom
     filled.push(...rows.map((row) => row.name ?? ''));
   }
   if (filled.length === 0) return;
+  const quoted = tables.filter((table) => filled.includes(displayName(table))).map(quoteTable);
   throw new SwitchbackError('refused', `tables to be copied to are not empty: ${filled.join(', ')}`, {
-    remedy: 'look at where these rows come from; empty the tables and run again',
+    remedy: `look at where these rows come from, and empty the tables past their fence (SET session_replication_role = replica; TRUNCATE ${quoted.join(', ')};), then: switchback resume PLAN PHASE`,
   });
 };

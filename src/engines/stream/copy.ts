@@ -1,12 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Blocker } from '../../domain/event.ts';
-import { beginAnew } from '../../domain/remedy.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { cancelStatement } from '../../platform/postgres/backend.ts';
 import { isConnectionLost } from '../../platform/postgres/server.ts';
-import { type Chunk, type FollowOptions, phaseOfLane } from '../engine.ts';
+import type { Chunk, FollowOptions } from '../engine.ts';
 import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import { type CopySessions, copyChunk, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
@@ -48,13 +47,10 @@ const requireSnapshot = (context: LaneContext, works: readonly TableWork[]): voi
   const keyless = works.filter((work) => work.table.key === null && !isFinished(work));
   const [first] = keyless;
   if (first === undefined || context.snapshot !== undefined) return;
-  const subject = displayName(first.table);
-  const fact = 'has no key and was not copied while the snapshot of the slot was held';
-  const remedy = `give it a key, or begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`;
-  throw new SwitchbackError('halted', `${subject} ${fact}`, {
-    remedy,
-    findings: [{ id: 'copy/snapshot-lost', severity: 'blocks', subject, fact, remedy }],
-  });
+  throw new SwitchbackError(
+    'internal',
+    `${displayName(first.table)} has no key, and no snapshot is held to copy it under`,
+  );
 };
 
 /** Read after the last chunk: what any chunk has seen was written to the log before here. */

@@ -126,7 +126,7 @@ export class Follower {
           await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
           const progress = await spec.store.progress(sql);
           if (progress === null || progress.strictFrom === null) {
-            throw new SwitchbackError('refused', `lane ${spec.lane} cannot follow before its copy has ended`);
+            throw new SwitchbackError('internal', `lane ${spec.lane} cannot follow before its copy has ended`);
           }
           await spec.store.record(sql, progress);
           return progress;

@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../../domain/errors.ts';
+import { TRY_STAGE_AGAIN } from '../../domain/remedy.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName, type Table, type TableName } from '../../domain/table.ts';
 import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
@@ -61,7 +62,7 @@ const requireSame = async (server: PostgresServer, name: string, expected: Reado
   if (settings.rows[0]?.fits === 't' && differing.length === 0) return;
   const fact = differing.length === 0 ? 'has other settings' : `differs in ${differing.join(', ')}`;
   throw new SwitchbackError('refused', `publication ${name} on the ${server.label} exists and ${fact}`, {
-    remedy: `when no lane uses it: DROP PUBLICATION ${quoteName(name)}; and repeat the command`,
+    remedy: `when no lane uses it: DROP PUBLICATION ${quoteName(name)}; ${TRY_STAGE_AGAIN}`,
   });
 };
 

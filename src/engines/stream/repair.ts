@@ -53,7 +53,7 @@ export const repairRows = async (
 const requireKey = async (context: LaneContext, table: Table): Promise<readonly KeyColumn[]> => {
   if (table.key !== null) return await readKeyColumns(context.from, table);
   throw new SwitchbackError('refused', `${displayName(table)} has no key, so its rows cannot be repaired one by one`, {
-    remedy: `give the table a key, or begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`,
+    remedy: `make them equal by hand on the side that is not the primary, past its fence (SET session_replication_role = replica); or, before a cutover, begin anew: ${beginAnew(phaseOfLane(context.spec.lane))}`,
   });
 };
 
@@ -94,7 +94,7 @@ const raiseStrictFrom = async (
 ): Promise<void> => {
   const progress = await store.progress(sql);
   if (progress === null || progress.strictFrom === null) {
-    throw new SwitchbackError('refused', 'rows can be repaired only once the copy has ended');
+    throw new SwitchbackError('internal', 'rows can be repaired only once the copy has ended');
   }
   await store.record(sql, { ...progress, strictFrom: Lsn.max(progress.strictFrom, head) });
 };

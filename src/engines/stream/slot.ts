@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import { SLOT_LOST } from '../../domain/finding.ts';
 import type { Position } from '../../domain/position.ts';
+import { TRY_STAGE_AGAIN } from '../../domain/remedy.ts';
 import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
@@ -65,7 +66,7 @@ export const waitedTooLong = async (server: PostgresServer, slot: string): Promi
   return new SwitchbackError(
     'busy',
     `slot ${slot} on the ${server.label} waits for transactions that are still writing: ${text}`,
-    { remedy: 'let them end, or end them, and repeat the command' },
+    { remedy: 'let them end, or end them: SELECT pg_terminate_backend(pid); then give the command again' },
   );
 };
 
@@ -89,7 +90,7 @@ export const dropSlot = async (server: PostgresServer, slot: string, guard: Guar
       if (await tryDrop(server, slot, guard)) return;
     } else if (monotonicMs() > deadlineMs) {
       throw new SwitchbackError('refused', `slot ${slot} on the ${server.label} is in use by pid ${found.pid}`, {
-        remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid});`,
+        remedy: `end whoever reads it: SELECT pg_terminate_backend(${found.pid}); ${TRY_STAGE_AGAIN}`,
       });
     }
     await sleep(POLL_MS);
@@ -118,8 +119,9 @@ export const SLOT_FACTS = `plugin, s.database = current_database() AS here, conf
 
 /**
  * Makes sure that a slot can bring everything from a position on (S14). Throws kind `halted`, finding `lane/slot-lost`, when
- * it is gone, invalidated, or has been read beyond that position; `refused` when it is intact and there is no position. The position is asked for after the slot has been looked
- * at: a worker that is still at work stores its progress first and confirms it then, never the other way round.
+ * it is gone, invalidated, or has been read beyond that position; `internal` when it is intact and there is no position. The
+ * position is asked for after the slot has been looked at: a worker that is still at work stores its progress first and
+ * confirms it then, never the other way round.
  */
 export const inspectSlot = async (
   server: PostgresServer,
@@ -153,7 +155,7 @@ const gapOf = async (
   slot: TextRow | undefined,
   from: Position | null,
 ): Promise<string | null> => {
-  if (from === null) throw new SwitchbackError('refused', 'the lane of an intact slot was never opened');
+  if (from === null) throw new SwitchbackError('internal', 'the lane of an intact slot was never opened');
   if (slot?.confirmed && !Lsn.reached(from, slot.confirmed as Position))
     return `has been read up to ${slot.confirmed}, beyond what was applied,`;
   return await otherHistory(server, from);

@@ -52,6 +52,6 @@ export const becomeApplier = async (client: pg.ClientBase): Promise<void> => {
   }
   const sql = session.version >= '150000' ? grantApplierSql(session.role) : becomeApplierSql(session.role);
   throw new SwitchbackError('refused', `role "${session.role}" may not set session_replication_role`, {
-    remedy: `as a superuser, in this database: ${sql}`,
+    remedy: `as a superuser, in this database: ${sql} Then: switchback resume PLAN PHASE`,
   });
 };

@@ -80,7 +80,7 @@ export const readKeyColumns = async (sql: SqlExecutor, table: Table): Promise<re
       const row = own.find((candidate) => Number(candidate.strategy) === STRATEGIES[comparison]);
       if (row !== undefined) return { schema: textOf(row, 'operator_schema'), name: textOf(row, 'operator') };
       throw new SwitchbackError('refused', `${displayName(table)} has no unique index on its key`, {
-        remedy: `make one on (${table.key?.columns.map(quoteName).join(', ')}), then try again`,
+        remedy: `make one on (${table.key?.columns.map(quoteName).join(', ')}) on the side that has none, then: switchback resume PLAN`,
       });
     };
     return {

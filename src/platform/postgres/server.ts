@@ -195,7 +195,7 @@ export class PostgresServer implements SqlSide {
     if (error instanceof SwitchbackError) return error;
     if (codeOf(error) === LOCK_NOT_AVAILABLE) {
       return new SwitchbackError('busy', `a lock on the ${this.label} could not be had: ${messageOf(error)}`, {
-        remedy: 'see pg_locks for who holds a table exclusively',
+        remedy: 'see in pg_locks and pg_stat_activity who holds it, and end that; then give the command again',
         cause: error,
       });
     }
@@ -222,13 +222,13 @@ export class PostgresServer implements SqlSide {
       return new SwitchbackError('refused', `no session to the ${label} that is as safe as its URL asks: ${said}`, {
         remedy:
           `the URL means sslmode=${this.protection.mode}; name the authority that signs the server's certificate ` +
-          `with sslrootcert=FILE, or, if you accept that anybody may read and change what passes, write sslmode=disable`,
+          `with sslrootcert=FILE, or, if you accept that anybody may read and change what passes, write sslmode=disable; then: switchback check PLAN`,
         cause: error,
       });
     }
     if (!NOT_LET_IN.has(codeOf(error))) return null;
     return new SwitchbackError('refused', `the ${label} does not let us in: ${said}`, {
-      remedy: `check user, password and database of ${redactUrl(this.#options.url)}`,
+      remedy: `correct user, password and database of ${redactUrl(this.#options.url)}, then: switchback check PLAN`,
       cause: error,
     });
   }

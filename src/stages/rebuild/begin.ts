@@ -61,13 +61,13 @@ export const beginRebuild = async (context: RunContext, remains: Remains): Promi
 /** Somebody has changed what we looked at. */
 export const changed = (): SwitchbackError =>
   new SwitchbackError('refused', 'something has changed since it was shown; nothing was concluded from it', {
-    remedy: 'give the command again and look at what it shows now',
+    remedy: 'look at what is left now, then confirm that: switchback resume PLAN --rebuild',
   });
 
 const assertNoWorker = async (context: RunContext, { source: { lease } }: Remains): Promise<void> => {
   if (!lease || !(await isHeld(context, lease))) return;
   throw new SwitchbackError('refused', `worker ${lease.holder} on ${lease.host} holds the lease`, {
-    remedy: 'end that process, then give the command again',
+    remedy: 'end that process, then give the command again: switchback resume PLAN --rebuild',
   });
 };
 

@@ -56,7 +56,9 @@ const assertSamePlan = (context: RunContext, { source, target }: Remains): void 
   throw new SwitchbackError(
     'refused',
     `the run was begun with another version of the plan (${hash.slice(0, 12)}); this is ${context.plan.hash.slice(0, 12)}`,
-    { remedy: 'rebuild with the plan that the run was begun with, or was last changed to with --accept-plan' },
+    {
+      remedy: `put the plan back as the run was begun with it, or was last changed to with --accept-plan, then: switchback resume ${context.plan.path} --rebuild`,
+    },
   );
 };
 

@@ -1,4 +1,4 @@
-import { SwitchbackError } from '../../domain/errors.ts';
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import { blocks, type Finding } from '../../domain/finding.ts';
 import { opposite, sidesOf } from '../../domain/position.ts';
 import { monotonicMs } from '../../platform/clock.ts';
@@ -50,7 +50,7 @@ export const assertStates = (
 /** Refuses phases whose lane is halted. */
 export const assertLanes = (phases: readonly Phase[]): void => {
   for (const phase of phases) {
-    if (!phase.runner) throw refused(`phase ${phase.name} has no lane open`, 'switchback status PLAN');
+    if (!phase.runner) throw new SwitchbackError('internal', `phase ${phase.name} has no lane open`);
     if (phase.runner.halt) throw haltedError(phase.runner.name, phase.runner.halt);
   }
 };
@@ -136,7 +136,8 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
   try {
     await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal: s.tools.signal });
   } catch (error) {
-    if (!(error instanceof SwitchbackError) || error.kind !== 'aborted') throw error;
+    // A lane that cannot go on for now is as far behind as one that is slow; its own error says why.
+    if (!isKind(error, 'aborted') && !isKind(error, 'busy')) throw error;
     throw refused(
       `lane ${runnerOf(phase).name} is more than ${plan.switch.maxLagMs} ms behind: ${error.message}`,
       'wait until the lag falls: switchback status PLAN --watch; or raise switch.max_lag',

@@ -1,11 +1,25 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { FENCE_FUNCTION_SQL, FENCE_TRIGGER } from '../../../src/databases/postgres/fence.ts';
 import { writableSides } from '../../support/crash-points.ts';
-import { say } from '../../support/runbook.ts';
+import { endOf, say } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
-import { confirmed, doomed, type EntryTest, ITEM, type Servers, stateOf, untilReady, WIDE } from './begin.ts';
+import {
+  confirmed,
+  doomed,
+  type EntryTest,
+  ITEM,
+  isStopped,
+  type Servers,
+  stateOf,
+  untilReady,
+  WIDE,
+} from './begin.ts';
 
 const DROP = 'DROP SCHEMA switchback CASCADE';
+const FENCE = `CREATE TRIGGER ${FENCE_TRIGGER} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON item
+  FOR EACH STATEMENT EXECUTE FUNCTION switchback.refuse_write()`;
 
 /** Sidecars that somebody dropped; test/scenario/rebuild.test.ts goes through every kind of damage in every state. */
 export const damaged = (servers: Servers, entry: EntryTest): void => {
@@ -43,11 +57,50 @@ export const damaged = (servers: Servers, entry: EntryTest): void => {
     entry('damaged-under-a-worker', async (play) => {
       const worker = scene.terminal('run', scene.run.plan);
       await worker.says(/verified 1 tables|lag/);
+      await runSql(scene.target, 'DROP TABLE switchback.mirror');
+      const early = await say(scene.run, ...rebuild());
+      expect(early, early.text).toMatchObject({ exitCode: 4 });
+      play.sees(early.text);
       await runSql(scene.source, DROP);
       await worker.says(/the sidecar is damaged/);
       worker.process.kill('SIGKILL');
       await worker.ended;
       play.sees(worker.text());
+      await play.does(scene);
+      await play.does(scene, { at: 1 });
+      await expectSoaking();
+    });
+
+    entry('nothing-damaged', async (play) => {
+      const answer = await say(scene.run, ...rebuild());
+      expect(answer, answer.text).toMatchObject({ exitCode: 4 });
+      play.sees(answer.text);
+      await play.does(scene);
+    });
+
+    entry('rebuild-other-plan', async (play) => {
+      await runSql(scene.source, DROP);
+      const text = readFileSync(scene.run.plan, 'utf8');
+      writeFileSync(scene.run.plan, text.replace('window: 60s', 'window: 50s'));
+      const answer = await say(scene.run, ...rebuild());
+      writeFileSync(scene.run.plan, text);
+      expect(answer, answer.text).toMatchObject({ exitCode: 4 });
+      play.sees(answer.text);
+      await play.does(scene);
+      await play.does(scene, { at: 1 });
+      await expectSoaking();
+    });
+
+    entry('rebuild-changed', async (play) => {
+      await runSql(scene.source, DROP);
+      const rebuilding = doomed(scene, rebuild(), 'acted rebuild/begin:stop');
+      await expect.poll(() => isStopped(rebuilding), { timeout: 60_000 }).toBe(true);
+      // A fence that was not there when it was looked for.
+      await runSql(scene.source, `${FENCE_FUNCTION_SQL} ${FENCE}`);
+      rebuilding.process.kill('SIGCONT');
+      const end = await endOf(rebuilding);
+      expect(end, end.text).toMatchObject({ exitCode: 4 });
+      play.sees(end.text);
       await play.does(scene);
       await play.does(scene, { at: 1 });
       await expectSoaking();

@@ -85,6 +85,27 @@ export const databases = (servers: Servers, entry: EntryTest): void => {
       expect(answer.exitCode).toBe(4);
       play.sees(answer.text);
       await play.does(scene);
+      // As when one of the two was restored from a time when it was another run's.
+      const [row] = await runSql(scene.target, 'SELECT id FROM switchback.run');
+      await runSql(scene.target, `UPDATE switchback.run SET id = 'another'`);
+      const mixed = await cutover();
+      await runSql(scene.target, `UPDATE switchback.run SET id = '${row?.id}'`);
+      expect(mixed.exitCode).toBe(4);
+      play.sees(mixed.text);
+    });
+
+    entry('not-let-in', async (play) => {
+      const answer = await cutover({ target: servers().target.urlFor('nobody_made_it') });
+      expect(answer.exitCode).toBe(4);
+      play.sees(answer.text);
+      await play.does(scene);
+    });
+
+    entry('not-safe', async (play) => {
+      const answer = await cutover({ target: `${scene.target}?sslmode=verify-full` });
+      expect(answer.exitCode).toBe(4);
+      play.sees(answer.text);
+      await play.does(scene);
     });
 
     entry('restored-copy', async (play) => {

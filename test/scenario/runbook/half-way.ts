@@ -39,14 +39,14 @@ export const halfWay = (servers: Servers, entry: EntryTest): void => {
     const mendRoute = () => writeFileSync(scene.run.routeFile, route);
 
     /** A switch whose process stands still right after the commit record, while somebody does something to the router. */
-    const meanwhile = async (command: 'cutover' | 'failback', work: () => void) => {
+    const meanwhile = async (command: 'cutover' | 'failback', work: () => unknown) => {
       const switching = doomed(
         scene,
         [command, scene.run.plan, 'all', '--confirm', 'all'],
         `acted ${command}/commit:stop`,
       );
       await expect.poll(() => isStopped(switching), { timeout: 60_000 }).toBe(true);
-      work();
+      await work();
       switching.process.kill('SIGCONT');
       return await endOf(switching);
     };
@@ -109,6 +109,26 @@ export const halfWay = (servers: Servers, entry: EntryTest): void => {
       await play.does(scene);
       expect(await writable()).toEqual(['source']);
       expect(scene.run.route('all')).toMatchObject({ primary: 'source', held: false });
+
+      const newer = { primary: 'source', held: true, epoch: '1000000' };
+      const cutover = await meanwhile('cutover', () =>
+        writeFileSync(scene.run.routeFile, JSON.stringify({ all: newer })),
+      );
+      expect(cutover.exitCode).toBe(6);
+      play.sees(cutover.text);
+      writeFileSync(scene.run.routeFile, JSON.stringify({ all: { ...newer, primary: 'target' } }));
+      await play.does(scene);
+      expect(await writable()).toEqual(['target']);
+      expect(scene.run.route('all')).toMatchObject({ primary: 'target', held: false });
+    });
+
+    entry('table-gone', async (play) => {
+      const failback = await meanwhile('failback', () => runSql(scene.source, 'ALTER TABLE item RENAME TO item_away'));
+      expect(failback.exitCode).toBe(6);
+      play.sees(failback.text);
+      await runSql(scene.source, 'ALTER TABLE item_away RENAME TO item');
+      await play.does(scene);
+      expect(await writable()).toEqual(['source']);
     });
 
     entry('lost-answer', async (play) => {

@@ -6,6 +6,7 @@ import { writableSides } from '../../support/crash-points.ts';
 import { endOf, say } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
+import type { Terminal } from '../../support/terminal.ts';
 import { confirmed, doomed, type EntryTest, ITEM, type Servers, stateOf, untilReady, WIDE } from './begin.ts';
 
 const PHASES = [
@@ -30,6 +31,9 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       const answer = await tell('cutover', 'one');
       expect(answer.exitCode).toBe(4);
       play.sees(answer.text);
+      const rebuild = await say(scene.run, 'resume', scene.run.plan, '--rebuild', '--confirm', 'test');
+      expect(rebuild.exitCode).toBe(4);
+      play.sees(rebuild.text);
       await play.does(scene, { until: /one: .*→ ready[\s\S]*two: .*→ ready|two: .*→ ready[\s\S]*one: .*→ ready/ });
       expect(await stateOf(scene, 'one')).toBe('ready');
     });
@@ -113,7 +117,10 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       const locker = await scene.session(scene.target);
       await locker.query('BEGIN; LOCK TABLE one IN ACCESS EXCLUSIVE MODE');
       const verify = scene.terminal('verify', scene.run.plan, 'one', 'two');
-      const waiting = async () => await runSql(scene.target, 'SELECT FROM pg_locks WHERE NOT granted');
+      // Locks of other databases are shown too.
+      const inWay = `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE NOT l.granted AND d.datname = current_database()`;
+      const waiting = async () => await runSql(scene.target, inWay);
       await expect.poll(waiting, { timeout: 30_000, interval: 50 }).not.toEqual([]);
       verify.process.kill('SIGINT');
       await verify.says(/stopping/);
@@ -167,6 +174,7 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
 
   describe('one worker at a time', () => {
     let scene: Scene;
+    let sleeper: Terminal;
     beforeAll(async () => {
       scene = await makeScene(servers(), { ...ITEM, more: WIDE });
       await untilReady(scene);
@@ -195,9 +203,18 @@ export const refused = (servers: Servers, entry: EntryTest): void => {
       await worker.stop();
     });
 
-    entry('deposed', async (play) => {
-      const sleeper = scene.terminal('run', scene.run.plan);
+    entry('trying-again', async (play) => {
+      sleeper = scene.terminal('run', scene.run.plan);
       await sleeper.says(/verified 1 tables/);
+      const endReader = `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+         WHERE database = current_database() AND active_pid IS NOT NULL`;
+      await expect.poll(() => runSql(scene.source, endReader)).toHaveLength(1);
+      await sleeper.says(/trying again/);
+      play.sees(sleeper.text());
+      expect(await play.does(scene)).toMatch(/^worker \w+ on /m);
+    });
+
+    entry('deposed', async (play) => {
       sleeper.process.kill('SIGSTOP');
       // As when its network is gone: the source ends the sessions of a host that does not answer.
       await runSql(

@@ -8,9 +8,11 @@ import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
 import { confirmed, type EntryTest, ITEM, type Servers, untilReady, WIDE } from './begin.ts';
 
-/** Where clients are led is in a file, and everything fails while there is one that is called `broken`. */
+/** Where clients are led is in a file. It does not answer while one is there that is called `broken`, nor hold while `unwilling`. */
 const ROUTER = `{ kind: command,
     observe: [sh, -c, "! test -e broken && cat led || exit 3"],
+    hold: [sh, -c, "! test -e unwilling || exit 3"],
+    release: [sh, -c, "true"],
     repoint: [sh, -c, "! test -e broken && echo $SWITCHBACK_SIDE > led || exit 3"] }`;
 
 const refusalOf = async (url: string): Promise<string> => {
@@ -45,6 +47,9 @@ export const routers = (servers: Servers, entry: EntryTest): void => {
     entry('led-wrong', async (play) => {
       setRoute({ primary: 'target', held: false });
       play.sees(await status());
+      const abort = await confirmed(scene, 'abort');
+      expect(abort.exitCode).toBe(4);
+      play.sees(abort.text);
       setRoute({ primary: 'source', held: false });
       expect(await play.does(scene)).not.toContain('router');
     });
@@ -66,22 +71,42 @@ export const routers = (servers: Servers, entry: EntryTest): void => {
       expect(await play.does(scene)).toMatch(/soaking +target +replica, fenced +primary, writable/);
     });
 
-    entry('router-command', async (play) => {
-      const own = await makeScene(servers(), { ...ITEM, more: WIDE, router: ROUTER });
-      try {
-        writeFileSync(join(own.run.directory, 'led'), 'source\n');
+    describe('a router of programs', () => {
+      let own: Scene;
+      const at = (file: string) => join(own.run.directory, file);
+
+      beforeAll(async () => {
+        own = await makeScene(servers(), { ...ITEM, more: WIDE, router: ROUTER });
+        writeFileSync(at('led'), 'source\n');
         await untilReady(own);
-        writeFileSync(join(own.run.directory, 'broken'), '');
+      });
+      afterAll(async () => await own?.close());
+
+      entry('undone-otherwise', async (play) => {
+        writeFileSync(at('unwilling'), '');
+        const cutover = await confirmed(own, 'cutover');
+        expect(cutover, cutover.text).toMatchObject({ exitCode: 5 });
+        play.sees(cutover.text);
+        rmSync(at('unwilling'));
+        expect(await play.does(own)).toMatch(/source +primary, writable/);
+      });
+
+      entry('router-command', async (play) => {
+        writeFileSync(at('broken'), '');
         const refused = await confirmed(own, 'cutover');
         expect(refused.exitCode).toBe(4);
         play.sees(refused.text);
-        rmSync(join(own.run.directory, 'broken'));
-        await play.does(own);
+        rmSync(at('broken'));
+        writeFileSync(at('led'), 'to and fro\n');
+        const misread = await confirmed(own, 'cutover');
+        expect(misread.exitCode).toBe(4);
+        play.sees(misread.text);
+        writeFileSync(at('led'), 'source\n');
+        expect(await play.does(own)).not.toContain('router');
+        await play.does(own, { at: 1 });
         expect(await writableSides(own, 'item')).toEqual(['target']);
-        expect(readFileSync(join(own.run.directory, 'led'), 'utf8')).toBe('target\n');
-      } finally {
-        await own.close();
-      }
+        expect(readFileSync(at('led'), 'utf8')).toBe('target\n');
+      });
     });
   });
 };

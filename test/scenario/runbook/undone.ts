@@ -99,6 +99,16 @@ export const undone = (servers: Servers, entry: EntryTest): void => {
       await writer.query('ROLLBACK');
       expect(await play.does(scene)).toMatch(/replica, fenced/);
       expect(await writableSides(scene, 'item')).toEqual(['source']);
+      await locker.query('BEGIN; LOCK TABLE item IN EXCLUSIVE MODE');
+      await runSql(scene.source, `UPDATE item SET name = 'late' WHERE id = 4`);
+      const early = scene.terminal('cutover', scene.run.plan, 'all', '--confirm', 'all');
+      await early.says(/verifying before the switch/);
+      early.process.kill('SIGINT');
+      await early.says(/stopping|interrupted/);
+      await locker.query('ROLLBACK');
+      const before = await endOf(early);
+      expect(before, before.text).toMatchObject({ exitCode: 5 });
+      play.sees(before.text);
       await play.does(scene, { at: 1 });
       await back();
     });

@@ -21,7 +21,8 @@ export const patiently = async (act: () => Promise<unknown>, signal?: AbortSigna
       if (!NOT_NOW.has(codeOf(error))) throw error;
       if (monotonicMs() - startedMs >= BUDGET_MS) {
         throw new SwitchbackError('busy', `a lock could not be had: ${messageOf(error)}`, {
-          remedy: 'see in pg_locks and pg_stat_activity who holds it; it is tried again',
+          remedy:
+            'see in pg_locks and pg_stat_activity who holds it, and end that; the worker tries again by itself, and so does: switchback resume PLAN',
           cause: error,
         });
       }

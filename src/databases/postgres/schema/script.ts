@@ -1,4 +1,5 @@
 import { messageOf, SwitchbackError } from '../../../domain/errors.ts';
+import { TRY_STAGE_AGAIN } from '../../../domain/remedy.ts';
 import type { SqlExecutor } from '../../../domain/sql.ts';
 import { codeOf, isConnectionLost } from '../../../platform/postgres/server.ts';
 import { type Statement, splitStatements } from './split.ts';
@@ -17,13 +18,13 @@ const STATEMENT_SHOWN_CHARS = 300;
 /** What can be done about a statement that was refused, by SQLSTATE. */
 const REMEDIES: Readonly<Record<string, string>> = {
   '42501': 'give our role on the target this privilege, or make the schema yourself and use schema: { from: existing }',
-  '42704': 'make what is missing on the target first (roles: pg_dumpall --roles-only), then run again',
+  '42704': 'make what is missing on the target first (roles: pg_dumpall --roles-only)',
   '42P06': 'the target is not empty: use an empty database, or schema: { from: existing }',
   '42P07': 'the target is not empty: use an empty database, or schema: { from: existing }',
   '42710': 'the target is not empty: use an empty database, or schema: { from: existing }',
   '42723': 'the target is not empty: use an empty database, or schema: { from: existing }',
   '0A000': 'the target does not have this feature or extension: install it there, or change the schema files',
-  '58P01': 'install the extension on the target server, then run again',
+  '58P01': 'install the extension on the target server',
 };
 
 /** A script's statements; psql's own commands and COPY FROM STDIN are refused, and so is what would end our transaction. */
@@ -69,8 +70,8 @@ const explain = (script: Script, statement: Statement, error: unknown): Switchba
   const fact = `${messageOf(error)} in: ${shown(statement)}`;
   const remedy =
     REMEDIES[codeOf(error)] ?? 'mend the statement, or make the schema yourself and use { from: existing }';
-  return new SwitchbackError('findings', `${subject}: ${fact}`, {
-    remedy,
+  return new SwitchbackError('findings', `the target refuses the schema at ${subject}: ${fact}`, {
+    remedy: `${remedy}, ${TRY_STAGE_AGAIN}`,
     findings: [{ id: 'schema/refused', severity: 'blocks', subject, fact, remedy }],
     cause: error,
   });

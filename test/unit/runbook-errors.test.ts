@@ -1,0 +1,188 @@
+import { globSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { patternOf, readPage } from '../support/runbook.ts';
+
+/**
+ * Every error that stops somebody has an entry in docs/runbook.md, or is named here with the reason why it needs none: so
+ * that whoever adds an error is asked for its entry. The texts are read from the source itself.
+ */
+
+/** Kinds that reach a person in the middle of a run. The others say of a plan, a command line or a server what is wrong there. */
+const KINDS = new Set(['refused', 'parked', 'aborted', 'findings', 'halted', 'busy', 'deposed', 'unknown']);
+
+/** A text, and the entry in which a person finds it because it is shown only as a part of that entry's text. */
+const INSIDE: Readonly<Record<string, string>> = {
+  // The fence's locks, in a switch.
+  'src/databases/postgres/blockers.ts: …; blocked …': 'fence-blocked',
+  'lane … has stopped following': 'interrupted',
+  'lane … was stopped': 'interrupted',
+  'src/stages/switch/switch.ts: interrupted': 'interrupted',
+  'another worker has recorded an abort': 'undone-otherwise',
+  'more rows of phase … changed than could be remembered': 'undone-otherwise',
+  "no time was left to run the router's … command for …": 'undone-otherwise',
+  "a sequence among … cannot hold the other side's value": 'sequence-range',
+  // `check` and every switch ask for the right first.
+  'no right to set or read a sequence among …': 'findings',
+  'lane … does not follow now': 'behind',
+  'phase …: … changed rows of … differ between the sides': 'proof-differs',
+  // The worker's lines.
+  'slot … on the … is being read by another session': 'trying-again',
+  'the … cannot do it now: …': 'trying-again',
+  'entry … of the journal was written by another transaction': 'trying-again',
+  'an earlier copy of … is still ending on the …': 'trying-again',
+  'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
+  'phase … is halted: …': 'lane-failed',
+  'src/stages/end.ts: phase …: …': 'led-wrong',
+  // The findings of a lane; each of them has its entry.
+  'src/engines/stream/halt.ts: …: …': 'lane-failed',
+  'the window of … ms has run out': 'window-out',
+  // Who begins a command looks for the same row first, and parks.
+  'the journal has no switch …': 'records-damaged',
+};
+
+/** Texts that no run shows. */
+const NOT_OF_A_RUN: Readonly<Record<string, string>> = {
+  'the database already has a schema named shop': 'of the demonstration, which has no run yet',
+};
+
+/** Errors whose kind or text is put together elsewhere, by file, kind and text: the entries of what they can say. */
+const COMPOSED: Readonly<Record<string, readonly string[]>> = {
+  // Repeat an error that they were given, with the names that a reader uses.
+  'src/cli/command.ts: kind, message': [],
+  'src/stages/driver.ts: known.kind, known.message': [],
+  // Say what a drain, a lane or a program found.
+  'src/engines/stream/drain.ts: aborted, text': ['drain-late', 'behind'],
+  'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
+  'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
+  // A shorthand; what it is called with is read too.
+  'src/stages/switch/guards.ts: refused, message': [],
+};
+
+interface SourceError {
+  readonly file: string;
+  readonly kind: string;
+  readonly text: string;
+}
+
+/** The end of the expression that begins at an offset: the next comma or closing bracket that is its caller's. */
+const endOfExpression = (code: string, from: number): number => {
+  let depth = 0;
+  for (let at = from; at < code.length; at++) {
+    const character = code[at] ?? '';
+    if (character === '`') at = endOfTemplate(code, at);
+    else if (character === "'" || character === '"') at = code.indexOf(character, at + 1);
+    else if ('([{'.includes(character)) depth += 1;
+    else if (')]}'.includes(character)) depth -= 1;
+    if (depth < 0 || (depth === 0 && character === ',')) return at;
+  }
+  return code.length;
+};
+
+const endOfTemplate = (code: string, from: number): number => {
+  for (let at = from + 1; at < code.length; at++) {
+    if (code[at] === '`') return at;
+    if (code.startsWith('${', at)) at = endOfExpression(code, at + 2);
+  }
+  return code.length;
+};
+
+/** What a string, a template or a list of them says, with `…` for what is filled in; null for anything else. */
+const textOf = (expression: string): string | null => {
+  const [first = ''] = expression;
+  if (first === '[') {
+    const inner = expression.slice(1).trimStart();
+    return textOf(inner.slice(0, endOfExpression(inner, 0)).trim());
+  }
+  if (first === "'" || first === '"') return expression.slice(1, expression.lastIndexOf(first));
+  if (first !== '`') return null;
+  let text = '';
+  for (let at = 1; at < expression.length && expression[at] !== '`'; at++) {
+    if (!expression.startsWith('${', at)) text += expression[at];
+    else {
+      text += '…';
+      at = endOfExpression(expression, at + 2);
+    }
+  }
+  return text.replaceAll(/\s+/g, ' ');
+};
+
+const argumentsAt = (code: string, from: number): readonly string[] => {
+  const list: string[] = [];
+  for (let at = from; list.length < 2; ) {
+    const end = endOfExpression(code, at);
+    list.push(code.slice(at, end).trim());
+    at = end + 1;
+  }
+  return list;
+};
+
+/** All errors of the source, and where one is put together from what was given. */
+const readErrors = (): { readonly errors: readonly SourceError[]; readonly composed: ReadonlySet<string> } => {
+  const errors: SourceError[] = [];
+  const composed = new Set<string>();
+  for (const file of globSync('src/**/*.ts').toSorted()) {
+    const code = readFileSync(file, 'utf8');
+    for (const { index } of code.matchAll(/new SwitchbackError\(/g)) {
+      const [kind = '', text = ''] = argumentsAt(code, index + 'new SwitchbackError('.length);
+      const literal = /^'(\w+)'$/.exec(kind)?.[1];
+      const said = textOf(text);
+      if (literal !== undefined && said !== null) errors.push({ file, kind: literal, text: said });
+      else if (literal === undefined || KINDS.has(literal)) {
+        composed.add(`${file}: ${literal ?? kind}, ${/^\w+(\.\w+)*$/.test(text) ? text : '…'}`);
+      }
+    }
+    // A shorthand for the kind that it is named after.
+    if (!/^const refused = \(message/m.test(code)) continue;
+    for (const { index } of code.matchAll(/(?:return|throw) refused\(/g)) {
+      const [text = ''] = argumentsAt(code, code.indexOf('(', index) + 1);
+      const said = textOf(text);
+      if (said === null) composed.add(`${file}: refused, ${text}`);
+      else errors.push({ file, kind: 'refused', text: said });
+    }
+  }
+  return { errors: errors.filter(({ kind }) => KINDS.has(kind)), composed };
+};
+
+const page = readPage();
+const { errors, composed } = readErrors();
+const onPage = [...page.entries.values()].flatMap(({ texts }) => texts);
+
+/** A text that says nothing by itself is not told from another one of its kind, but by its file. */
+const isTelling = (text: string): boolean => text.replaceAll(/[^a-z]/gi, '').length >= 12;
+
+/** How an error is named in the lists. */
+const keyOf = ({ file, text }: SourceError): string => (isTelling(text) ? text : `${file}: ${text}`);
+
+/** A text of the page stands for one of the source, or names one of the causes that it has. */
+const isOnPage = (text: string): boolean => {
+  const whole = new RegExp(`^${patternOf(text).source}$`);
+  return onPage.some((entry) => patternOf(entry).test(text) || (isTelling(text) && whole.test(entry)));
+};
+
+describe('errors that stop somebody', () => {
+  it('are found at all', () => {
+    expect(errors.length).toBeGreaterThan(60);
+    expect(new Set(errors.map(({ kind }) => kind))).toEqual(KINDS);
+  });
+
+  it('have an entry in the runbook, or a reason why they have none', () => {
+    const forgotten = errors.filter(
+      (error) => !(keyOf(error) in { ...INSIDE, ...NOT_OF_A_RUN }) && !isOnPage(error.text),
+    );
+    expect(forgotten).toEqual([]);
+  });
+
+  it('have no reason that nothing needs any more', () => {
+    const needed = new Set(errors.filter(({ text }) => !isOnPage(text)).map(keyOf));
+    expect(Object.keys({ ...INSIDE, ...NOT_OF_A_RUN }).filter((key) => !needed.has(key))).toEqual([]);
+  });
+
+  it('are listed under entries that there are', () => {
+    const named = [...Object.values(INSIDE), ...Object.values(COMPOSED).flat()];
+    expect(named.filter((id) => !page.entries.has(id))).toEqual([]);
+  });
+
+  it('are put together nowhere but where it is listed', () => {
+    expect([...composed].toSorted()).toEqual(Object.keys(COMPOSED).toSorted());
+  });
+});
