@@ -10,7 +10,7 @@ import { Client, KEYS, Ledger, type Operation, type PhaseTables } from './client
 import { honestLanes, simulatedEngine, simulatedTraces } from './engine.ts';
 import { Invariants } from './invariants.ts';
 import type { LaneConditions } from './lane.ts';
-import { type Fate, type LostReply, type Moment, Network } from './network.ts';
+import { type Effect, type Fate, type LostReply, type Moment, Network } from './network.ts';
 import {
   type Catalogue,
   simulatedDatabase,
@@ -54,9 +54,6 @@ export interface ClusterOptions {
 }
 
 const CLIENTS = 3;
-
-/** Effects that come from steps: none of them without an intent in the journal. Fences are looked at when they commit. */
-const NEEDS_INTENT = /router|create slot|COMMIT (dropped index|publication|rows:)/;
 
 /** The switch's budget in the simulated plan, in milliseconds. */
 export const WINDOW_MS = 1_500;
@@ -106,7 +103,7 @@ export class Cluster {
   /** What processes tell. */
   readonly onEvent: ((event: Event, process: Process) => void)[] = [];
   /** Told of every effect of a process, and says what becomes of it. */
-  onEffect: (process: Process, label: string, moment: Moment) => Fate = () => 'go';
+  onEffect: (effect: Effect, moment: Moment) => Fate = () => 'go';
   lostReply: { readonly holder: string; readonly side: Side; readonly fate: LostReply } | null = null;
   /** How many of the clients' operations insert a row; the others append to one. */
   insertShare = 0.25;
@@ -131,9 +128,9 @@ export class Cluster {
     );
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
-      onEffect: (process, label, moment) => {
-        if (moment === 'before' && NEEDS_INTENT.test(label)) this.invariants.onEffect(process.holder, label);
-        return this.onEffect(process, label, moment);
+      onEffect: (effect, moment) => {
+        if (moment === 'before') this.invariants.onEffect(effect.process.holder, effect.label);
+        return this.onEffect(effect, moment);
       },
       takeLostReply: (process, side) => this.#takeLostReply(process, side),
     });
@@ -215,6 +212,7 @@ export class Cluster {
     options: NewRequest['options'] = {},
     phases: readonly string[] = [],
   ): Running<RequestResult> {
+    if (command === 'finalise' && options.unfence === true) this.invariants.onUnfence();
     const request: NewRequest = { command, phases, options, by: 'somebody' };
     return this.start(command, (context) =>
       carryOut(context, request, { signal: new AbortController().signal, onJournal: () => undefined }),

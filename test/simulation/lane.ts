@@ -185,7 +185,8 @@ export class SimulatedLane implements Lane {
     const { network, process, spec } = this.#parts;
     this.#closing.abort();
     await this.#following;
-    if (drop) await network.effect(process, this.#from, 'drop slot', (server) => void server.slots.delete(spec.slot));
+    if (drop)
+      await network.effect(process, this.#from, 'drop slot', (server) => server.dropSlot(spec.slot, process.holder));
   }
 
   /** Stamps the stored progress with our epoch, which refuses an earlier worker's batches from then on. */

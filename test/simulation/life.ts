@@ -2,8 +2,8 @@ import type { Event } from '../../src/domain/event.ts';
 import type { RequestCommand } from '../../src/sidecar/requests.ts';
 import { Cluster, type ClusterOptions, type Running, type Snapshot } from './cluster.ts';
 import { FAULTS } from './faults.ts';
-import type { Fate, Moment } from './network.ts';
-import { answerOf, goOn, haltsOf, judge, type Known, recover } from './recovery.ts';
+import type { Effect, Fate, Moment } from './network.ts';
+import { answerOf, goOn, haltsOf, judge, recover } from './recovery.ts';
 import type { Process, Violation } from './world.ts';
 
 /** What a simulated life begins with: nothing, a phase that is ready, or one that soaks. */
@@ -132,20 +132,18 @@ class LifeRun {
   readonly struck: string[] = [];
   readonly #cluster: Cluster;
   readonly #life: Life;
-  readonly #indexes = new Map<string, number>();
+  readonly #indexes = new Map<Effect, number>();
   #point = 'begin';
   #isArmed = false;
   #isHit = false;
   #hasLied = false;
-  #hasAborted = false;
   #isHealed = false;
 
   constructor(cluster: Cluster, life: Life) {
     this.#cluster = cluster;
     this.#life = life;
-    this.#hasAborted = life.command === 'abort' || life.recovery === 'abort';
     cluster.onEvent.push((event, process) => this.#onEvent(event, process));
-    if (life.strikes) cluster.onEffect = (process, label, moment) => this.#onEffect(process, label, moment);
+    if (life.strikes) cluster.onEffect = (effect, moment) => this.#onEffect(effect, moment);
   }
 
   async live(): Promise<void> {
@@ -162,15 +160,8 @@ class LifeRun {
     this.#isHealed = true;
     if (world.violations.length === 0) await recover(this.#cluster, world.pick([0, 10, 500, 17_000]));
     this.#isArmed = false;
-    const known = this.#known();
-    if (world.violations.length === 0) await goOn(this.#cluster, known);
-    if (world.violations.length === 0) await judge(this.#cluster, known);
-  }
-
-  #known(): Known {
-    const canAbort = this.#hasAborted && !this.#cluster.areIn('soaking');
-    const repeat = this.#life.command === 'finalise' ? 'finalise' : canAbort ? 'abort' : 'resume';
-    return { repeat, hasLied: this.#hasLied };
+    if (world.violations.length === 0) await goOn(this.#cluster);
+    if (world.violations.length === 0) await judge(this.#cluster, { hasLied: this.#hasLied });
   }
 
   #onEvent(event: Event, process: Process): void {
@@ -200,22 +191,21 @@ class LifeRun {
     if (this.#isHealed) return;
     this.cells.push(`${point ?? this.#point} | ${name}`);
     if (name === 'router lies') this.#hasLied = true;
-    if (name === 'abort') this.#hasAborted = true;
     FAULTS[name]?.(this.#cluster, actor);
   }
 
   /** Counts effects, and strikes at the one that was asked for. */
-  #onEffect(process: Process, label: string, moment: Moment): Fate {
+  #onEffect(effect: Effect, moment: Moment): Fate {
     const { strikes = [] } = this.#life;
     const stage = this.struck.length;
     const strike = strikes[stage];
     if (!this.#isArmed) return 'go';
-    const id = `${process.holder} ${label}`;
+    const { process, label } = effect;
     if (moment === 'before') {
-      this.#indexes.set(id, this.effects[stage] ?? 0);
+      this.#indexes.set(effect, this.effects[stage] ?? 0);
       this.effects[stage] = (this.effects[stage] ?? 0) + 1;
     }
-    if (!strike || this.#indexes.get(id) !== strike.index || moment !== strike.moment) return 'go';
+    if (!strike || this.#indexes.get(effect) !== strike.index || moment !== strike.moment) return 'go';
     this.struck.push(`${moment} "${label}" of ${process.holder} (${this.#point})`);
     this.effects.push(0);
     this.#indexes.clear();
