@@ -42,6 +42,12 @@ export interface Snapshot {
 export interface Mutant {
   readonly plant?: (cluster: Cluster) => void;
   readonly ports?: (context: RunContext, cluster: Cluster) => RunContext;
+  /** Changes what a command is asked to do, on its way to the product. */
+  readonly request?: (request: NewRequest) => NewRequest;
+  /** Changes what clients have done, right before it is judged. */
+  readonly history?: (cluster: Cluster) => void;
+  /** Changes the product itself, and returns what undoes it. */
+  readonly product?: () => () => void;
 }
 
 /** How a cluster is made. */
@@ -160,6 +166,11 @@ export class Cluster {
     this.#mutant.plant?.(this);
   }
 
+  /** Called when clients have ended and nothing has been judged yet. */
+  beforeJudging(): void {
+    this.#mutant.history?.(this);
+  }
+
   /** A copy of everything that outlives processes. The run that it is taken from should not go on. */
   snapshot(): Snapshot {
     return {
@@ -215,7 +226,10 @@ export class Cluster {
     if (command === 'finalise' && options.unfence === true) this.invariants.onUnfence();
     const request: NewRequest = { command, phases, options, by: 'somebody' };
     return this.start(command, (context) =>
-      carryOut(context, request, { signal: new AbortController().signal, onJournal: () => undefined }),
+      carryOut(context, this.#mutant.request?.(request) ?? request, {
+        signal: new AbortController().signal,
+        onJournal: () => undefined,
+      }),
     );
   }
 

@@ -146,5 +146,6 @@ export const honestLanes = (hooks: Pick<LaneConditions, 'onConfirmed' | 'onApply
   batch: 20,
   acknowledgesEarly: false,
   drainsWithoutMarkers: false,
+  sends: (records) => records,
   ...hooks,
 });

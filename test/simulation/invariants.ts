@@ -24,13 +24,16 @@ const SIDES: readonly Side[] = ['source', 'target'];
 /** Watches both servers from outside, at every event, and knows nothing of what the product believes. */
 export class Invariants {
   readonly #watched: Watched;
-  /** Phases whose target has been fenced since the run began. */
+  /** Phases of which a side has been fenced since the run began: from then on one always is. */
   readonly #guarded = new Set<string>();
   /** Phases that are being aborted or finalised: the run is over for them. */
   readonly #ending = new Set<string>();
   /** Phases of which somebody has asked that both sides be open in the end: S1 is no promise any more. */
   readonly #opening = new Set<string>();
   #unfenced = false;
+  /** When a switch fenced the last writable side of a phase. */
+  readonly #fencedAt = new Map<string, number>();
+  #longestFence = 0;
   readonly #outcomes = new Map<string, string>();
   readonly #intents = new Map<string, Set<string>>();
   /** The newest epoch that each process has held the lease under, by worker id. */
@@ -53,10 +56,16 @@ export class Invariants {
       });
       for (const [lane, row] of server.store('sidecar:progress')) this.#note(side, lane, row as Row, server.lsn);
     }
-    for (const phase of watched.phases) if (this.#isFenced('target', phase)) this.#guarded.add(phase.name);
+    for (const phase of watched.phases) if (this.writable(phase).length < 2) this.#guarded.add(phase.name);
     for (const [id, row] of watched.servers.source.store('sidecar:outcome'))
       this.#outcomes.set(id, (row as Row).outcome ?? '');
     watched.world.afterEvent.push(() => this.#assertOneWritable());
+  }
+
+  /** The longest time in milliseconds that a switch has kept both sides fenced, until now (L1). */
+  longestFence(): number {
+    const { now } = this.#watched.world;
+    return Math.max(this.#longestFence, ...[...this.#fencedAt.values()].map((at) => now - at));
   }
 
   /** Somebody has asked for a finalise that leaves no fence. */
@@ -87,10 +96,12 @@ export class Invariants {
 
   /** S14, S5: what is applied follows what has been applied without a gap, in the order of commits. */
   onApply(lane: string, from: Side, position: number, records: readonly WalRecord[]): void {
-    const last = records.at(-1)?.lsn ?? position;
+    const last = Math.max(position, ...records.map(({ lsn }) => lsn));
     const expected = this.#watched.servers[from].wal.filter(({ lsn }) => lsn > position && lsn <= last);
-    const isSame = expected.length === records.length && expected.every((record, i) => record === records[i]);
-    if (!isSame)
+    const isComplete = expected.length === records.length && expected.every((record) => records.includes(record));
+    const isOrdered = records.every((record, i) => i === 0 || record.lsn > (records[i - 1]?.lsn ?? 0));
+    if (!isOrdered) this.#violate('S5', `${lane} applied ${records.map(({ lsn }) => lsn).join(', ')}, in this order`);
+    else if (!isComplete)
       this.#violate(
         'S14',
         `${lane} applied ${records.length} records after ${position}; the log has ${expected.length}`,
@@ -274,6 +285,7 @@ export class Invariants {
         this.#opening.delete(phase.name);
       }
       if (!isDrop) this.onEffect(owner, `${now === 'on' ? 'fence' : 'lift'} on the ${server.side}`);
+      this.#noteFence(phase);
       const isGuarded = transaction.writes.get('sidecar:ownership')?.has(phase.name) === true;
       if (!isDrop && !isGuarded)
         this.#violate(
@@ -282,6 +294,16 @@ export class Invariants {
         );
       if (now === 'off' && !this.#ending.has(phase.name)) this.#onLift(commit, phase);
     }
+  }
+
+  #noteFence(phase: PhaseTables): void {
+    const { now } = this.#watched.world;
+    if (this.writable(phase).length === 0) {
+      if (!this.#fencedAt.has(phase.name)) this.#fencedAt.set(phase.name, now);
+      return;
+    }
+    this.#longestFence = Math.max(this.#longestFence, now - (this.#fencedAt.get(phase.name) ?? now));
+    this.#fencedAt.delete(phase.name);
   }
 
   /** S11: whoever lifts a fence in the middle of a switch has a record that says which side. */

@@ -98,8 +98,10 @@ export class Network {
     const { world } = this;
     const server = this.servers[side];
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // Code that ran on for a moment after its process died sends nothing any more.
+    // Code that ran on for a moment after its process died sends nothing any more, nor does that of a sleeper before it wakes.
     if (process.state === 'dead') return promise;
+    if (process.state === 'paused')
+      return this.#awake(process).then(() => this.request(process, side, label, execute, session));
     const text = `${process.holder} ${side}: ${label}`;
     const answer = (result: Result<T>, delayMs: number): void => {
       world.schedule(process, delayMs, `${text} answered`, () => {
@@ -251,6 +253,8 @@ export class Network {
       readonly lockMs?: number;
     } = {},
   ): Promise<T> {
+    // A sleeper opens its session when it wakes: one that it had before has been ended by whoever took over.
+    if (process.state === 'paused') await this.#awake(process);
     const session = this.connect(process, side);
     const transaction = this.servers[side].begin(session, options.isApplier);
     const sql = this.#executor(process, side, transaction, { lockMs: options.lockMs });
@@ -278,6 +282,7 @@ export class Network {
 
   /** One statement that is a transaction of its own: committed with its answer, in one message. */
   async #single<T>(process: Process, side: Side, work: (sql: SimExecutor) => Promise<T>): Promise<T> {
+    if (process.state === 'paused') await this.#awake(process);
     const session = this.connect(process, side);
     const transaction = this.servers[side].begin(session);
     return await work(this.#executor(process, side, transaction, { isSingle: true }));
@@ -397,6 +402,13 @@ export class Network {
     this.world.schedule(null, delayMs, `${side}: session of ${process.holder} ends`, () =>
       server.end(session, 'its owner died'),
     );
+  }
+
+  /** Resolves when a sleeper has been woken. */
+  #awake(process: Process): Promise<void> {
+    return new Promise((resolve) => {
+      this.world.schedule(process, 0, `${process.holder} goes on`, resolve);
+    });
   }
 
   #delay(): number {

@@ -92,6 +92,7 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
   const { world, servers } = cluster;
   for (const client of cluster.clients) client.stop();
   await world.until(() => cluster.clients.every(({ isIdle }) => isIdle), world.now + QUIET_MS);
+  cluster.beforeJudging();
   for (const phase of cluster.phases) {
     const primary = primaryOf(cluster, phase) ?? (isOver(cluster, phase.name) ? 'source' : null);
     if (primary === null) {
@@ -113,6 +114,8 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
     );
     if (dropped.length > 0) world.violate('S7', `phase ${phase.name} is settled without ${dropped.join(', ')}`);
     judgeLedger(world, servers[primary], phase, cluster.ledger);
+    // Nothing happens any more once something is broken.
+    if (world.violations.length > 0) return;
     const tables = [phase.appended, phase.inserted];
     const isEqual = (): boolean =>
       isOver(cluster, phase.name) ||

@@ -72,6 +72,10 @@ export const simulatedRouter = (network: Network, process: Process, routes: Rout
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     if (process.state === 'dead') return promise;
     const effect = { process, label: `router ${label}` };
+    if (process.state === 'paused')
+      return new Promise<void>((wake) => void world.schedule(process, 0, `${process.holder} goes on`, wake)).then(() =>
+        act(label, work),
+      );
     const answer = (then: () => void): void =>
       void world.schedule(process, world.between(0.1, 1), `${process.holder} router answered`, then);
     world.schedule(null, world.between(0.1, 1), `${process.holder} router: ${label}`, () => {
