@@ -35,6 +35,7 @@ export interface Snapshot {
   readonly routes: Routes;
   readonly operations: readonly Operation[];
   readonly now: number;
+  readonly given: number;
   readonly phases: readonly PhaseTables[];
 }
 
@@ -124,6 +125,7 @@ export class Cluster {
     const { from } = options;
     this.phases = from?.phases ?? (options.phases ?? ['orders']).map(phaseTables);
     world.now = from?.now ?? 0;
+    world.given = from?.given ?? 0;
     this.servers = {
       source: new Server(world, 'source', from?.servers.source),
       target: new Server(world, 'target', from?.servers.target),
@@ -181,6 +183,7 @@ export class Cluster {
       ),
       operations: this.ledger.operations.map((operation) => ({ ...operation })),
       now: this.world.now,
+      given: this.world.given,
       phases: this.phases,
     };
   }
