@@ -3,7 +3,7 @@ import { otherSide } from '../../src/domain/position.ts';
 import type { RequestResult } from '../../src/sidecar/requests.ts';
 import { type Cluster, primaryOf, type Running } from './cluster.ts';
 import { heal } from './faults.ts';
-import { contentOf, judgeLedger } from './invariants.ts';
+import { contentOf, judgeLedger } from './history.ts';
 import type { Server } from './server.ts';
 
 /** L2: the time in which a command brings one writable side back, in milliseconds. */
