@@ -40,6 +40,9 @@ export interface Chunk {
  */
 export interface LaneStore {
   progress(sql: SqlExecutor): Promise<LaneProgress | null>;
+  /** Stores the progress of a lane that is being opened; it may have none yet. */
+  begin(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
+  /** Stores how far a lane has come. Throws kind `deposed` also when it has none any more, because it was given up. */
   record(sql: SqlExecutor, progress: LaneProgress): Promise<void>;
   chunks(sql: SqlExecutor): Promise<readonly Chunk[]>;
   recordChunk(sql: SqlExecutor, chunk: Chunk): Promise<void>;
@@ -147,9 +150,12 @@ export interface Engine {
   checks(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots'>): Promise<readonly Finding[]>;
   /**
    * Makes what has to exist on the side that lanes of this direction read from, before any slot does: the publication.
-   * Does nothing when it is there with the same tables; never alters one (fault 26): a different one is kind `refused`.
+   * Does nothing when it is there with the same tables; never alters one (fault 26): a different one is kind `refused`. The
+   * guard runs in the transaction that makes it.
    */
-  publish(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots' | 'publication'>): Promise<void>;
+  publish(
+    spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots' | 'publication'> & { readonly guard: Guard },
+  ): Promise<void>;
   /**
    * Removes a slot, and a publication, on the side that lanes of this direction read from; null leaves it. Missing ones are
    * no error. A slot in use by a session of ours is freed first. The guard runs in the transaction of each removal.

@@ -97,6 +97,14 @@ export const copiedByTable = async (
 const keyOf = (text: string | null): KeyText | null => (text === null ? null : (JSON.parse(text) as KeyText));
 const textOf = (key: KeyText | null): string | null => (key === null ? null : JSON.stringify(key));
 
+const rowOf = (progress: LaneProgress, epoch: bigint) => ({
+  position: progress.position,
+  strict_from: progress.strictFrom,
+  marker: String(progress.marker),
+  epoch: String(epoch),
+  updated_at: raw<string>`now()`,
+});
+
 /**
  * The lane's store on the side that it writes to. `epoch` is asked at every write, because a switch raises it while the
  * lane runs.
@@ -110,27 +118,30 @@ export const laneStore = (lane: string, epoch: () => bigint): LaneStore => ({
     return row ? progressOf(row) : null;
   },
 
-  async record(sql, progress) {
-    const mine = String(epoch());
-    const row = {
-      position: progress.position,
-      strict_from: progress.strictFrom,
-      marker: String(progress.marker),
-      epoch: mine,
-      updated_at: raw<string>`now()`,
-    };
+  async begin(sql, progress) {
+    const row = rowOf(progress, epoch());
     const { rowCount } = await execute(
       sql,
       build
         .insertInto('progress')
         .values({ lane, ...row })
-        .onConflict((conflict) => conflict.column('lane').doUpdateSet(row).where('progress.epoch', '<=', mine)),
+        .onConflict((conflict) => conflict.column('lane').doUpdateSet(row).where('progress.epoch', '<=', row.epoch)),
     );
-    if (rowCount === 0) throw deposedError(`lane ${lane} belongs to an epoch newer than ${mine}`);
+    if (rowCount === 0) throw deposedError(`lane ${lane} belongs to an epoch newer than ${row.epoch}`);
+  },
+
+  async record(sql, progress) {
+    const row = rowOf(progress, epoch());
+    const { rowCount } = await execute(
+      sql,
+      build.updateTable('progress').set(row).where('lane', '=', lane).where('epoch', '<=', row.epoch),
+    );
+    // Without a row it was given up: a batch that a sleeper still has in hand would make a new one, and write rows.
+    if (rowCount === 0) throw deposedError(`lane ${lane} was given up, or belongs to an epoch newer than ${row.epoch}`);
   },
 
   async restart(sql, progress) {
-    await this.record(sql, progress);
+    await this.begin(sql, progress);
     await execute(sql, build.deleteFrom('chunk').where('lane', '=', lane));
   },
 

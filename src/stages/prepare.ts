@@ -1,20 +1,22 @@
 import type { CreatedObject, DeferredItem } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { blocks } from '../domain/finding.ts';
+import { type Direction, sidesOf } from '../domain/position.ts';
 import { TRY_STAGE_AGAIN } from '../domain/remedy.ts';
 import { displayName } from '../domain/table.ts';
-import { laneName, readLanes, writeLane } from '../sidecar/lanes.ts';
+import { laneName, writeLane } from '../sidecar/lanes.ts';
 import { ownershipGuard } from '../sidecar/ownership.ts';
 import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts';
 import { changeFacts, readRun, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
 import type { Effect } from './effect.ts';
-import { guardOnReplica } from './guard.ts';
+import { guardOn, guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
 import { publicationName, slotName } from './names.ts';
 import { carryOutEffect } from './saga.ts';
 import { readScope, scopeFindings } from './scope.ts';
+import { retireUnusedSlot } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What a stage of one phase works with. */
@@ -132,25 +134,31 @@ const deferIndexes = async ({ context, tenure, phase }: StageTools): Promise<str
 };
 
 /** Both ways at once: a publication that is made later could miss what writers have open (fault 26). */
-const publish = async ({ context, phase }: StageTools): Promise<undefined> => {
+const publish = async ({ context, tenure, phase }: StageTools): Promise<undefined> => {
   const { tables, roots } = phase.scope;
   const publication = publicationName(context, phase.name);
-  await context.engine.publish({ direction: 'forward', tables, roots, publication });
-  await context.engine.publish({ direction: 'reverse', tables, roots, publication });
+  for (const direction of ['forward', 'reverse'] as const satisfies readonly Direction[]) {
+    const guard = guardOn(tenure, sidesOf(direction).from, [phase.name]);
+    await context.engine.publish({ direction, tables, roots, publication, guard });
+  }
 };
 
+/**
+ * Always a new name: a worker that slept right before it would make its slot makes one that no lane reads, and not the slot of
+ * the copy that a newer worker has begun meanwhile anew. No row has been read yet, so what an earlier attempt left may go.
+ */
 const makeSlot = async (tools: StageTools): Promise<string> => {
   const { context, tenure, phase } = tools;
   const name = laneName(phase.name, 'forward');
-  const known = (await readLanes(context.source.sql)).find((lane) => lane.name === name);
-  const slot = known?.slot ?? slotName(context, phase.name, { direction: 'forward', generation: 'prepare' });
+  const slot = slotName(context, phase.name, { direction: 'forward', generation: 'prepare' });
+  await phase.runner?.close();
+  phase.runner = null;
+  await retireUnusedSlot(tools, phase.name, 'forward');
   const publication = publicationName(context, phase.name);
   await tenure.act((sql) =>
     writeLane(sql, { name, phase: phase.name, direction: 'forward', slot, publication, halt: null }),
   );
-  await phase.runner?.close();
   phase.runner = tools.runnerFor(slot);
-  // No row has been read yet in this state, so a slot that an earlier attempt left may be replaced.
   await phase.runner.open({ kind: 'create' });
   return slot;
 };

@@ -10,7 +10,7 @@ import type { LaneContext } from '../../src/engines/stream/context.ts';
 import { copyTables } from '../../src/engines/stream/copy.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { installSidecar } from '../../src/sidecar/install.ts';
-import { laneStore } from '../../src/sidecar/lanes.ts';
+import { forgetLane, laneStore } from '../../src/sidecar/lanes.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 
 const LANE = 'all/forward';
@@ -44,7 +44,7 @@ const fixture = async (schema: string, rows: string): Promise<Fixture> => {
   opened.push(from, to);
   await to.transaction(installSidecar);
   const store = laneStore(LANE, () => 1n);
-  await to.transaction((sql) => store.record(sql, { position: '0/1' as Position, strictFrom: null, marker: 0n }));
+  await to.transaction((sql) => store.begin(sql, { position: '0/1' as Position, strictFrom: null, marker: 0n }));
   const context = async (overrides: Partial<LaneContext> = {}): Promise<LaneContext> => {
     const { tables } = await readInventory(from);
     const spec = { lane: LANE, direction: 'forward', tables, roots: [], publication: 'p', slot: 's', store } as const;
@@ -296,6 +296,16 @@ describe('copy', () => {
     await runSql(f.targetUrl, 'TRUNCATE a; UPDATE switchback.progress SET epoch = 2');
     await expect(copy()).rejects.toMatchObject({ kind: 'deposed' });
     expect(await runSql(f.targetUrl, 'SELECT * FROM b')).toEqual([]);
+  });
+
+  test('a lane that was given up stores nothing any more', async () => {
+    const f = await fixture('CREATE TABLE a (id int PRIMARY KEY)', '');
+    const progress = { position: '0/2' as Position, strictFrom: null, marker: 0n };
+    await f.to.transaction((sql) => f.store.record(sql, progress));
+    await f.to.transaction((sql) => forgetLane(sql, LANE));
+    const again = f.to.transaction((sql) => f.store.record(sql, progress));
+    await expect(again).rejects.toMatchObject({ kind: 'deposed', message: expect.stringContaining('given up') });
+    expect(await f.store.progress(f.to)).toBeNull();
   });
 
   test('a policy that would hide rows from our role is an error, not a filter', async () => {

@@ -225,7 +225,7 @@ describe('stream: the slot', () => {
   test('one that a dead worker still reads is taken over by whoever owns the lane', async () => {
     const world = await worldOf();
     const spec = await world.spec();
-    await world.engine.publish(spec);
+    await world.engine.publish({ ...spec, guard: allowed });
     // This one does not hear that it has been replaced.
     const first = await world.engine.openLane({ ...spec, store: laneStore(spec.lane, () => 1n) }, { kind: 'create' });
     await first.copy(quiet());
@@ -262,6 +262,17 @@ describe('stream: the slot', () => {
     } finally {
       await writer.end();
     }
+  });
+
+  test('publish makes nothing for whom the guard refuses', async () => {
+    const world = await worldOf();
+    const spec = await world.spec();
+    const guard = async (): Promise<void> => {
+      throw new SwitchbackError('deposed', 'somebody else');
+    };
+    await expect(world.engine.publish({ ...spec, guard })).rejects.toMatchObject({ kind: 'deposed' });
+    const { rows } = await world.from.query('SELECT 1 FROM pg_publication WHERE pubname = $1', [spec.publication]);
+    expect(rows).toEqual([]);
   });
 
   test('retire removes nothing for whom the guard refuses', async () => {
@@ -305,14 +316,14 @@ describe('stream: the publication', () => {
        CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9)`,
     );
     const spec = await world.spec();
-    await world.engine.publish(spec);
-    await world.engine.publish(spec);
+    await world.engine.publish({ ...spec, guard: allowed });
+    await world.engine.publish({ ...spec, guard: allowed });
     const { rows } = await world.from.query(
       `SELECT prrelid::regclass::text AS name FROM pg_publication_rel ORDER BY 1`,
     );
     expect(rows.map((row) => row.name)).toEqual(['public.child', 'public.p', 'public.parent', 'switchback.marker']);
     await world.from.query('CREATE TABLE public.late (id int PRIMARY KEY)');
-    await expect(world.engine.publish(await world.spec())).rejects.toMatchObject({
+    await expect(world.engine.publish({ ...(await world.spec()), guard: allowed })).rejects.toMatchObject({
       kind: 'refused',
       message: expect.stringContaining('differs in public.late'),
     });

@@ -33,7 +33,7 @@ export const INVARIANTS = {
   'S6 acknowledged is durable': 'confirmed[0]<=progress_durable',
   'S8 way back from the first commit': 'start[1]<=head[1]',
   'S10 equal at the commit record': 'rows[0]==rows[1]',
-  'S11 one outcome': 'outcome[',
+  'S11 one outcome': ']==0)||(outcome[',
   'S14 no lane without its slot': 'slots[',
 } as const;
 export type Invariant = keyof typeof INVARIANTS;

@@ -65,7 +65,7 @@ describe('run --accept-plan', () => {
 
   test('leaves the old plan in force when it dies before the source has the new one, and is repeated', async () => {
     const cluster = makeCluster();
-    cluster.onEffect = (process, label, moment) => {
+    cluster.onEffect = ({ process, label }, moment) => {
       if (moment !== 'before' || label !== 'source COMMIT sidecar:run') return 'go';
       cluster.world.kill(process);
       return 'die';
@@ -80,7 +80,7 @@ describe('run --accept-plan', () => {
   test('is looked up when the answer of its COMMIT is lost', async () => {
     for (const fate of ['done', 'undone', 'late'] as const) {
       const cluster = makeCluster(7);
-      cluster.onEffect = (process, label, moment) => {
+      cluster.onEffect = ({ process, label }, moment) => {
         if (moment !== 'before' || label !== 'source COMMIT sidecar:run') return 'go';
         cluster.onEffect = () => 'go';
         cluster.lostReply = { holder: process.holder, side: 'source', fate };

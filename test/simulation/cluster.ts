@@ -10,7 +10,7 @@ import { Client, KEYS, Ledger, type Operation, type PhaseTables } from './client
 import { honestLanes, simulatedEngine, simulatedTraces } from './engine.ts';
 import { Invariants } from './invariants.ts';
 import type { LaneConditions } from './lane.ts';
-import { type Fate, type LostReply, type Moment, Network } from './network.ts';
+import { type Effect, type Fate, type LostReply, type Moment, Network } from './network.ts';
 import {
   type Catalogue,
   simulatedDatabase,
@@ -35,6 +35,7 @@ export interface Snapshot {
   readonly routes: Routes;
   readonly operations: readonly Operation[];
   readonly now: number;
+  readonly given: number;
   readonly phases: readonly PhaseTables[];
 }
 
@@ -42,6 +43,12 @@ export interface Snapshot {
 export interface Mutant {
   readonly plant?: (cluster: Cluster) => void;
   readonly ports?: (context: RunContext, cluster: Cluster) => RunContext;
+  /** Changes what a command is asked to do, on its way to the product. */
+  readonly request?: (request: NewRequest) => NewRequest;
+  /** Changes what clients have done, right before it is judged. */
+  readonly history?: (cluster: Cluster) => void;
+  /** Changes the product itself, and returns what undoes it. */
+  readonly product?: () => () => void;
 }
 
 /** How a cluster is made. */
@@ -54,9 +61,6 @@ export interface ClusterOptions {
 }
 
 const CLIENTS = 3;
-
-/** Effects that come from steps: none of them without an intent in the journal. Fences are looked at when they commit. */
-const NEEDS_INTENT = /router|create slot|COMMIT (dropped index|publication|rows:)/;
 
 /** The switch's budget in the simulated plan, in milliseconds. */
 export const WINDOW_MS = 1_500;
@@ -106,7 +110,7 @@ export class Cluster {
   /** What processes tell. */
   readonly onEvent: ((event: Event, process: Process) => void)[] = [];
   /** Told of every effect of a process, and says what becomes of it. */
-  onEffect: (process: Process, label: string, moment: Moment) => Fate = () => 'go';
+  onEffect: (effect: Effect, moment: Moment) => Fate = () => 'go';
   lostReply: { readonly holder: string; readonly side: Side; readonly fate: LostReply } | null = null;
   /** How many of the clients' operations insert a row; the others append to one. */
   insertShare = 0.25;
@@ -121,6 +125,7 @@ export class Cluster {
     const { from } = options;
     this.phases = from?.phases ?? (options.phases ?? ['orders']).map(phaseTables);
     world.now = from?.now ?? 0;
+    world.given = from?.given ?? 0;
     this.servers = {
       source: new Server(world, 'source', from?.servers.source),
       target: new Server(world, 'target', from?.servers.target),
@@ -131,9 +136,9 @@ export class Cluster {
     );
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
-      onEffect: (process, label, moment) => {
-        if (moment === 'before' && NEEDS_INTENT.test(label)) this.invariants.onEffect(process.holder, label);
-        return this.onEffect(process, label, moment);
+      onEffect: (effect, moment) => {
+        if (moment === 'before') this.invariants.onEffect(effect.process.holder, effect.label);
+        return this.onEffect(effect, moment);
       },
       takeLostReply: (process, side) => this.#takeLostReply(process, side),
     });
@@ -163,6 +168,11 @@ export class Cluster {
     this.#mutant.plant?.(this);
   }
 
+  /** Called when clients have ended and nothing has been judged yet. */
+  beforeJudging(): void {
+    this.#mutant.history?.(this);
+  }
+
   /** A copy of everything that outlives processes. The run that it is taken from should not go on. */
   snapshot(): Snapshot {
     return {
@@ -173,6 +183,7 @@ export class Cluster {
       ),
       operations: this.ledger.operations.map((operation) => ({ ...operation })),
       now: this.world.now,
+      given: this.world.given,
       phases: this.phases,
     };
   }
@@ -215,9 +226,13 @@ export class Cluster {
     options: NewRequest['options'] = {},
     phases: readonly string[] = [],
   ): Running<RequestResult> {
+    if (command === 'finalise' && options.unfence === true) this.invariants.onUnfence();
     const request: NewRequest = { command, phases, options, by: 'somebody' };
     return this.start(command, (context) =>
-      carryOut(context, request, { signal: new AbortController().signal, onJournal: () => undefined }),
+      carryOut(context, this.#mutant.request?.(request) ?? request, {
+        signal: new AbortController().signal,
+        onJournal: () => undefined,
+      }),
     );
   }
 

@@ -33,7 +33,7 @@ const ended = async (cluster: Cluster, asked: Running<unknown>): Promise<string>
 /** Does something at an effect of a process, once. */
 const at = (cluster: Cluster, of: string, effect: RegExp, moment: Moment, act: (asked: string) => void): void => {
   let isDone = false;
-  cluster.onEffect = (process, label, when) => {
+  cluster.onEffect = ({ process, label }, when) => {
     if (isDone || when !== moment || !process.holder.startsWith(of) || !effect.test(label)) return 'go';
     isDone = true;
     act(label);
@@ -137,7 +137,7 @@ const interruptedAt = (
 ): Running<RequestResult> => {
   const stop = new AbortController();
   let count = 0;
-  cluster.onEffect = (process, label, moment) => {
+  cluster.onEffect = ({ process, label }, moment) => {
     if (moment === 'after' && process.holder.startsWith(command) && effect.test(label)) count += 1;
     if (count === nth) stop.abort();
     return 'go';

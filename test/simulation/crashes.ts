@@ -139,9 +139,17 @@ const enumerate = async (
   return broken.slice(0, 10);
 };
 
+const unstruck = ({ work, strikes, recovery }: Case, struck: readonly string[]): string => {
+  const { index, moment } = strikes[struck.length] as Strike;
+  const after = struck.length === 0 ? '' : `, struck ${struck.join(', then ')}`;
+  return `${work.name}${after}: never came ${moment} effect ${index}, recovery by ${recovery}`;
+};
+
 /** What a case broke, as a line; null when it broke nothing. */
 export const judgeCase = async (one: Case, starts: Starts): Promise<string | null> => {
   const { violations, struck } = await live(SEED, lifeOf(one), starts);
+  // A crash that did not come was not survived.
+  if (violations.length === 0 && struck.length < one.strikes.length) return unstruck(one, struck);
   if (violations.length === 0) return null;
   const what = violations.map(({ id, text }) => `${id} ${text}`).join('; ');
   return `${one.work.name}, struck ${struck.join(', then ')}, recovery by ${one.recovery}: ${what}`;

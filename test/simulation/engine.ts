@@ -15,8 +15,9 @@ const CREATE_BUDGET_MS = 60_000;
 const POLL_MS = 1;
 
 /** Makes a slot as PostgreSQL does: when every transaction that is writing now has ended. Resolves with its start. */
-const createSlot = async (network: Network, process: Process, side: Side, name: string): Promise<Position> =>
-  await network.request<Position>(process, side, 'create slot', (server, reply) => {
+const createSlot = async (network: Network, process: Process, side: Side, name: string): Promise<Position> => {
+  const effect = { process, label: `${side} create slot` };
+  const made = network.request<Position>(process, side, 'create slot', (server, reply) => {
     const begun = network.world.now;
     const writing = [...server.sessions].flatMap(({ transaction }) =>
       transaction && transaction.writes.size > 0 ? [transaction] : [],
@@ -37,20 +38,25 @@ const createSlot = async (network: Network, process: Process, side: Side, name: 
         network.world.schedule(null, POLL_MS, `${side}: slot waits`, look);
         return;
       }
-      network.strike(process, `${side} create slot`, () => {
+      if (server.slots.get(name)?.active) {
+        reply({ error: new SwitchbackError('refused', `slot ${name} is in use`) });
+        return;
+      }
+      network.strike(effect, () => {
         server.flush();
-        server.slots.set(name, { confirmed: server.lsn, active: null });
-        if (network.hooks.onEffect(process, `${side} create slot`, 'after') !== 'die')
-          reply({ value: String(server.lsn) as Position });
+        server.makeSlot(name, process.holder);
+        if (network.hooks.onEffect(effect, 'after') !== 'die') reply({ value: String(server.lsn) as Position });
       });
     };
     look();
   });
+  return await network.replied(effect, made);
+};
 
-const retireSlot = (server: Server, name: string): void => {
+const retireSlot = (server: Server, name: string, by: string): void => {
   const slot = server.slots.get(name);
   if (slot?.active) server.end(slot.active, 'its slot is retired');
-  server.slots.delete(name);
+  server.dropSlot(name, by);
 };
 
 const openLane = async (parts: LaneParts, start: LaneStart): Promise<SimulatedLane> => {
@@ -71,7 +77,7 @@ const openLane = async (parts: LaneParts, start: LaneStart): Promise<SimulatedLa
       await inspectSlot(parts, async () => start.position);
       await network.transaction(process, to, async (sql) => {
         const marker = (await spec.store.progress(sql))?.marker ?? 0n;
-        await spec.store.record(sql, { position: start.position, strictFrom: start.position, marker });
+        await spec.store.begin(sql, { position: start.position, strictFrom: start.position, marker });
       });
       break;
     }
@@ -95,20 +101,22 @@ export const simulatedEngine = (parts: EngineParts): Engine => {
   ): Promise<void> =>
     network.transaction(process, fromOf(direction), async (sql) => {
       await guard(sql);
-      await sql.act('publication', (server, transaction) => server.write(transaction, 'publication', name, value));
+      await sql.act('publication', (server, transaction) => {
+        const isThere = server.read(transaction, 'publication', name) !== undefined;
+        if (isThere !== (value !== undefined)) server.write(transaction, 'publication', name, value);
+      });
     });
   return {
     capabilities: { truncate: true, keyless: true },
     checks: async () => [],
-    publish: (spec) =>
-      publication(spec.direction, { name: spec.publication, value: 'made', guard: async () => undefined }),
+    publish: ({ direction, publication: name, guard }) => publication(direction, { name, value: 'made', guard }),
     retire: async ({ direction, slot, publication: name, guard }) => {
       if (slot !== null)
         await network.transaction(process, fromOf(direction), async (sql) => {
           await guard(sql);
           await sql.act('retire slot', (server, transaction) => {
             // A slot is no part of the transaction; the write only makes its commit an effect that crashes come around.
-            retireSlot(server, slot);
+            retireSlot(server, slot, process.holder);
             server.write(transaction, 'retired', slot, undefined);
           });
         });
@@ -138,5 +146,6 @@ export const honestLanes = (hooks: Pick<LaneConditions, 'onConfirmed' | 'onApply
   batch: 20,
   acknowledgesEarly: false,
   drainsWithoutMarkers: false,
+  sends: (records) => records,
   ...hooks,
 });

@@ -1,6 +1,8 @@
 import { otherSide, type Side } from '../../src/domain/position.ts';
 import type { Ledger, PhaseTables } from './clients.ts';
-import type { Commit, Server, WalRecord } from './server.ts';
+import { contentOf } from './history.ts';
+import { causesOf, intentOf } from './intents.ts';
+import type { Commit, Server, SlotChange, WalRecord } from './server.ts';
 import type { World } from './world.ts';
 
 type Row = Readonly<Record<string, string | null>>;
@@ -23,12 +25,24 @@ const SIDES: readonly Side[] = ['source', 'target'];
 /** Watches both servers from outside, at every event, and knows nothing of what the product believes. */
 export class Invariants {
   readonly #watched: Watched;
-  /** Phases whose target has been fenced since the run began. */
+  /** Phases of which a side has been fenced since the run began: from then on one always is. */
   readonly #guarded = new Set<string>();
-  /** Phases that are being aborted or finalised: their fences may go. */
+  /** Phases that are being aborted or finalised: the run is over for them. */
   readonly #ending = new Set<string>();
+  /** Phases of which somebody has asked that both sides be open in the end: S1 is no promise any more. */
+  readonly #opening = new Set<string>();
+  #unfenced = false;
+  /** When a switch fenced the last writable side of a phase. */
+  readonly #fencedAt = new Map<string, number>();
+  #longestFence = 0;
   readonly #outcomes = new Map<string, string>();
   readonly #intents = new Map<string, Set<string>>();
+  /** The newest epoch that each process has held the lease under, by worker id. */
+  readonly #held = new Map<string, bigint>();
+  /** The newest epoch under which anybody has done anything on a side. */
+  readonly #acting: Record<Side, bigint> = { source: 0n, target: 0n };
+  /** Who made each slot, by side and name. */
+  readonly #makers = new Map<string, string>();
   /** Where each lane has been, with the commit that made it so. */
   #progress: { readonly side: Side; readonly lane: string; readonly position: number; readonly lsn: number }[] = [];
 
@@ -37,15 +51,27 @@ export class Invariants {
     for (const side of SIDES) {
       const server = watched.servers[side];
       server.onCommit.push((commit) => this.#onCommit(commit));
+      server.onSlot.push((change) => this.#onSlot(change));
       server.onCrash.push(() => {
         this.#progress = this.#progress.filter((one) => one.side !== side || one.lsn <= server.durableLsn);
       });
       for (const [lane, row] of server.store('sidecar:progress')) this.#note(side, lane, row as Row, server.lsn);
     }
-    for (const phase of watched.phases) if (this.#isFenced('target', phase)) this.#guarded.add(phase.name);
+    for (const phase of watched.phases) if (this.writable(phase).length < 2) this.#guarded.add(phase.name);
     for (const [id, row] of watched.servers.source.store('sidecar:outcome'))
       this.#outcomes.set(id, (row as Row).outcome ?? '');
     watched.world.afterEvent.push(() => this.#assertOneWritable());
+  }
+
+  /** The longest time in milliseconds that a switch has kept both sides fenced, until now (L1). */
+  longestFence(): number {
+    const { now } = this.#watched.world;
+    return Math.max(this.#longestFence, ...[...this.#fencedAt.values()].map((at) => now - at));
+  }
+
+  /** Somebody has asked for a finalise that leaves no fence. */
+  onUnfence(): void {
+    this.#unfenced = true;
   }
 
   /** Whether a phase is being aborted or finalised, or has been. */
@@ -71,20 +97,31 @@ export class Invariants {
 
   /** S14, S5: what is applied follows what has been applied without a gap, in the order of commits. */
   onApply(lane: string, from: Side, position: number, records: readonly WalRecord[]): void {
-    const last = records.at(-1)?.lsn ?? position;
+    const last = Math.max(position, ...records.map(({ lsn }) => lsn));
     const expected = this.#watched.servers[from].wal.filter(({ lsn }) => lsn > position && lsn <= last);
-    const isSame = expected.length === records.length && expected.every((record, i) => record === records[i]);
-    if (!isSame)
+    const isComplete = expected.length === records.length && expected.every((record) => records.includes(record));
+    const isOrdered = records.every((record, i) => i === 0 || record.lsn > (records[i - 1]?.lsn ?? 0));
+    if (!isOrdered) this.#violate('S5', `${lane} applied ${records.map(({ lsn }) => lsn).join(', ')}, in this order`);
+    else if (!isComplete)
       this.#violate(
         'S14',
         `${lane} applied ${records.length} records after ${position}; the log has ${expected.length}`,
       );
   }
 
-  /** S12: an effect of a process that has no intent in the journal. */
+  /** S12: an effect of a process that has none of the steps in the journal that may cause it. */
   onEffect(owner: string, what: string): void {
-    if ((this.#intents.get(owner)?.size ?? 0) === 0)
-      this.#violate('S12', `${owner} did "${what}" without a durable intent`);
+    const isDeposed = this.#leaseHolder() !== owner;
+    const causes = causesOf(what === 'router release' && isDeposed ? `${what}, deposed` : what);
+    if (causes === null) return;
+    const open = [...(this.#intents.get(owner) ?? [])];
+    if (!open.some((step) => causes.includes(step)))
+      this.#violate('S12', `${owner} did "${what}" without a durable intent; open: ${open.join(', ') || 'none'}`);
+  }
+
+  #leaseHolder(): string {
+    const [lease] = [...this.#watched.servers.source.store('sidecar:lease').values()] as Row[];
+    return lease?.holder ?? '';
   }
 
   #violate(id: string, text: string): void {
@@ -98,7 +135,7 @@ export class Invariants {
 
   #assertOneWritable(): void {
     for (const phase of this.#watched.phases) {
-      if (!this.#guarded.has(phase.name) || this.#ending.has(phase.name)) continue;
+      if (!this.#guarded.has(phase.name) || this.#opening.has(phase.name)) continue;
       if (!this.#isFenced('source', phase) && !this.#isFenced('target', phase)) {
         this.#violate('S1', `phase ${phase.name} is writable on both sides`);
       }
@@ -107,18 +144,59 @@ export class Invariants {
 
   #onCommit(commit: Commit): void {
     const { server, transaction } = commit;
+    const { owner } = transaction.session;
     for (const [name, writes] of transaction.writes) {
+      const isLanes = name.startsWith('rows:') && transaction.isApplier;
+      if (isLanes || name === 'dropped index' || name === 'publication') this.#assertNewest(server.side, owner, name);
       if (name === 'fence') this.#onFence(commit, writes);
       if (name === 'sidecar:ownership' || name === 'sidecar:progress' || name === 'sidecar:lease')
         this.#assertEpochs(commit, name, writes);
       if (name === 'sidecar:progress')
         for (const [lane, row] of writes) if (row) this.#note(server.side, lane, row as Row, commit.lsn);
       if (server.side !== 'source') continue;
-      if (name === 'sidecar:outcome') for (const [id, row] of writes) this.#onOutcome(id, row as Row | undefined);
-      if (name === 'sidecar:journal')
-        for (const row of writes.values()) this.#onJournal(transaction.session.owner, row as Row | undefined);
+      if (name === 'sidecar:outcome')
+        for (const [id, row] of writes) this.#onOutcome(owner, id, row as Row | undefined);
+      if (name === 'sidecar:journal') for (const row of writes.values()) this.#onJournal(owner, row as Row | undefined);
       if (OWNED.has(name)) this.#assertHolder(commit, name);
     }
+    this.#noteActing(server.side, owner, transaction.writes.get('sidecar:lease'));
+  }
+
+  /** Whoever has taken the lease tells both sides before it does anything else, and until then nobody is deposed there. */
+  #noteActing(side: Side, owner: string, lease: ReadonlyMap<string, unknown> | undefined): void {
+    for (const row of (lease?.values() ?? []) as Iterable<Row | undefined>)
+      if (row?.holder) this.#held.set(row.holder, BigInt(row.epoch ?? 0));
+    const mine = this.#held.get(owner) ?? 0n;
+    if (lease === undefined && mine > this.#acting[side]) this.#acting[side] = mine;
+  }
+
+  /** S7: what would harm the work of a newer worker is done by nobody older, once the newer one has acted on that side. */
+  #assertNewest(side: Side, owner: string, what: string): void {
+    const mine = this.#held.get(owner) ?? 0n;
+    if (mine < this.#acting[side])
+      this.#violate(
+        'S7',
+        `${owner}, of epoch ${mine}, changed ${what} on the ${side} after epoch ${this.#acting[side]}`,
+      );
+  }
+
+  /** S7 of slots, which know no epochs: a deposed worker does away with none but its own, and that only while no lane needs it. */
+  #onSlot({ server, slot, kind, by }: SlotChange): void {
+    const key = `${server.side} ${slot}`;
+    const maker = this.#makers.get(key);
+    if (kind === 'made') this.#makers.set(key, by);
+    else if (maker !== by || this.#isNeeded(slot)) this.#assertNewest(server.side, by, `slot ${slot}`);
+  }
+
+  #isNeeded(slot: string): boolean {
+    const { source } = this.#watched.servers;
+    return ([...source.store('sidecar:lane').values()] as Row[]).some((lane) => {
+      if (lane.slot !== slot) return false;
+      const { doc } = (source.get('sidecar:phase', lane.phase ?? '') ?? {}) as Row;
+      const { name } = JSON.parse(doc ?? '{}') as { readonly name?: string };
+      const direction = name === 'soaking' ? 'reverse' : 'forward';
+      return name === 'switching' || (name !== 'planned' && lane.direction === direction);
+    });
   }
 
   #note(side: Side, lane: string, row: Row, lsn: number): void {
@@ -148,12 +226,15 @@ export class Invariants {
     this.#violate('S7', `${owner} wrote ${name} while ${lease.holder} held the lease`);
   }
 
-  #onOutcome(id: string, row: Row | undefined): void {
+  #onOutcome(owner: string, id: string, row: Row | undefined): void {
     if (row === undefined) return;
     const known = this.#outcomes.get(id);
     if (known !== undefined && known !== row.outcome)
       this.#violate('S11', `${id} was ${known} and became ${row.outcome}`);
-    if (known === undefined && row.outcome === 'committed') this.#onCommitRecord(id);
+    if (known === undefined && row.outcome === 'committed') {
+      this.onEffect(owner, 'commit record');
+      this.#onCommitRecord(id);
+    }
     this.#outcomes.set(id, row.outcome ?? '');
   }
 
@@ -180,11 +261,15 @@ export class Invariants {
     if (!row) return;
     const open = this.#intents.get(owner) ?? new Set();
     this.#intents.set(owner, open);
-    const step = `${row.scope}/${row.step}`;
+    const step = intentOf(row.scope ?? '', row.step ?? '');
     if (row.status === 'begun') open.add(step);
     else open.delete(step);
-    if (row.scope === 'abort' || row.scope === 'finalise')
-      for (const phase of row.phases?.split(',') ?? []) this.#ending.add(phase);
+    if (row.scope !== 'abort' && row.scope !== 'finalise') return;
+    for (const phase of row.phases?.split(',') ?? []) {
+      this.#ending.add(phase);
+      // An abort gives the target back as it was found; a finalise keeps the source fenced unless somebody says otherwise.
+      if (row.scope === 'abort' || this.#unfenced) this.#opening.add(phase);
+    }
   }
 
   #onFence(commit: Commit, writes: ReadonlyMap<string, unknown>): void {
@@ -194,8 +279,14 @@ export class Invariants {
     for (const phase of this.#watched.phases) {
       if (!writes.has(phase.appended)) continue;
       const now = writes.get(phase.appended);
-      if (server.side === 'target' && now === 'on') this.#guarded.add(phase.name);
-      if (!isDrop) this.onEffect(owner, `fence of ${phase.name} on the ${server.side}`);
+      if (server.side === 'target' && now === 'on') {
+        this.#guarded.add(phase.name);
+        // The next run, after an abort.
+        this.#ending.delete(phase.name);
+        this.#opening.delete(phase.name);
+      }
+      if (!isDrop) this.onEffect(owner, `${now === 'on' ? 'fence' : 'lift'} on the ${server.side}`);
+      this.#noteFence(phase);
       const isGuarded = transaction.writes.get('sidecar:ownership')?.has(phase.name) === true;
       if (!isDrop && !isGuarded)
         this.#violate(
@@ -204,6 +295,16 @@ export class Invariants {
         );
       if (now === 'off' && !this.#ending.has(phase.name)) this.#onLift(commit, phase);
     }
+  }
+
+  #noteFence(phase: PhaseTables): void {
+    const { now } = this.#watched.world;
+    if (this.writable(phase).length === 0) {
+      if (!this.#fencedAt.has(phase.name)) this.#fencedAt.set(phase.name, now);
+      return;
+    }
+    this.#longestFence = Math.max(this.#longestFence, now - (this.#fencedAt.get(phase.name) ?? now));
+    this.#fencedAt.delete(phase.name);
   }
 
   /** S11: whoever lifts a fence in the middle of a switch has a record that says which side. */
@@ -245,45 +346,3 @@ export class Invariants {
       this.#violate('S8', `lane ${name} begins at ${progress?.position}, after the lift at ${lsn}`);
   }
 }
-
-/** Every row of a table on a server, as one text. */
-export const contentOf = (server: Server, table: string): string =>
-  [...server.store(`rows:${table}`)]
-    .map(([key, value]) => `${key}=${value as string}`)
-    .sort()
-    .join('\n');
-
-/**
- * S3, S4 at the end: each acknowledged operation is on the primary exactly once, failed ones never, unknown ones at most
- * once; nobody else's are there; and each row's order agrees with real time.
- */
-export const judgeLedger = (world: World, primary: Server, phase: PhaseTables, ledger: Ledger): void => {
-  for (const table of [phase.appended, phase.inserted]) {
-    const rows = primary.store(`rows:${table}`) as ReadonlyMap<string, string>;
-    const own = ledger.operations.filter((one) => one.table === table);
-    const byId = new Map(own.map((one) => [one.id, one]));
-    const seen = new Map<string, number>();
-    for (const [key, value] of rows) {
-      let latest = 0;
-      for (const id of value.split(' ')) {
-        if (id === 'seed') continue;
-        const operation = byId.get(id);
-        if (!operation || operation.key !== key)
-          world.violate('S4', `row ${key} of ${table} has "${id}", which nobody wrote there`);
-        else {
-          if (operation.outcome === 'failed') world.violate('S3', `${id} failed and is in row ${key} of ${table}`);
-          if (operation.endedAt > 0 && operation.endedAt < latest)
-            world.violate('S4', `${id} ended before its predecessor in row ${key} began`);
-          latest = Math.max(latest, operation.beganAt);
-        }
-        seen.set(id, (seen.get(id) ?? 0) + 1);
-      }
-    }
-    for (const { id, key, outcome } of own) {
-      const times = seen.get(id) ?? 0;
-      if (times > 1) world.violate('S3', `${id} is ${times} times in row ${key} of ${table}`);
-      if (outcome === 'acknowledged' && times === 0)
-        world.violate('S3', `${id} was acknowledged and is not in row ${key} of ${table}`);
-    }
-  }
-};

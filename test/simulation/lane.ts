@@ -17,6 +17,8 @@ export interface LaneConditions {
   acknowledgesEarly: boolean;
   /** Planted: a drain ends at its position, whether its marker has arrived or not. */
   drainsWithoutMarkers: boolean;
+  /** Planted: what a slot sends, changed on its way. */
+  sends: (records: readonly WalRecord[]) => readonly WalRecord[];
   /** Told of every position that a slot is told. */
   onConfirmed(lane: string, side: Side, position: number): void;
   /** Told what a lane is about to apply, with the position that it believes everything before to be applied. */
@@ -185,7 +187,8 @@ export class SimulatedLane implements Lane {
     const { network, process, spec } = this.#parts;
     this.#closing.abort();
     await this.#following;
-    if (drop) await network.effect(process, this.#from, 'drop slot', (server) => void server.slots.delete(spec.slot));
+    if (drop)
+      await network.effect(process, this.#from, 'drop slot', (server) => server.dropSlot(spec.slot, process.holder));
   }
 
   /** Stamps the stored progress with our epoch, which refuses an earlier worker's batches from then on. */
@@ -264,7 +267,8 @@ export class SimulatedLane implements Lane {
             reply({ error: new ServerError('57P01', 'the session was ended') });
             return;
           }
-          const records = server.after(Number(progress.position)).slice(0, this.#parts.conditions.batch);
+          const { batch, sends } = this.#parts.conditions;
+          const records = sends(server.after(Number(progress.position)).slice(0, batch));
           if (records.length > 0) {
             reply({ value: records });
             return;

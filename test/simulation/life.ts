@@ -1,9 +1,9 @@
 import type { Event } from '../../src/domain/event.ts';
 import type { RequestCommand } from '../../src/sidecar/requests.ts';
-import { Cluster, type ClusterOptions, type Running, type Snapshot } from './cluster.ts';
+import { Cluster, type ClusterOptions, type Running, type Snapshot, WINDOW_MS } from './cluster.ts';
 import { FAULTS } from './faults.ts';
-import type { Fate, Moment } from './network.ts';
-import { answerOf, goOn, haltsOf, judge, type Known, recover } from './recovery.ts';
+import type { Effect, Fate, Moment } from './network.ts';
+import { answerOf, goOn, haltsOf, judge, recover } from './recovery.ts';
 import type { Process, Violation } from './world.ts';
 
 /** What a simulated life begins with: nothing, a phase that is ready, or one that soaks. */
@@ -51,11 +51,17 @@ export interface LifeResult {
   readonly effects: readonly number[];
   /** The effects at which processes were struck. */
   readonly struck: readonly string[];
+  /** The longest time in milliseconds that a switch kept both sides fenced, before anybody helped. */
+  readonly longestFence: number;
   readonly events: number;
   readonly digest: number;
   readonly trace: readonly string[];
 }
 
+/** Faults that keep nobody from working: servers, the network and our processes are well. */
+const IS_NO_OUTAGE = /\| (slow lane|blocker|target disk full|second worker|command elsewhere|abort|router .*)$/;
+/** What undoing a switch may take after its window: the batch in hand is waited for, and whoever is in the way is ended. */
+const UNDO_MS = 3_500;
 const SETUP_MS = 30_000;
 const COMMAND_MS = 40_000;
 const LEASE_MS = 15_000;
@@ -119,6 +125,7 @@ export const live = async (
     points: [...run.points],
     effects: run.effects,
     struck: run.struck,
+    longestFence: run.longestFence,
     events: world.count,
     digest: world.digest,
     trace: world.trace ?? [],
@@ -130,22 +137,21 @@ class LifeRun {
   readonly points = new Set<string>();
   readonly effects: number[] = [0];
   readonly struck: string[] = [];
+  longestFence = 0;
   readonly #cluster: Cluster;
   readonly #life: Life;
-  readonly #indexes = new Map<string, number>();
+  readonly #indexes = new Map<Effect, number>();
   #point = 'begin';
   #isArmed = false;
   #isHit = false;
   #hasLied = false;
-  #hasAborted = false;
   #isHealed = false;
 
   constructor(cluster: Cluster, life: Life) {
     this.#cluster = cluster;
     this.#life = life;
-    this.#hasAborted = life.command === 'abort' || life.recovery === 'abort';
     cluster.onEvent.push((event, process) => this.#onEvent(event, process));
-    if (life.strikes) cluster.onEffect = (process, label, moment) => this.#onEffect(process, label, moment);
+    if (life.strikes) cluster.onEffect = (effect, moment) => this.#onEffect(effect, moment);
   }
 
   async live(): Promise<void> {
@@ -159,18 +165,22 @@ class LifeRun {
     else await this.#command();
     if (this.#life.fault !== null) await this.#aftermath();
     if (strikes && world.violations.length === 0) await this.#recoverFromStrike(recovery ?? 'resume');
+    if (world.violations.length === 0) this.#judgeWindow();
     this.#isHealed = true;
     if (world.violations.length === 0) await recover(this.#cluster, world.pick([0, 10, 500, 17_000]));
     this.#isArmed = false;
-    const known = this.#known();
-    if (world.violations.length === 0) await goOn(this.#cluster, known);
-    if (world.violations.length === 0) await judge(this.#cluster, known);
+    if (world.violations.length === 0) await goOn(this.#cluster);
+    if (world.violations.length === 0) await judge(this.#cluster, { hasLied: this.#hasLied });
   }
 
-  #known(): Known {
-    const canAbort = this.#hasAborted && !this.#cluster.areIn('soaking');
-    const repeat = this.#life.command === 'finalise' ? 'finalise' : canAbort ? 'abort' : 'resume';
-    return { repeat, hasLied: this.#hasLied };
+  /** L1, where processes, servers and the network are well: the window ends by itself, and so does what undoes it. */
+  #judgeWindow(): void {
+    const { world, invariants } = this.#cluster;
+    const isWell = this.cells.every((cell) => IS_NO_OUTAGE.test(cell)) && (this.#life.strikes ?? []).length === 0;
+    const ms = invariants.longestFence();
+    this.longestFence = isWell ? ms : 0;
+    if (isWell && ms > WINDOW_MS + UNDO_MS)
+      world.violate('L1', `no side was writable for ${ms.toFixed(0)} ms; the window is ${WINDOW_MS} ms`);
   }
 
   #onEvent(event: Event, process: Process): void {
@@ -200,22 +210,21 @@ class LifeRun {
     if (this.#isHealed) return;
     this.cells.push(`${point ?? this.#point} | ${name}`);
     if (name === 'router lies') this.#hasLied = true;
-    if (name === 'abort') this.#hasAborted = true;
     FAULTS[name]?.(this.#cluster, actor);
   }
 
   /** Counts effects, and strikes at the one that was asked for. */
-  #onEffect(process: Process, label: string, moment: Moment): Fate {
+  #onEffect(effect: Effect, moment: Moment): Fate {
     const { strikes = [] } = this.#life;
     const stage = this.struck.length;
     const strike = strikes[stage];
     if (!this.#isArmed) return 'go';
-    const id = `${process.holder} ${label}`;
+    const { process, label } = effect;
     if (moment === 'before') {
-      this.#indexes.set(id, this.effects[stage] ?? 0);
+      this.#indexes.set(effect, this.effects[stage] ?? 0);
       this.effects[stage] = (this.effects[stage] ?? 0) + 1;
     }
-    if (!strike || this.#indexes.get(id) !== strike.index || moment !== strike.moment) return 'go';
+    if (!strike || this.#indexes.get(effect) !== strike.index || moment !== strike.moment) return 'go';
     this.struck.push(`${moment} "${label}" of ${process.holder} (${this.#point})`);
     this.effects.push(0);
     this.#indexes.clear();

@@ -85,6 +85,8 @@ export interface ShardResult {
   /** Cells that no fault has come in. */
   readonly unvisited: readonly string[];
   readonly events: number;
+  /** The longest time in milliseconds that a switch kept both sides fenced although nothing was out of order. */
+  readonly longestFence: number;
   readonly cells: number;
   /** Processor time that a seed took on average, in milliseconds. */
   readonly seedMs: number;
@@ -97,24 +99,30 @@ export const runShard = async (shard: Shard, starts: Starts, seeds: number): Pro
   const broken: Broken[] = [];
   const total = unvisited.size;
   let events = 0;
+  let longestFence = 0;
   const begun = process.cpuUsage();
   for (let seed = 0; seed < seeds && broken.length < 5; seed++) {
     const life = lifeOf(seed, cells);
     const result = await live(seed, life, starts);
     events += result.events;
+    longestFence = Math.max(longestFence, result.longestFence);
     for (const cell of result.cells) unvisited.delete(cell);
     if (result.violations.length > 0) broken.push({ seed, life, result });
   }
   const { user, system } = process.cpuUsage(begun);
   const seedMs = (user + system) / 1000 / seeds;
-  return { seedMs, broken, unvisited: [...unvisited], events, cells: total };
+  return { seedMs, broken, unvisited: [...unvisited], events, longestFence, cells: total };
 };
 
 /** Lives the seeds of a shard, and fails with every one that broke a promise, and with every cell that was not visited. */
 export const expectUnbroken = async (shard: Shard, { seeds }: { readonly seeds: number }): Promise<void> => {
-  const { broken, unvisited, cells, events, seedMs } = await runShard(shard, await makeStarts(shard.phases), seeds);
+  const { broken, unvisited, cells, events, longestFence, seedMs } = await runShard(
+    shard,
+    await makeStarts(shard.phases),
+    seeds,
+  );
   console.log(
-    `simulation, ${shard.name}: ${seeds} seeds, ${events} events, ${cells - unvisited.length} of ${cells} cells, ${seedMs.toFixed(1)} ms each`,
+    `simulation, ${shard.name}: ${seeds} seeds, ${events} events, ${cells - unvisited.length} of ${cells} cells, no side writable for at most ${longestFence.toFixed(0)} ms without an outage, ${seedMs.toFixed(1)} ms each`,
   );
   expect(broken.map((one) => describeBroken(shard, one)).join('\n')).toBe('');
   // Fewer seeds than cells are for a quick look, and cannot visit all of them.

@@ -21,10 +21,16 @@ export type Fate = 'go' | 'die' | 'hold';
 /** A COMMIT whose answer is lost was done, was not, or is done some time later by a server that still waits for nobody. */
 export type LostReply = 'done' | 'undone' | 'late';
 
+/** A commit that wrote, or an act of a port. */
+export interface Effect {
+  readonly process: Process;
+  readonly label: string;
+}
+
 /** What tests plant or watch in the network. */
 export interface NetworkHooks {
-  /** An effect (a commit that wrote, an act of a port) of a process of ours, and what becomes of it. */
-  onEffect(process: Process, label: string, moment: Moment): Fate;
+  /** An effect of a process of ours at a moment, and what becomes of it. The same object each time, so that two alike are told apart. */
+  onEffect(effect: Effect, moment: Moment): Fate;
   /** How the next COMMIT of a process on a side ends, whose answer is lost; null when it is not. */
   takeLostReply(process: Process, side: Side): LostReply | null;
 }
@@ -92,8 +98,10 @@ export class Network {
     const { world } = this;
     const server = this.servers[side];
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // Code that ran on for a moment after its process died sends nothing any more.
+    // Code that ran on for a moment after its process died sends nothing any more, nor does that of a sleeper before it wakes.
     if (process.state === 'dead') return promise;
+    if (process.state === 'paused')
+      return this.#awake(process).then(() => this.request(process, side, label, execute, session));
     const text = `${process.holder} ${side}: ${label}`;
     const answer = (result: Result<T>, delayMs: number): void => {
       world.schedule(process, delayMs, `${text} answered`, () => {
@@ -133,26 +141,27 @@ export class Network {
 
   /** An act that is one event on the server, with an effect that a crash may come before or after. */
   effect<T>(process: Process, side: Side, label: string, act: (server: Server) => T): Promise<T> {
+    const effect = { process, label: `${side} ${label}` };
     const done = this.request<T>(process, side, label, (server, reply) => {
-      this.strike(process, `${side} ${label}`, () => {
+      this.strike(effect, () => {
         const value = act(server);
-        if (this.hooks.onEffect(process, `${side} ${label}`, 'after') !== 'die') reply({ value });
+        if (this.hooks.onEffect(effect, 'after') !== 'die') reply({ value });
       });
     });
-    return this.replied(process, `${side} ${label}`, done);
+    return this.replied(effect, done);
   }
 
   /** Lets an effect happen, unless its process dies or sleeps right before it. */
-  strike(process: Process, label: string, act: () => void): void {
-    const fate = this.hooks.onEffect(process, label, 'before');
+  strike(effect: Effect, act: () => void): void {
+    const fate = this.hooks.onEffect(effect, 'before');
     if (fate === 'go') act();
-    if (fate === 'hold') this.world.schedule(process, 0, `${label} after a sleep`, act);
+    if (fate === 'hold') this.world.schedule(effect.process, 0, `${effect.label} after a sleep`, act);
   }
 
   /** Marks the moment in which the process learns that its effect has happened, before it can say so anywhere. */
-  replied<T>(process: Process, label: string, done: Promise<T>, isEffect: () => boolean = () => true): Promise<T> {
+  replied<T>(effect: Effect, done: Promise<T>, isEffect: () => boolean = () => true): Promise<T> {
     const learn = (): void => {
-      if (isEffect()) this.hooks.onEffect(process, label, 'replied');
+      if (isEffect()) this.hooks.onEffect(effect, 'replied');
     };
     done.then(learn, () => undefined);
     return done;
@@ -189,7 +198,7 @@ export class Network {
   ): Promise<number> {
     const { session } = transaction;
     const isEffect = transaction.writes.size > 0;
-    const label = `${side} COMMIT ${[...transaction.writes.keys()].join(' ')}`;
+    const effect = { process, label: `${side} COMMIT ${[...transaction.writes.keys()].join(' ')}` };
     const done = this.request<number>(
       process,
       side,
@@ -206,14 +215,14 @@ export class Network {
             return;
           }
           const value = server.commit(transaction, options);
-          if (!isEffect || this.hooks.onEffect(process, label, 'after') !== 'die') reply({ value });
+          if (!isEffect || this.hooks.onEffect(effect, 'after') !== 'die') reply({ value });
         };
-        if (isEffect && session.isAlive) this.strike(process, label, act);
+        if (isEffect && session.isAlive) this.strike(effect, act);
         else act();
       },
       session,
     );
-    return this.replied(process, label, done, () => isEffect).catch((error: unknown) => {
+    return this.replied(effect, done, () => isEffect).catch((error: unknown) => {
       throw new SwitchbackError('unknown', `the ${side} dropped the connection during COMMIT; the outcome is unknown`, {
         cause: error,
       });
@@ -244,6 +253,8 @@ export class Network {
       readonly lockMs?: number;
     } = {},
   ): Promise<T> {
+    // A sleeper opens its session when it wakes: one that it had before has been ended by whoever took over.
+    if (process.state === 'paused') await this.#awake(process);
     const session = this.connect(process, side);
     const transaction = this.servers[side].begin(session, options.isApplier);
     const sql = this.#executor(process, side, transaction, { lockMs: options.lockMs });
@@ -271,6 +282,7 @@ export class Network {
 
   /** One statement that is a transaction of its own: committed with its answer, in one message. */
   async #single<T>(process: Process, side: Side, work: (sql: SimExecutor) => Promise<T>): Promise<T> {
+    if (process.state === 'paused') await this.#awake(process);
     const session = this.connect(process, side);
     const transaction = this.servers[side].begin(session);
     return await work(this.#executor(process, side, transaction, { isSingle: true }));
@@ -285,6 +297,7 @@ export class Network {
     const { session } = transaction;
     const send = <T>(label: string, statement: (server: Server) => T, waitMs = lockMs): Promise<T> => {
       let isEffect = false;
+      const effect = { process, label: `${side} ${label}` };
       const execute = (server: Server, reply: (result: Result<T>) => void, isLate = false): void => {
         if (!session.isAlive) {
           reply({ error: new ServerError('57P01', 'the session was ended') });
@@ -297,8 +310,8 @@ export class Network {
             reply(result);
             return;
           }
-          const fate = isEffect && !isLate ? this.hooks.onEffect(process, `${side} ${label}`, 'before') : 'go';
-          if (fate === 'go') this.#endSingle(process, transaction, { result, reply, label, server });
+          const fate = isEffect && !isLate ? this.hooks.onEffect(effect, 'before') : 'go';
+          if (fate === 'go') this.#endSingle(effect, transaction, { result, reply, server });
           if (fate !== 'hold') return;
           server.rollback(transaction);
           this.world.schedule(process, 0, `${label} after a sleep`, () => execute(server, reply, true));
@@ -306,7 +319,7 @@ export class Network {
         server.run(transaction, () => statement(server), { lockMs: waitMs, done: end });
       };
       const done = this.request<T>(process, side, label, execute, session);
-      return this.replied(process, `${side} ${label}`, done, () => isEffect);
+      return this.replied(effect, done, () => isEffect);
     };
     return {
       run: (node) => {
@@ -322,16 +335,15 @@ export class Network {
   }
 
   #endSingle<T>(
-    process: Process,
+    effect: Effect,
     transaction: Transaction,
     how: {
       readonly result: Result<T>;
       readonly reply: (result: Result<T>) => void;
-      readonly label: string;
       readonly server: Server;
     },
   ): void {
-    const { result, reply, label, server } = how;
+    const { result, reply, server } = how;
     const { session } = transaction;
     if ('error' in result) {
       if (session.isAlive) server.end(session, 'failed');
@@ -341,7 +353,7 @@ export class Network {
     const isEffect = transaction.writes.size > 0;
     server.commit(transaction, { flush: true });
     server.end(session, 'done');
-    if (!isEffect || this.hooks.onEffect(process, `${server.side} ${label}`, 'after') !== 'die') reply(result);
+    if (!isEffect || this.hooks.onEffect(effect, 'after') !== 'die') reply(result);
   }
 
   #carry(process: Process, side: Side, deliver: () => void, lose: () => void): void {
@@ -390,6 +402,13 @@ export class Network {
     this.world.schedule(null, delayMs, `${side}: session of ${process.holder} ends`, () =>
       server.end(session, 'its owner died'),
     );
+  }
+
+  /** Resolves when a sleeper has been woken. */
+  #awake(process: Process): Promise<void> {
+    return new Promise((resolve) => {
+      this.world.schedule(process, 0, `${process.holder} goes on`, resolve);
+    });
   }
 
   #delay(): number {

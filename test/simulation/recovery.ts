@@ -1,9 +1,9 @@
 import { messageOf } from '../../src/domain/errors.ts';
 import { otherSide } from '../../src/domain/position.ts';
-import type { RequestCommand, RequestResult } from '../../src/sidecar/requests.ts';
+import type { RequestResult } from '../../src/sidecar/requests.ts';
 import { type Cluster, primaryOf, type Running } from './cluster.ts';
 import { heal } from './faults.ts';
-import { contentOf, judgeLedger } from './invariants.ts';
+import { contentOf, judgeLedger } from './history.ts';
 import type { Server } from './server.ts';
 
 /** L2: the time in which a command brings one writable side back, in milliseconds. */
@@ -14,8 +14,6 @@ const QUIET_MS = 30_000;
 
 /** What somebody on call knows of what has been done to the run. */
 export interface Known {
-  /** What has to be repeated when it died half-way: `abort` and `finalise` leave a phase that nothing else can go on with. */
-  readonly repeat: Extract<RequestCommand, 'resume' | 'abort' | 'finalise'>;
   /** A router said that it had repointed, and had not: somebody has to lead clients right by hand. */
   readonly hasLied: boolean;
 }
@@ -69,18 +67,13 @@ const judgeEnd = (cluster: Cluster, said: string): void => {
 };
 
 /** Lets the run go on by itself. What stands still has said why, and goes on when it is told to (L3). */
-export const goOn = async (cluster: Cluster, known: Known): Promise<void> => {
+export const goOn = async (cluster: Cluster): Promise<void> => {
   const { world } = cluster;
   const isSettled = (): boolean =>
     cluster.phases.every(
       ({ name }) =>
         isOver(cluster, name) || (['ready', 'soaking'].includes(cluster.state(name)) && !isStopped(cluster, name)),
     );
-  // Nothing but the journal remembers an abort or finalise that died half-way, so whoever gave it gives it again.
-  if (known.repeat !== 'resume' && !cluster.phases.every(({ name }) => isOver(cluster, name))) {
-    const again = repeat(cluster, known);
-    await world.until(() => again.done !== null, world.now + RECOVERY_MS);
-  }
   const deadline = world.now + SETTLE_MS;
   let worker = cluster.startWorker();
   while (!(await world.until(isSettled, Math.min(deadline, world.now + 5_000)))) {
@@ -90,18 +83,16 @@ export const goOn = async (cluster: Cluster, known: Known): Promise<void> => {
       return world.violate('L3', `stuck: ${states}; worker: ${answerOf(worker)}; ${haltsOf(cluster)}`);
     }
     if (worker.done) worker = cluster.startWorker();
-    if (cluster.phases.some(({ name }) => isStopped(cluster, name))) repeat(cluster, known);
+    if (cluster.phases.some(({ name }) => isStopped(cluster, name))) cluster.startCommand('resume');
   }
 };
-
-const repeat = (cluster: Cluster, known: Known): Running<RequestResult> =>
-  cluster.startCommand(known.repeat, known.repeat === 'finalise' ? { early: true } : {});
 
 /** At the end: nothing is lost, the route is right, and the way back works. */
 export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
   const { world, servers } = cluster;
   for (const client of cluster.clients) client.stop();
   await world.until(() => cluster.clients.every(({ isIdle }) => isIdle), world.now + QUIET_MS);
+  cluster.beforeJudging();
   for (const phase of cluster.phases) {
     const primary = primaryOf(cluster, phase) ?? (isOver(cluster, phase.name) ? 'source' : null);
     if (primary === null) {
@@ -117,7 +108,17 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
         `clients of ${phase.name} are led to the ${route.primary}${held}; the ${primary} is writable`,
       );
     }
+    // What a copy puts off has been built, or was put back by the abort.
+    const dropped = [...servers.target.store('dropped index').keys()].filter((name) =>
+      name.startsWith(`${phase.name}_`),
+    );
+    // A worker may have begun the next run meanwhile.
+    const isSettled = isOver(cluster, phase.name) || ['ready', 'soaking'].includes(cluster.state(phase.name));
+    if (isSettled && dropped.length > 0)
+      world.violate('S7', `phase ${phase.name} is settled without ${dropped.join(', ')}`);
     judgeLedger(world, servers[primary], phase, cluster.ledger);
+    // Nothing happens any more once something is broken.
+    if (world.violations.length > 0) return;
     const tables = [phase.appended, phase.inserted];
     const isEqual = (): boolean =>
       isOver(cluster, phase.name) ||

@@ -71,6 +71,11 @@ export const simulatedRouter = (network: Network, process: Process, routes: Rout
   const act = <T>(label: string, work: () => T): Promise<T> => {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     if (process.state === 'dead') return promise;
+    const effect = { process, label: `router ${label}` };
+    if (process.state === 'paused')
+      return new Promise<void>((wake) => void world.schedule(process, 0, `${process.holder} goes on`, wake)).then(() =>
+        act(label, work),
+      );
     const answer = (then: () => void): void =>
       void world.schedule(process, world.between(0.1, 1), `${process.holder} router answered`, then);
     world.schedule(null, world.between(0.1, 1), `${process.holder} router: ${label}`, () => {
@@ -83,15 +88,15 @@ export const simulatedRouter = (network: Network, process: Process, routes: Rout
           answer(() => reject(error));
           return;
         }
-        if (label !== 'observe' && network.hooks.onEffect(process, `router ${label}`, 'after') === 'die') return;
+        if (label !== 'observe' && network.hooks.onEffect(effect, 'after') === 'die') return;
         const isLost = routes.fault === 'times out after success' && label !== 'observe';
         const unknown = (): SwitchbackError => new SwitchbackError('unknown', 'the router did not answer in time');
         answer(() => (isLost ? reject(unknown()) : resolve(value)));
       };
       if (label === 'observe') happen();
-      else network.strike(process, `router ${label}`, happen);
+      else network.strike(effect, happen);
     });
-    return label === 'observe' ? promise : network.replied(process, `router ${label}`, promise);
+    return label === 'observe' ? promise : network.replied(effect, promise);
   };
   const mark = (phases: readonly string[], isHeld: boolean): void => {
     for (const phase of phases) routes.entry(phase).isHeld = isHeld;

@@ -30,6 +30,15 @@ export interface Slot {
   active: Session | null;
 }
 
+/** A slot that came to be or went, for those who watch the server. */
+export interface SlotChange {
+  readonly server: Server;
+  readonly slot: string;
+  readonly kind: 'made' | 'dropped';
+  /** Worker id. */
+  readonly by: string;
+}
+
 /** A connection to a server, with the transaction that is open in it. */
 export interface Session {
   readonly id: number;
@@ -111,6 +120,8 @@ export class Server {
   isDiskFull = false;
   /** Called after each commit, before anything else happens. */
   readonly onCommit: ((commit: Commit) => void)[] = [];
+  /** Called when a slot is made or dropped, which is no part of a transaction. */
+  readonly onSlot: ((change: SlotChange) => void)[] = [];
   /** Called after a crash has been undone to what was durable. */
   readonly onCrash: ((server: Server) => void)[] = [];
   readonly #stores = new Map<string, Map<string, Value>>();
@@ -162,6 +173,19 @@ export class Server {
   /** A committed value. */
   get(store: string, key: string): Value {
     return this.#stores.get(store)?.get(key);
+  }
+
+  /** Makes a slot that begins at the end of the log; one of the same name is dropped. */
+  makeSlot(slot: string, by: string): void {
+    this.dropSlot(slot, by);
+    this.slots.set(slot, { confirmed: this.lsn, active: null });
+    for (const look of this.onSlot) look({ server: this, slot, kind: 'made', by });
+  }
+
+  /** Drops a slot, if there is one. */
+  dropSlot(slot: string, by: string): void {
+    if (!this.slots.delete(slot)) return;
+    for (const look of this.onSlot) look({ server: this, slot, kind: 'dropped', by });
   }
 
   /** Opens a session. */

@@ -115,7 +115,7 @@ describe('a COMMIT whose answer is lost', () => {
   const lose = async (cluster: Cluster, table: string, fate: LostReply): Promise<void> => {
     const { holder } = here().process;
     let isLost = false;
-    cluster.onEffect = (process, label, moment) => {
+    cluster.onEffect = ({ process, label }, moment) => {
       if (process.holder !== holder || moment !== 'before' || !label.includes(`COMMIT sidecar:${table}`)) return 'go';
       cluster.onEffect = () => 'go';
       cluster.lostReply = { holder, side: 'source', fate };

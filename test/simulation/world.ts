@@ -55,6 +55,8 @@ export class World {
   now = 0;
   /** Number of events that have happened. */
   count = 0;
+  /** How often bytes were asked for; goes on where the run began that a life is begun from, so that none are given again. */
+  given = 0;
   /** Kept only when asked for: every event's time and label. */
   readonly trace: string[] | null;
   /** Looks at the world after every event. */
@@ -62,7 +64,6 @@ export class World {
   #digest = 0x811c9dc5;
   #order = 0;
   readonly #queue: Event[] = [];
-  #bytes = 0;
 
   constructor(seed: number, options: { readonly keepTrace?: boolean } = {}) {
     this.seed = seed;
@@ -88,8 +89,8 @@ export class World {
   /** Bytes that product code believes to be random. They come from a counter, so that they do not disturb the seed. */
   bytes(size: number): Buffer {
     const made = Buffer.alloc(size);
-    this.#bytes += 1;
-    made.writeUIntBE(this.#bytes * 7919 + this.seed, 0, Math.min(size, 3) || 1);
+    this.given += 1;
+    made.writeUIntBE(this.given * 7919 + this.seed, 0, Math.min(size, 3) || 1);
     // A world that begins from another one's state has begun to count anew.
     if (size >= 12) made.writeDoubleBE(this.now, 4);
     return made;

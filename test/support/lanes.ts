@@ -83,7 +83,7 @@ export class LaneWorld {
   /** Publishes and opens a lane. */
   async open(start: LaneStart): Promise<Lane> {
     const spec = await this.spec();
-    if (start.kind === 'create') await this.engine.publish(spec);
+    if (start.kind === 'create') await this.engine.publish({ ...spec, guard: async () => undefined });
     const lane = await this.engine.openLane(spec, start);
     this.#lanes.push(lane);
     return lane;

@@ -19,7 +19,8 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
 
   async publish(spec) {
     const server = servers[sidesOf(spec.direction).from];
-    await ensurePublication(server, { name: spec.publication, tables: spec.tables, roots: spec.roots });
+    const { publication: name, tables, roots, guard } = spec;
+    await ensurePublication(server, { name, tables, roots }, guard);
   },
 
   async retire({ direction, slot, publication, guard }) {
@@ -81,5 +82,5 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
 };
 
 const store = async (context: LaneContext, progress: LaneProgress): Promise<void> => {
-  await context.to.transaction((sql) => context.spec.store.record(sql, progress));
+  await context.to.transaction((sql) => context.spec.store.begin(sql, progress));
 };

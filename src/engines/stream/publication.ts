@@ -1,6 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import { TRY_STAGE_AGAIN } from '../../domain/remedy.ts';
-import type { SqlExecutor } from '../../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { displayName, type Table, type TableName } from '../../domain/table.ts';
 import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
@@ -30,9 +30,10 @@ const SETTINGS = `
 /**
  * Makes the publication of a phase and our markers, before any slot of a lane that uses it. Changes of a partitioned table
  * are published per leaf, since TRUNCATE of a leaf would otherwise be lost. Does nothing when it exists and is the same;
- * throws kind `refused` when it differs: altering it while transactions write loses changes (fault 26).
+ * throws kind `refused` when it differs: altering it while transactions write loses changes (fault 26). The guard runs in the
+ * transaction that makes it.
  */
-export const ensurePublication = async (server: PostgresServer, spec: PublicationSpec): Promise<void> => {
+export const ensurePublication = async (server: PostgresServer, spec: PublicationSpec, guard: Guard): Promise<void> => {
   const roots = new Set(spec.roots.map(displayName));
   const plain = spec.tables.filter((t) => t.root === null || !roots.has(displayName(t.root)));
   const members = [...spec.roots, ...plain, MARKER];
@@ -41,11 +42,13 @@ export const ensurePublication = async (server: PostgresServer, spec: Publicatio
   const { rows } = await server.query(SETTINGS, [spec.name]);
   if (rows[0] === undefined) {
     try {
-      await server.query(
-        `CREATE PUBLICATION ${quoteName(spec.name)} FOR TABLE ${list}
-           WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)`,
-      );
-      return;
+      return await server.transaction(async (sql) => {
+        await guard(sql);
+        await sql.query(
+          `CREATE PUBLICATION ${quoteName(spec.name)} FOR TABLE ${list}
+             WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)`,
+        );
+      });
     } catch (error) {
       // Another worker has just made it; it must then be the same.
       if (codeOf(error) !== DUPLICATE_OBJECT) throw error;

@@ -99,7 +99,7 @@ export const rejoinLane = async (
   const store = laneStore(laneName(phase, lane.direction), () => tenure.epoch);
   const { confirmed } = lane.rejoin;
   await portsOf(context, to).sql.transaction((sql) =>
-    store.record(sql, { position: confirmed, strictFrom, marker: 0n }),
+    store.begin(sql, { position: confirmed, strictFrom, marker: 0n }),
   );
 };
 
