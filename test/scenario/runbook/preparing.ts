@@ -23,6 +23,7 @@ export const preparing = (servers: Servers, entry: EntryTest): void => {
   describe('a phase that cannot begin', () => {
     let scene: Scene;
     let reader: pg.Client;
+    let readerPid = 0;
 
     const stuck = async (phase: string): Promise<string> => {
       const look = async () => {
@@ -55,11 +56,21 @@ export const preparing = (servers: Servers, entry: EntryTest): void => {
       // It streams from now on, so this is answered when somebody ends it.
       const options = `proto_version '1', publication_names '${slotted}'`;
       reader.query(`START_REPLICATION SLOT ${lane?.slot} LOGICAL 0/0 (${options})`).catch(() => undefined);
-      const isRead = `SELECT FROM pg_replication_slots WHERE slot_name = '${lane?.slot}' AND active`;
-      while ((await runSql(scene.source, isRead)).length === 0) await sleep(50);
+      const readBy = `SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = '${lane?.slot}' AND active`;
+      while (readerPid === 0) {
+        await sleep(50);
+        readerPid = Number((await runSql(scene.source, readBy))[0]?.pid ?? 0);
+      }
+      // A session that does not end when it is told to, as one does that waits for a disk.
+      process.kill(readerPid, 'SIGSTOP');
       scene.worker();
     });
+    const letReaderEnd = (): void => {
+      if (readerPid > 0) process.kill(readerPid, 'SIGCONT');
+      readerPid = 0;
+    };
     afterAll(async () => {
+      letReaderEnd();
       await reader?.end();
       await scene?.close();
     });
@@ -82,6 +93,7 @@ export const preparing = (servers: Servers, entry: EntryTest): void => {
       const text = await stuck('slotted');
       play.sees(text);
       const [end = ''] = /SELECT pg_terminate_backend\(\d+\);/.exec(text) ?? [];
+      letReaderEnd();
       await runSql(scene.source, end);
       await endIn(play, 'slotted');
     });
