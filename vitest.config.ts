@@ -1,12 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
-// Scenario tests start real servers, so they run a file at a time on a small machine; unit tests share the same run.
+// Made for two cores: tests on real servers wait more than they compute, and the simulation only computes.
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    maxWorkers: 3,
     pool: 'forks',
   },
 });
