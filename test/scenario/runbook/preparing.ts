@@ -61,7 +61,9 @@ export const preparing = (servers: Servers, entry: EntryTest): void => {
         await sleep(50);
         readerPid = Number((await runSql(scene.source, readBy))[0]?.pid ?? 0);
       }
-      // A session that does not end when it is told to, as one does that waits for a disk.
+      // A session that does not end when it is told to, as one does that waits for a disk. First it comes to rest, where it
+      // holds nothing that others need.
+      await sleep(200);
       process.kill(readerPid, 'SIGSTOP');
       scene.worker();
     });
