@@ -7,7 +7,7 @@ import { count } from './record.ts';
 import { routeNow } from './route.ts';
 import { PHASE_NAMES } from './workloads.ts';
 
-/** L2: any crash state has one writable side within this time of a command. */
+/** L2: from every crash state a command brings one writable side back within this time, in milliseconds. */
 const RECOVERY_WITHIN_MS = 60_000;
 /** Left alone for so long first, because most of what is under way ends by itself. */
 const PATIENCE_MS = 3_000;

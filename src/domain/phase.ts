@@ -3,7 +3,8 @@ import type { Direction } from './position.ts';
 
 /**
  * Where a phase is in its life (DESIGN 3). Each state carries what belongs to it; the row in the source's sidecar is the
- * durable one, and `stages/machine.ts` alone sets it, but for a rebuild. All `at` and `since` are the source server's clock, ISO 8601 UTC.
+ * durable one, and `stages/machine.ts` alone sets it, but for a rebuild. All `at` and `since` are the source server's clock,
+ * ISO 8601 UTC.
  */
 export type PhaseState =
   | { readonly name: 'planned' }

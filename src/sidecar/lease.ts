@@ -30,8 +30,8 @@ const NOW_TEXT = raw<string>`to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH2
 
 /**
  * The epoch that a run begins with: the source's own count of transactions, which never goes back. Every raise of an epoch
- * takes a transaction, so this one is above all epochs of earlier runs on the database, and a worker of one of those that
- * slept through its end is refused by this run's sides as any deposed worker is (S7).
+ * takes a transaction, so this one is above all epochs of earlier runs on the database, and a worker that slept while one of
+ * those ended is refused by this run's sides as any deposed worker is (S7).
  */
 const FIRST_EPOCH = raw<string>`pg_current_xact_id()::text::bigint`;
 
@@ -66,8 +66,8 @@ export interface Claim {
 }
 
 /**
- * Takes the lease with the next epoch, or a run's first one, if it is still the one that the caller judged to be free. Returns the new epoch, or
- * null when somebody else was quicker.
+ * Takes the lease with the next epoch, or a run's first one, if it is still the one that the caller judged to be free. Returns
+ * the new epoch, or null when somebody else was quicker.
  */
 export const takeLease = async (sql: SqlExecutor, claim: Claim): Promise<bigint | null> => {
   const values = { holder: claim.holder, host: claim.host, session: claim.session };

@@ -64,21 +64,19 @@ const recordOf = (row: Selectable<SidecarTables['switch']>): SwitchRecord => ({
   at: row.at,
 });
 
+const withOutcomes = () =>
+  build
+    .selectFrom('switch')
+    .leftJoin('outcome', 'outcome.switch_id', 'switch.id')
+    .selectAll('switch')
+    .select('outcome.outcome');
+
 /** The newest switches with their outcomes (null while in doubt), oldest first, at most `limit`. */
 export const readSwitches = async (
   sql: SqlExecutor,
   limit: number,
 ): Promise<readonly (SwitchRecord & { readonly outcome: Outcome | null })[]> => {
-  const rows = await fetch(
-    sql,
-    build
-      .selectFrom('switch')
-      .leftJoin('outcome', 'outcome.switch_id', 'switch.id')
-      .selectAll('switch')
-      .select('outcome.outcome')
-      .orderBy('switch.at', 'desc')
-      .limit(limit),
-  );
+  const rows = await fetch(sql, withOutcomes().orderBy('switch.at', 'desc').limit(limit));
   return rows.map((row) => ({ ...recordOf(row), outcome: outcomeOf(row.outcome) })).reverse();
 };
 
@@ -89,14 +87,7 @@ const outcomeOf = (text: string | null): Outcome | null => {
 
 /** Phases that have been cut over at some time, whether or not they have failed back since. */
 export const readMovedPhases = async (sql: SqlExecutor): Promise<readonly string[]> => {
-  const rows = await fetch(
-    sql,
-    build
-      .selectFrom('switch')
-      .leftJoin('outcome', 'outcome.switch_id', 'switch.id')
-      .selectAll('switch')
-      .select('outcome.outcome'),
-  );
+  const rows = await fetch(sql, withOutcomes());
   return rows.filter(({ outcome }) => outcomeOf(outcome) === 'committed').flatMap(({ phases }) => phases.split(','));
 };
 
