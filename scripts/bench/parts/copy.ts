@@ -1,7 +1,7 @@
 import { type DataSet, makeDataSet } from '../data-set.ts';
 import { mixedSet } from '../mixed.ts';
 import { Move } from '../move.ts';
-import type { BenchOptions, Check, Figure, Pair, Part, PartResult } from '../part.ts';
+import type { BenchOptions, Check, Pair, Part, PartResult } from '../part.ts';
 import { HISTORY_KEY, pgbenchSet } from '../pgbench.ts';
 import { findClient, findPgcopydb, jobs } from '../programs.ts';
 import { clone, pgcopydbOptions } from '../references/pgcopydb.ts';
@@ -14,6 +14,7 @@ import { type Contents, compareContents, contentsOf } from '../sides.ts';
 const ACCOUNTS = { full: 5_000_000, small: 20_000 };
 /** DESIGN 10: of pgcopydb's time. */
 const REACH = 0.75;
+const MEMORY = { atMost: 256 * 2 ** 20 };
 /** Only against pgcopydb: the other references are there to say where its time goes. */
 const NATIVE = 'native table sync';
 const PIPE = 'psql | psql, binary';
@@ -92,27 +93,19 @@ const measure = async (pair: Pair, set: DataSet, options: BenchOptions): Promise
   return {
     rows: compareWith(what, series, program === undefined ? {} : { [program.name]: REACH }),
     figures: [
-      ...figuresOf(own),
       { case: what, name: 'size of the source', unit: 'bytes', value: Number(size?.bytes), reach: null },
+      { case: what, name: 'memory of the worker', unit: 'bytes', value: Math.max(...own.peakBytes), reach: MEMORY },
     ],
     checks: own.checks,
-    notes: [],
+    notes: [stepsNote(own)],
   };
 };
 
 /** Where our own time went, so that a reader sees what the rows took and what the indexes. */
-const figuresOf = ({ what, stepsMs, peakBytes }: Case): readonly Figure[] => [
-  ...[...stepsMs].map(
-    ([name, ms]) => ({ case: what, name: `step ${name}`, unit: 'ms', value: medianOf(ms), reach: null }) as const,
-  ),
-  {
-    case: what,
-    name: 'memory of the worker',
-    unit: 'bytes',
-    value: Math.max(...peakBytes),
-    reach: { atMost: 256 * 2 ** 20 },
-  },
-];
+const stepsNote = ({ what, stepsMs }: Case): string => {
+  const medians = [...stepsMs].map(([name, ms]) => `${name} ${(medianOf(ms) / 1000).toFixed(2)}`);
+  return `${what}, steps of Switchback in seconds (medians): ${medians.join(', ')}`;
+};
 
 const contendersOf = (own: Case): readonly Contender[] => {
   const program = findPgcopydb();
@@ -148,10 +141,7 @@ const contender = (
       await freshDatabase(own.pair.target, 'copied');
       await checkpoint(own.pair);
     },
-    run: async () => {
-      const seconds = await options.run(target);
-      return seconds;
-    },
+    run: () => options.run(target),
     after: async () => {
       own.checks.push(...compareContents({ case: own.what, by: options.name }, own.expected, await contentsOf(target)));
       await options.clean();
