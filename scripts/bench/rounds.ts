@@ -4,6 +4,8 @@ import type { BenchOptions, Figure, Row, Series } from './part.ts';
 /** One of those that do the same work in turn. */
 export interface Contender {
   readonly name: string;
+  /** It takes part in so many rounds at most: one that is there for information, where rounds are long. */
+  readonly atMost?: number;
   /** What is made anew for every round, not timed. */
   readonly prepare?: () => Promise<void>;
   /** The timed work. May return seconds of its own when the work is only a part of what it does. */
@@ -49,6 +51,7 @@ export const runRounds = async (
   for (let round = 1; round <= options.rounds; round++) {
     for (const [at, contender] of contenders.entries()) {
       options.signal.throwIfAborted();
+      if (round > (contender.atMost ?? options.rounds)) continue;
       const took = await timeOnce(contender);
       seconds[at]?.push(took);
       options.tell(`${what}, round ${round}: ${contender.name} ${took.toFixed(2)} s`);
@@ -59,13 +62,18 @@ export const runRounds = async (
 
 const timeOnce = async (contender: Contender): Promise<number> => {
   await contender.prepare?.();
+  let seconds: number;
   try {
     const begun = monotonicMs();
     const own = await contender.run();
-    return own ?? (monotonicMs() - begun) / 1000;
-  } finally {
-    await contender.after?.();
+    seconds = own ?? (monotonicMs() - begun) / 1000;
+  } catch (error) {
+    // What it left half done cannot be looked at either, and says less than why it failed.
+    await contender.after?.().catch(() => undefined);
+    throw error;
   }
+  await contender.after?.();
+  return seconds;
 };
 
 /** Compares the first series, ours, with each of the others; `reach` names the ratio aimed at for those that have one. */

@@ -31,9 +31,13 @@ describe('rounds', () => {
     const once = ['ours prepared', 'ours', 'ours after', 'theirs prepared', 'theirs after'];
     expect(told).toEqual([...once, ...once]);
     expect(series[1]).toEqual({ name: 'theirs', seconds: [7, 7], median: 7, min: 7, max: 7 });
+    const informed = { ...contender('informed', async () => 1), atMost: 1 };
+    expect((await runRounds('case', [ours, informed], options))[1]?.seconds).toEqual([1]);
     const broken = contender('broken', () => Promise.reject(new Error('wrong')));
     await expect(runRounds('case', [broken], options)).rejects.toThrow('wrong');
     expect(told.at(-1)).toBe('broken after');
+    const after = () => Promise.reject(new Error('nothing to look at'));
+    await expect(runRounds('case', [{ ...broken, after }], options)).rejects.toThrow('wrong');
   });
 
   test('medians, quantiles, ratios and what was reached', () => {

@@ -1,7 +1,7 @@
 import { type DataSet, makeDataSet } from '../data-set.ts';
 import { mixedSet } from '../mixed.ts';
 import { Move } from '../move.ts';
-import type { BenchOptions, Check, Pair, Part, PartResult } from '../part.ts';
+import type { BenchOptions, Check, Pair, PairName, Part, PartResult } from '../part.ts';
 import { HISTORY_KEY, pgbenchSet } from '../pgbench.ts';
 import { findClient, findPgcopydb, jobs } from '../programs.ts';
 import { clone, pgcopydbOptions } from '../references/pgcopydb.ts';
@@ -18,6 +18,8 @@ const MEMORY = { atMost: 256 * 2 ** 20 };
 /** Only against pgcopydb: the other references are there to say where its time goes. */
 const NATIVE = 'native table sync';
 const PIPE = 'psql | psql, binary';
+const INFORMED: PairName = '13→18';
+const INFORMED_ROUNDS = 3;
 
 /** pgbench's history gets a key, so that all tables are moved in the same way by everybody. */
 const setsOf = ({ small, seed }: BenchOptions): readonly DataSet[] => {
@@ -107,31 +109,47 @@ const stepsNote = ({ what, stepsMs }: Case): string => {
   return `${what}, steps of Switchback in seconds (medians): ${medians.join(', ')}`;
 };
 
+/** pgcopydb is what is compared with; the others say where its time goes, on one pair and in fewer rounds. */
 const contendersOf = (own: Case): readonly Contender[] => {
-  const program = findPgcopydb();
-  const psql = findClient('psql');
-  const byName = (name: string, run: (target: string) => Promise<number | undefined>, clean?: () => Promise<void>) =>
-    contender(own, { name, run, clean: clean ?? (async () => undefined) });
   const urls = (target: string) => ({ source: own.source, target });
+  const program = findPgcopydb();
   const contenders = [switchback(own)];
   if (program !== undefined) {
-    contenders.push(byName(program.name, async (target) => void (await clone(program, urls(target)))));
+    contenders.push(reference(own, { name: program.name, run: (target) => clone(program, urls(target)) }));
   }
+  if (own.pair.name !== INFORMED) return contenders;
+  const psql = findClient('psql');
+  const { set } = own;
   if (psql !== undefined) {
-    contenders.push(byName(PIPE, async (target) => void (await pipeByPsql(psql.path, urls(target), own.set))));
+    const run = (target: string) => pipeByPsql(psql.path, urls(target), set);
+    contenders.push({ ...reference(own, { name: PIPE, run }), atMost: INFORMED_ROUNDS });
   }
-  const endNative = () => endNativeSync(urls(own.pair.target.urlFor('copied')));
-  contenders.push(byName(NATIVE, async (target) => void (await nativeSync(urls(target), own.set)), endNative));
+  const run = (target: string) => nativeSync(urls(target), set);
+  const clean = () => endNativeSync(urls(own.pair.target.urlFor('copied')));
+  contenders.push({ ...reference(own, { name: NATIVE, run, clean }), atMost: INFORMED_ROUNDS });
   return contenders;
 };
+
+const reference = (
+  own: Case,
+  options: { readonly name: string; run(target: string): Promise<void>; clean?(): Promise<void> },
+): Contender =>
+  contender(own, {
+    name: options.name,
+    run: async (target) => {
+      await options.run(target);
+      return undefined;
+    },
+    clean: async () => await options.clean?.(),
+  });
 
 /** A contender that fills a new database, whose contents are then looked at. */
 const contender = (
   own: Case,
   options: {
     readonly name: string;
-    readonly run: (target: string) => Promise<number | undefined>;
-    readonly clean: () => Promise<void>;
+    run(target: string): Promise<number | undefined>;
+    clean(): Promise<void>;
   },
 ): Contender => {
   const target = own.pair.target.urlFor('copied');
@@ -143,9 +161,13 @@ const contender = (
     },
     run: () => options.run(target),
     after: async () => {
-      own.checks.push(...compareContents({ case: own.what, by: options.name }, own.expected, await contentsOf(target)));
-      await options.clean();
-      await dropDatabase(own.pair.target, 'copied');
+      const what = { case: own.what, by: options.name };
+      try {
+        own.checks.push(...compareContents(what, own.expected, await contentsOf(target)));
+      } finally {
+        await options.clean();
+        await dropDatabase(own.pair.target, 'copied');
+      }
     },
   };
 };
