@@ -118,8 +118,8 @@ describe('pgoutput', () => {
     expect(decode(bytes)).toEqual({ type: 'truncate', relationIds: [7, 8], restartIdentity });
   });
 
-  test('what is not of protocol version 1 is an error, never skipped', () => {
-    expect(() => decode(message('S', u32(1)))).toThrow(RangeError);
+  test('what is not of the protocol is an error, never skipped', () => {
+    expect(() => decode(message('b', u32(1)))).toThrow(RangeError);
     expect(() => decode(message('I', u32(5), text('K'), KEY.bytes))).toThrow(RangeError);
     expect(() => decode(message('D', u32(5), text('N'), KEY.bytes))).toThrow(RangeError);
     expect(() => decode(message('U', u32(5), text('X'), KEY.bytes))).toThrow(RangeError);

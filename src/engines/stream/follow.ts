@@ -13,6 +13,7 @@ import { MarkerWriter } from './marker.ts';
 import type { Batch, Ending } from './queue.ts';
 import { SlotReader } from './reader.ts';
 import { evictReader, inspectSlot } from './slot.ts';
+import type { SpoolPlace } from './spool.ts';
 import { TouchedKeys } from './touched.ts';
 import { readWrittenTables } from './written-tables.ts';
 
@@ -28,6 +29,8 @@ const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, m
 export interface FollowerOptions extends FollowOptions {
   /** At the beginning and after each commit, with the newest marker that has arrived in this run. */
   readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
+  /** See {@link SlotReader}. */
+  readonly place: SpoolPlace;
 }
 
 /**
@@ -92,7 +95,9 @@ export class Follower {
     for (;;) {
       await inspectSlot(from, spec.slot, async () => this.#progress.position);
       const { lane, publication, slot } = spec;
-      const reader = new SlotReader({ server: from, lane, publication, slot, from: this.#progress.position, tables });
+      const { position } = this.#progress;
+      const { place } = this.#options;
+      const reader = new SlotReader({ server: from, lane, publication, slot, from: position, tables, place });
       this.#reader = reader;
       try {
         await reader.start();
