@@ -29,6 +29,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   'slot … on the … is being read by another session': 'trying-again',
   'the … cannot do it now: …': 'trying-again',
   'entry … of the journal was written by another transaction': 'trying-again',
+  '… cannot hold a large transaction until it commits (…); from now on the server that it comes from has to':
+    'trying-again',
   'an earlier copy of … is still ending on the …': 'trying-again',
   'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
   'phase … is halted: …': 'lane-failed',
