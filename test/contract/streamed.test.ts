@@ -90,6 +90,21 @@ const held = async (count?: number): Promise<void> => {
   else await expected.toBe(count);
 };
 
+/** Waits until apply waits for a lock. */
+const blocked = async (world: LaneWorld): Promise<void> => {
+  const waiting = async () => (await world.to.query('SELECT 1 FROM pg_locks WHERE NOT granted')).rowCount;
+  await expect.poll(waiting, { timeout: 20_000 }).toBeGreaterThan(0);
+};
+
+/** Ends the origin's end of the stream. */
+const terminate = async (world: LaneWorld): Promise<void> => {
+  const { slot } = await world.spec();
+  await runSql(
+    world.fromUrl,
+    `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${slot}'`,
+  );
+};
+
 const statistics = async (world: LaneWorld): Promise<Record<string, unknown>> => {
   const { slot } = await world.spec();
   const [row] = await runSql(
@@ -238,11 +253,7 @@ describe('stream, transactions that have not ended', () => {
     await runSql(world.fromUrl, "INSERT INTO log VALUES (1, 'x')");
     await a.query(rows(10_000));
     await held();
-    const { slot } = await world.spec();
-    await runSql(
-      world.fromUrl,
-      `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${slot}'`,
-    );
+    await terminate(world);
     await failureOf(second, 'unreachable');
     expect(spools()).toEqual([]);
     await b.query(`ROLLBACK TO s; ${rows(120_000)}`);
@@ -304,16 +315,29 @@ describe('stream, transactions that have not ended', () => {
     const blocker = await world.to.connect('test');
     await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
     await session.query(`${rows(100_000)}; COMMIT`);
-    await expect
-      .poll(async () => (await world.to.query('SELECT 1 FROM pg_locks WHERE NOT granted')).rowCount, {
-        timeout: 20_000,
-      })
-      .toBeGreaterThan(0);
+    await blocked(world);
     second.kill('SIGKILL');
     await once(second, 'exit');
     await blocker.end();
     world.follow(lane);
     await world.drain(lane);
+    await expectSame(world);
+  });
+
+  test('one that is read back when the connection is lost has come whole, and is applied all the same', async () => {
+    const world = await worldOf();
+    const { following: run } = await following(world);
+    const session = await transactionOn(world);
+    await session.query(rows(0, 120_000));
+    await held(1);
+    const blocker = await world.to.connect('test');
+    await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
+    await session.query('COMMIT');
+    await blocked(world);
+    await terminate(world);
+    await sleep(200);
+    await blocker.end();
+    await failureOf(run, 'unreachable');
     await expectSame(world);
   });
 
