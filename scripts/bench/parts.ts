@@ -1,0 +1,6 @@
+import type { Part } from './part.ts';
+import { copy } from './parts/copy.ts';
+import { verify } from './parts/verify.ts';
+
+/** All benchmarks, in the order in which they are run. */
+export const PARTS: readonly Part[] = [copy, verify];
