@@ -1,5 +1,6 @@
 import type { Part } from './part.ts';
+import { apply } from './parts/apply.ts';
 import { verify } from './parts/verify.ts';
 
 /** All benchmarks, in the order in which they are run. */
-export const PARTS: readonly Part[] = [verify];
+export const PARTS: readonly Part[] = [apply, verify];
