@@ -27,7 +27,7 @@ ${parts.map(({ name, description }) => `  ${name.padEnd(10)}  ${description}`).j
 Options:
   --small            small enough for a smoke test; the times then say nothing
   --rounds N         how often each contender runs (${ROUNDS}; with --small 1)
-  --pairs LIST       of ${PAIRS.join(' and ')}, also written 13-18 (both)
+  --pairs LIST       of ${PAIRS.join(' and ')}, also written 13-18 (both; with --small the first)
   --seed S           what random choices are made from (${SEED})
   --json [FILE.json] the results as one object, in the file or as the last line
   --markdown FILE    puts each part's tables into this page
@@ -39,8 +39,8 @@ const numberOf = (name: string, text: string | undefined, fallback: number): num
   return value;
 };
 
-const pairsOf = (text: string | undefined): readonly PairName[] => {
-  if (text === undefined) return PAIRS;
+const pairsOf = (text: string | undefined, small: boolean): readonly PairName[] => {
+  if (text === undefined) return small ? PAIRS.slice(0, 1) : PAIRS;
   return text.split(',').map((word) => {
     const pair = PAIRS.find((name) => name === word.replace('-', '→'));
     if (pair === undefined) throw new RangeError(`--pairs ${word}: there are only ${PAIRS.join(' and ')}`);
@@ -74,7 +74,7 @@ export const readArguments = (args: readonly string[], parts: readonly Part[]): 
     small: values.small,
     rounds: numberOf('rounds', values.rounds, values.small ? 1 : ROUNDS),
     seed: numberOf('seed', values.seed, SEED),
-    pairs: pairsOf(values.pairs),
+    pairs: pairsOf(values.pairs, values.small),
     json: values.json,
     markdown: values.markdown,
   };

@@ -1,3 +1,4 @@
+import type { DataSet } from './data-set.ts';
 import { runSql, withClient } from './servers.ts';
 
 /** Rows of `pgbench_accounts` for one branch, as pgbench's scale factor has them. */
@@ -11,10 +12,11 @@ const TABLES = `
   CREATE TABLE pgbench_accounts (aid int NOT NULL, bid int, abalance int, filler char(84)) WITH (fillfactor = 100);
   CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));`;
 
-const KEYS = `
-  ALTER TABLE pgbench_branches ADD PRIMARY KEY (bid);
-  ALTER TABLE pgbench_tellers ADD PRIMARY KEY (tid);
-  ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid);`;
+const KEYS = [
+  'ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid)',
+  'ALTER TABLE pgbench_tellers ADD PRIMARY KEY (tid)',
+  'ALTER TABLE pgbench_branches ADD PRIMARY KEY (bid)',
+];
 
 /** How much. */
 export interface PgbenchSize {
@@ -24,24 +26,39 @@ export interface PgbenchSize {
 
 const branchesOf = ({ accounts }: PgbenchSize): number => Math.max(1, Math.floor(accounts / ACCOUNTS_PER_BRANCH));
 
+const fillText = (size: PgbenchSize): string => {
+  const branches = branchesOf(size);
+  return `
+    INSERT INTO pgbench_branches SELECT b, 0, '' FROM generate_series(1, ${branches}) b;
+    INSERT INTO pgbench_tellers SELECT t, (t - 1) / ${TELLERS_PER_BRANCH} + 1, 0, ''
+      FROM generate_series(1, ${branches * TELLERS_PER_BRANCH}) t;
+    INSERT INTO pgbench_accounts SELECT a, (a - 1) / ${Math.ceil(size.accounts / branches)} + 1, 0, ''
+      FROM generate_series(1, ${size.accounts}) a`;
+};
+
 /**
  * Makes what `pgbench -i` makes, on the server alone: tables, rows, primary keys, VACUUM ANALYZE. History is empty, and
  * has no key, as with pgbench.
  */
 export const makePgbench = async (url: string, size: PgbenchSize): Promise<void> => {
-  const branches = branchesOf(size);
-  await runSql(
-    url,
-    `${TABLES}
-     INSERT INTO pgbench_branches SELECT b, 0, '' FROM generate_series(1, ${branches}) b;
-     INSERT INTO pgbench_tellers SELECT t, (t - 1) / ${TELLERS_PER_BRANCH} + 1, 0, ''
-       FROM generate_series(1, ${branches * TELLERS_PER_BRANCH}) t;
-     INSERT INTO pgbench_accounts SELECT a, (a - 1) / ${Math.ceil(size.accounts / branches)} + 1, 0, ''
-       FROM generate_series(1, ${size.accounts}) a;
-     ${KEYS}`,
-  );
+  await runSql(url, TABLES);
+  await runSql(url, fillText(size));
+  await runSql(url, KEYS.join(';'));
   await runSql(url, 'VACUUM ANALYZE');
 };
+
+/** pgbench's tables as a set to move. */
+export const pgbenchSet = (size: PgbenchSize): DataSet => ({
+  name: `pgbench ${size.accounts.toLocaleString('en')} rows`,
+  tables: 'public.*',
+  bare: TABLES,
+  names: ['accounts', 'tellers', 'branches', 'history'].map((name) => `public.pgbench_${name}`),
+  indexes: KEYS,
+  foreignKeys: [],
+  fill: async (url) => {
+    await runSql(url, fillText(size));
+  },
+});
 
 /** Gives history a key, so that it can be replicated by one: `pgbench -i` makes none. */
 export const HISTORY_KEY =
