@@ -163,8 +163,8 @@ describe('pgoutput, within a transaction that has not ended', () => {
       commitLsn: 0x1778cd0n,
       endLsn: 0x1778e48n,
     });
-    expect(isStreamStop(bytesOf('stop'))).toBe(true);
-    expect(isStreamStop(bytesOf('insert'))).toBe(false);
+    expect(isStreamStop(spanOf(bytesOf('stop')))).toBe(true);
+    expect(isStreamStop(spanOf(bytesOf('insert')))).toBe(false);
   });
 
   test('each change says which subtransaction made it, and is as it would be outside', () => {

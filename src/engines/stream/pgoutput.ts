@@ -76,7 +76,7 @@ export const decode = (span: Span): Message => decodeBody(span, span.start + 1);
 export const decodeStreamed = (span: Span): Message => decodeBody(span, span.start + 1 + XID_BYTES);
 
 /** Whether a message ends a segment. */
-export const isStreamStop = (message: Buffer): boolean => message[0] === STREAM_STOP;
+export const isStreamStop = ({ bytes, start }: Span): boolean => bytes[start] === STREAM_STOP;
 
 /**
  * The subtransaction, or the transaction itself, that a message within a segment belongs to; null for the one kind that

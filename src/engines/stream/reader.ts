@@ -6,8 +6,10 @@ import type { Position } from '../../domain/position.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
+import { tapFrames } from './frames.ts';
 import { halted, SLOT_LOST_REMEDY } from './halt.ts';
 import type { LaneTables } from './lane-table.ts';
+import type { Span } from './pgoutput.ts';
 import type { Batch } from './queue.ts';
 import { Receiver } from './receiver.ts';
 import type { SpoolPlace } from './spool.ts';
@@ -71,7 +73,6 @@ export class SlotReader {
     const service = this.#service;
     service.on('start', () => started.resolve());
     service.on('error', (error) => this.#end(error));
-    service.on('data', (_lsn: string, bytes: Buffer) => this.#receive(bytes));
     service.on('heartbeat', (_lsn, _time, shouldRespond) => this.#heartbeat(shouldRespond));
     const { slot, from } = this.#options;
     service
@@ -117,6 +118,7 @@ export class SlotReader {
       parse: (bytes: Buffer) => bytes,
       start: async (client: pg.Client, slot: string, lsn: string) => {
         this.#socket = (client as unknown as { connection: { stream: Socket } }).connection.stream;
+        tapFrames(this.#socket, (span) => this.#receive(span));
         const protocol = isStreaming ? "proto_version '2', streaming 'on'" : "proto_version '1'";
         const options = `${protocol}, publication_names ${quoteText(quoteName(publication))}`;
         return await client.query(`START_REPLICATION SLOT ${quoteName(slot)} LOGICAL ${lsn} (${options})`);
@@ -153,12 +155,12 @@ export class SlotReader {
     this.#end(new SwitchbackError('unreachable', text));
   }
 
-  /** Must not throw: the library would go on as if nothing had happened (hazard 3). */
-  #receive(bytes: Buffer): void {
+  /** Must not throw: nobody would hear of it. */
+  #receive(span: Span): void {
     this.#hasHeard = true;
     if (this.#isEnded) return;
     try {
-      this.#receiver.receive(bytes);
+      this.#receiver.receive(span);
     } catch (error) {
       this.#end(error);
     }

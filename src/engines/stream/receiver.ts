@@ -16,9 +16,6 @@ export interface ReceiverOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
-/** Messages are copied into blocks of this size; the driver reuses its own buffer while ours still refer to it. */
-const BLOCK_BYTES = 256 * 2 ** 10;
-
 /**
  * Takes the messages of a slot and queues the changes of transactions that have committed, in the order of their commits
  * (S5). One that is streamed before it ends waits in a file; when it commits it is read back through the same queue, and
@@ -29,11 +26,9 @@ export class Receiver {
   readonly #options: ReceiverOptions;
   readonly #intake: Intake;
   readonly #streamed: StreamedTransactions;
-  #block = Buffer.alloc(0);
-  #blockUsed = 0;
   /** While a transaction is read back: its end, what came after it, and how to go on when the queue has room. */
   #reading: Promise<void> | null = null;
-  #held: Buffer[] = [];
+  #held: Span[] = [];
   #wake: () => void = () => undefined;
   #isClosed = false;
 
@@ -50,11 +45,11 @@ export class Receiver {
     return this.#reading !== null || this.queue.isFull || this.#streamed.isFull;
   }
 
-  /** Takes a message; its bytes may be written to afterwards. Throws as {@link Intake.take} does. */
-  receive(bytes: Buffer): void {
-    if (this.#reading !== null) this.#held.push(Buffer.from(bytes));
-    else if (this.#streamed.isInSegment && !isStreamStop(bytes)) this.#streamed.add(bytes);
-    else this.#take(decode(this.#keep(bytes)), bytes.length);
+  /** Takes a message; its bytes must not be written to afterwards. Throws as {@link Intake.take} does. */
+  receive(span: Span): void {
+    if (this.#reading !== null) this.#held.push(span);
+    else if (this.#streamed.isInSegment && !isStreamStop(span)) this.#streamed.add(bytesOf(span));
+    else this.#take(decode(span), span.end - span.start);
   }
 
   /** No more will come. A transaction that is being read back has come whole, and is handed out before the failure. */
@@ -134,7 +129,7 @@ export class Receiver {
     this.#held = [];
     if (this.#isClosed) return;
     try {
-      for (const bytes of held) this.receive(bytes);
+      for (const span of held) this.receive(span);
     } catch (error) {
       this.#options.onFailure(error);
     }
@@ -153,15 +148,6 @@ export class Receiver {
       await promise;
     }
   }
-
-  #keep(bytes: Buffer): Span {
-    if (bytes.length > BLOCK_BYTES / 4) return { bytes: Buffer.from(bytes), start: 0, end: bytes.length };
-    if (this.#blockUsed + bytes.length > this.#block.length) {
-      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-      this.#blockUsed = 0;
-    }
-    const start = this.#blockUsed;
-    this.#blockUsed += bytes.copy(this.#block, start);
-    return { bytes: this.#block, start, end: this.#blockUsed };
-  }
 }
+
+const bytesOf = ({ bytes, start, end }: Span): Buffer => bytes.subarray(start, end);
