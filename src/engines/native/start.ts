@@ -1,4 +1,4 @@
-import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
@@ -7,6 +7,7 @@ import { codeOf } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
 import type { NativeContext } from './context.ts';
 import { markerTable } from './names.ts';
+import { explainSubscribing } from './reach.ts';
 import { assertSameSchemas, publishedTables } from './schemas.ts';
 import { freeSlot } from './slot.ts';
 import { dissolve, readSubscription, subscribe } from './subscription.ts';
@@ -62,37 +63,7 @@ const assertAlone = async ({ spec, from }: NativeContext): Promise<void> => {
   );
 };
 
-const NO_WAY = /could not connect to the publisher/;
-const NOT_LET_IN =
-  /authentication failed|no pg_hba\.conf entry|does not exist|no password supplied|password is required/;
-const INSUFFICIENT_PRIVILEGE = '42501';
 const UNDEFINED_TABLE = '42P01';
-
-/** What a server says that could not make a subscription, as an error of ours; everything else as it is. */
-export const explainSubscribing = ({ from, to }: Pick<NativeContext, 'from' | 'to'>, error: unknown): unknown => {
-  const said = messageOf(error);
-  if (NO_WAY.test(said)) {
-    const remedy = `give the URL by which it does as native.${from.label}.url in the plan, and let it in (pg_hba.conf); then: switchback check PLAN`;
-    const details = { remedy, cause: error };
-    if (NOT_LET_IN.test(said)) {
-      return new SwitchbackError(
-        'refused',
-        `the ${from.label} does not let the ${to.label}'s server in: ${said}`,
-        details,
-      );
-    }
-    return new SwitchbackError(
-      'unreachable',
-      `the ${to.label}'s server cannot reach the ${from.label}: ${said}`,
-      details,
-    );
-  }
-  if (codeOf(error) !== INSUFFICIENT_PRIVILEGE) return error;
-  return new SwitchbackError('refused', `our role may not make subscriptions on the ${to.label}: ${said}`, {
-    remedy: `as a superuser on the ${to.label}: GRANT pg_create_subscription TO <our role>; before 16 it has to be a superuser; then: switchback check PLAN`,
-    cause: error,
-  });
-};
 
 /**
  * Makes the lane's subscription run from where the lane is. One that runs is taken over; any other is made anew, so that

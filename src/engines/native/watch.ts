@@ -1,13 +1,14 @@
 import { isKind } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
-import { monotonicMs } from '../../platform/clock.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import { isTrue, textOf } from '../../platform/postgres/row.ts';
 import type { NativeContext } from './context.ts';
 import { applyFailed, diverged, subscriptionDisabled, subscriptionLost } from './halt.ts';
 import { markerTable } from './names.ts';
+import { assertReach } from './reach.ts';
 import { assertSameSchemas } from './schemas.ts';
 
 /** A subscription and the newest marker that has arrived. */
@@ -34,6 +35,7 @@ const LOOK_SHARE = 20;
 const MAX_FAILURES = 3;
 /** What was committed before a change of schema was seen may take this long to arrive. */
 const ARRIVE_WITHIN_MS = 5_000;
+const REPORTED_WITHIN_MS = 1_000;
 
 const WATCHED = (table: string): string => `
   SELECT s.oid::text AS oid, s.subenabled AS enabled,
@@ -133,7 +135,10 @@ export class Supervisor {
     this.#throwPending(seen);
     const { missed } = await readCounted(to, seen.oid);
     if (missed !== '') throw diverged(this.#context, missed);
-    if (await this.#isFailing(seen)) throw applyFailed(this.#context);
+    if (!(await this.#isFailing(seen))) return;
+    // Its worker may fail because the servers do not reach each other, while we reach both.
+    await assertReach(this.#context);
+    throw applyFailed(this.#context);
   }
 
   /**
@@ -161,12 +166,22 @@ export class Supervisor {
   /** Disabled: by the server after an error (from 15 on), or by somebody. */
   async #ended(seen: Seen): Promise<Verdict> {
     await this.#look(seen);
-    const { errors } = await readCounted(this.#context.to, seen.oid);
+    const errors = await this.#errors(seen.oid);
     // A connection to the other side that broke is an error as well, and passes: so it is tried again before anybody is asked.
     if (errors === null || errors === 0) throw subscriptionDisabled(this.#context);
     this.#failures += 1;
     if (this.#failures >= MAX_FAILURES) throw applyFailed(this.#context);
     return 'failed';
+  }
+
+  /** The worker reports its error on its way out, a moment after the subscription is seen to be disabled. */
+  async #errors(oid: string): Promise<number | null> {
+    const deadlineMs = monotonicMs() + REPORTED_WITHIN_MS;
+    for (;;) {
+      const { errors } = await readCounted(this.#context.to, oid);
+      if (errors !== 0 || monotonicMs() > deadlineMs) return errors;
+      await sleep(50);
+    }
   }
 
   /**

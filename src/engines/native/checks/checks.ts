@@ -1,8 +1,10 @@
+import { messageOf } from '../../../domain/errors.ts';
 import type { Finding } from '../../../domain/finding.ts';
 import { type Direction, sidesOf } from '../../../domain/position.ts';
 import type { Table } from '../../../domain/table.ts';
 import type { PostgresServer } from '../../../platform/postgres/server.ts';
-import { readSubscriber, readUnequal, tryToSubscribe } from './facts.ts';
+import { tryToSubscribe } from '../reach.ts';
+import { readSubscriber, readUnequal } from './facts.ts';
 import { judgeReach, judgeSubscriber, judgeUnequal } from './judge.ts';
 
 /** One direction's lanes. */
@@ -27,7 +29,7 @@ export const nativeChecks = async (input: NativeChecksInput): Promise<readonly F
   const findings = [...judgeSubscriber(facts, ends)];
   if (facts.mayCreate) {
     const refusal = await tryToSubscribe(to, conninfo);
-    if (refusal !== null) findings.push(judgeReach(refusal.said, ends));
+    if (refusal !== null) findings.push(judgeReach(messageOf(refusal), ends));
   }
   const whole = tables.filter((table) => table.key === null && table.replicaIdentity === 'full');
   findings.push(...(await readUnequal(from, whole)).map(judgeUnequal));

@@ -1,7 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { messageOf } from '../../../domain/errors.ts';
 import type { TableName } from '../../../domain/table.ts';
-import { quoteName, quoteText } from '../../../platform/postgres/quote.ts';
 import { isTrue, onlyRow, textOf } from '../../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../../platform/postgres/server.ts';
 
@@ -55,33 +52,6 @@ export const readSubscriber = async (server: PostgresServer): Promise<Subscriber
     originSetting: isTrue(row, 'has_origin_setting') ? 'max_active_replication_origins' : 'max_replication_slots',
     startEveryMs: number('start_every'),
   };
-};
-
-const ROLLED_BACK = new Error('it can be made');
-
-/**
- * Whether the written side's server can subscribe to the other one: it tries, in a transaction that is rolled back. Null when it
- * can; else what the server says, and its code.
- */
-export const tryToSubscribe = async (
-  to: PostgresServer,
-  conninfo: string,
-): Promise<{ readonly said: string } | null> => {
-  const name = `switchback_check_${randomBytes(4).toString('hex')}`;
-  try {
-    await to.transaction(async (sql) => {
-      await sql.query(
-        `CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(conninfo)} PUBLICATION ${quoteName(name)}
-           WITH (enabled = false, create_slot = false, copy_data = false, slot_name = ${quoteText(name)})`,
-      );
-      throw ROLLED_BACK;
-    });
-  } catch (error) {
-    if (error === ROLLED_BACK) return null;
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return { said: messageOf(cause) };
-  }
-  return null;
 };
 
 /** Columns whose type has no equality by itself. An array, a range, an enum or a composite type has that of its parts. */
