@@ -1,11 +1,11 @@
 import { tmpdir } from 'node:os';
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
+import { Drain, type DrainOptions, type Reached } from '../../platform/postgres/drain.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { copyTables } from './copy.ts';
 import { startKeylessCopy } from './copy-start.ts';
-import { Drain, type DrainOptions, type Reached } from './drain.ts';
 import { Follower } from './follow.ts';
 import { dropSlot } from './slot.ts';
 import { SpoolPlace } from './spool.ts';
