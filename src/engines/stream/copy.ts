@@ -127,13 +127,13 @@ class CopyRun {
     const work = this.#works.find((w) => w.gaps.length > 0);
     const within = work?.gaps[0];
     if (work === undefined || within === undefined) return null;
-    const { table, columns, chunkRows } = work;
+    const { table, columns, format, chunkRows } = work;
     const request = { table, columns, within, rows: chunkRows };
     const range = columns.length === 0 ? within : await cutChunk(this.#context.from, request);
     const rest = sameKey(range.upTo, within.upTo) ? [] : [{ after: range.upTo, upTo: within.upTo }];
     work.gaps = [...rest, ...work.gaps.slice(1)];
     work.inFlight += 1;
-    return { table, columns, range, work, askedRows: chunkRows };
+    return { table, columns, range, format, work, askedRows: chunkRows };
   }
 
   async #copy(task: Task, sessions: CopySessions): Promise<void> {
