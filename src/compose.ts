@@ -76,7 +76,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     digests: postgresDigests(server),
     sessions: sessions[side],
   });
-  const engine = streamEngine({ source, target });
+  const engine = streamEngine({ source, target }, { copyRate: plan.copy.bytesPerSecond });
   const lanes = streamTraces({ source, target });
   return {
     context: {

@@ -1,5 +1,6 @@
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneSpec } from '../engine.ts';
+import type { ByteRate } from './pace.ts';
 
 /**
  * A snapshot of the origin that a replication connection holds open. It shows exactly the transactions that commit before
@@ -19,4 +20,6 @@ export interface LaneContext {
   readonly to: PostgresServer;
   /** Only while tables without a key are copied. */
   readonly snapshot?: HeldSnapshot;
+  /** What all copies of the run together may read of the origin; no limit without it. */
+  readonly copyRate?: ByteRate;
 }

@@ -12,7 +12,7 @@ import type { Chunk } from '../engine.ts';
 import { rangeCondition } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import type { CopyFormat } from './copy-format.ts';
-import { type Piped, pipeRows } from './copy-pipe.ts';
+import { type CopyPipe, type Piped, pipeRows } from './copy-pipe.ts';
 
 /** One range of one table, to be copied in one transaction. */
 export interface Piece {
@@ -71,6 +71,8 @@ export interface ChunkCopy {
   readonly context: LaneContext;
   readonly sessions: CopySessions;
   readonly signal: AbortSignal;
+  /** As {@link CopyPipe.onBytes}. */
+  readonly onBytes?: CopyPipe['onBytes'];
 }
 
 /**
@@ -120,7 +122,7 @@ export interface TransferRequest {
  * receiving side. Memory is the sockets' buffers.
  */
 export const transfer = async (
-  { context, sessions, signal }: ChunkCopy,
+  { context, sessions, signal, onBytes }: ChunkCopy,
   { table, format, rows }: TransferRequest,
 ): Promise<Piped> => {
   const columns = table.columns.filter((c) => !c.generated).map((c) => quoteName(c.name));
@@ -130,7 +132,7 @@ export const transfer = async (
   const read = `COPY (SELECT ${wanted} FROM ${rows}) TO STDOUT WITH (FORMAT ${format})`;
   const write = `COPY ${quoteTable(table)}${list} FROM STDIN WITH (FORMAT ${format})`;
   try {
-    return await pipeRows({ reader: sessions.reader, read, writer: sessions.writer, write, signal });
+    return await pipeRows({ reader: sessions.reader, read, writer: sessions.writer, write, signal, onBytes });
   } catch (error) {
     // A server whose session was cut off goes on with what it does with the rows that it has got.
     if (sessions.writer.connection.stream.destroyed) void cancelStatement(context.to, sessions.writerPid);

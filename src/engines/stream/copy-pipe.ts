@@ -18,7 +18,7 @@ export interface CopyPipe {
   readonly write: string;
   readonly signal: AbortSignal;
   /** Told of bytes that have been passed on; the rows after them wait until what it returns is settled. */
-  readonly onBytes?: (bytes: number) => Promise<void> | undefined;
+  readonly onBytes?: ((bytes: number) => Promise<void> | undefined) | undefined;
 }
 
 /** What has been carried over. */

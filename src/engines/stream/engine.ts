@@ -5,12 +5,24 @@ import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
 import { streamChecks } from './checks/checks.ts';
 import type { LaneContext } from './context.ts';
 import { StreamLane } from './lane.ts';
+import { ByteRate } from './pace.ts';
 import { dropPublication, ensurePublication } from './publication.ts';
 import { repairRows } from './repair.ts';
 import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
 
+/** What the plan says of how the engine works. */
+export interface StreamOptions {
+  /** Most that copies read of the origin, in bytes per second; null for no limit. */
+  readonly copyRate: number | null;
+}
+
 /** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
-export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): Engine => ({
+export const streamEngine = (
+  servers: Readonly<Record<Side, PostgresServer>>,
+  options: StreamOptions = { copyRate: null },
+): Engine => makeEngine(servers, new ByteRate(options.copyRate));
+
+const makeEngine = (servers: Readonly<Record<Side, PostgresServer>>, copyRate: ByteRate): Engine => ({
   capabilities: { truncate: true, keyless: true },
 
   async checks({ direction, tables }) {
@@ -42,7 +54,7 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
 
   async openLane(spec, start) {
     const { from, to } = sidesOf(spec.direction);
-    return await openLane({ spec, from: servers[from], to: servers[to] }, start);
+    return await openLane({ spec, from: servers[from], to: servers[to], copyRate }, start);
   },
 
   async repair(spec, requests, options) {
