@@ -35,3 +35,17 @@ export const readMachine = (): Machine => ({
 export const machineText = (machine: Machine): string =>
   `${machine.cpu}, ${machine.cores} cores, ${Math.round(machine.memoryBytes / 2 ** 30)} GiB, Linux ${machine.kernel}, ` +
   `Node ${machine.node}, commit ${machine.commit || 'unknown'}, ${machine.date}`;
+
+/** Begins to look at all cores; the function that is returned says which share of their time was used since, 0 to 1. */
+export const watchCores = (): (() => number) => {
+  const read = () => {
+    const times = cpus().map((core) => core.times);
+    const idle = times.reduce((sum, time) => sum + time.idle, 0);
+    return { idle, all: idle + times.reduce((sum, { user, nice, sys, irq }) => sum + user + nice + sys + irq, 0) };
+  };
+  const before = read();
+  return () => {
+    const now = read();
+    return 1 - (now.idle - before.idle) / Math.max(1, now.all - before.all);
+  };
+};

@@ -31,6 +31,8 @@ export interface Series {
   readonly median: number;
   readonly min: number;
   readonly max: number;
+  /** Share of all cores that were busy, whoever used them: median of the rounds, 0 to 1. Absent where it was not looked at. */
+  readonly busy?: number;
 }
 
 /** One comparison: what we took against what a reference took on the same servers, in turn. */

@@ -1,4 +1,5 @@
 import { monotonicMs } from '../../src/platform/clock.ts';
+import { watchCores } from './machine.ts';
 import type { BenchOptions, Figure, Row, Series } from './part.ts';
 
 /** One of those that do the same work in turn. */
@@ -47,33 +48,48 @@ export const runRounds = async (
   contenders: readonly Contender[],
   options: Pick<BenchOptions, 'rounds' | 'signal' | 'tell'>,
 ): Promise<readonly Series[]> => {
-  const seconds = contenders.map(() => [] as number[]);
+  const taken = contenders.map(() => [] as Timed[]);
   for (let round = 1; round <= options.rounds; round++) {
     for (const [at, contender] of contenders.entries()) {
       options.signal.throwIfAborted();
       if (round > (contender.atMost ?? options.rounds)) continue;
-      const took = await timeOnce(contender);
-      seconds[at]?.push(took);
-      options.tell(`${what}, round ${round}: ${contender.name} ${took.toFixed(2)} s`);
+      const timed = await timeOnce(contender);
+      taken[at]?.push(timed);
+      options.tell(`${what}, round ${round}: ${contender.name} ${timed.seconds.toFixed(2)} s`);
     }
   }
-  return contenders.map(({ name }, at) => seriesOf(name, seconds[at] ?? []));
+  return contenders.map(({ name }, at) => {
+    const own = taken[at] ?? [];
+    const seconds = own.map((timed) => timed.seconds);
+    return { ...seriesOf(name, seconds), busy: medianOf(own.map((timed) => timed.busy)) };
+  });
 };
 
-const timeOnce = async (contender: Contender): Promise<number> => {
+interface Timed {
+  readonly seconds: number;
+  readonly busy: number;
+}
+
+/** Says how busy the machine's cores were: where they all are, it is the work itself that takes the time. */
+export const busyNote = (what: string, series: readonly Series[]): string => {
+  const shares = series.map(({ name, busy = Number.NaN }) => `${name} ${Math.round(busy * 100)}%`);
+  return `${what}, cores busy (medians): ${shares.join(', ')}`;
+};
+
+const timeOnce = async (contender: Contender): Promise<Timed> => {
   await contender.prepare?.();
-  let seconds: number;
+  let timed: Timed;
   try {
-    const begun = monotonicMs();
+    const [begun, busy] = [monotonicMs(), watchCores()];
     const own = await contender.run();
-    seconds = own ?? (monotonicMs() - begun) / 1000;
+    timed = { seconds: own ?? (monotonicMs() - begun) / 1000, busy: busy() };
   } catch (error) {
     // What it left half done cannot be looked at either, and says less than why it failed.
     await contender.after?.().catch(() => undefined);
     throw error;
   }
   await contender.after?.();
-  return seconds;
+  return timed;
 };
 
 /** Compares the first series, ours, with each of the others; `reach` names the ratio aimed at for those that have one. */

@@ -7,7 +7,7 @@ import { findClient, findPgcopydb, jobs } from '../programs.ts';
 import { clone, pgcopydbOptions } from '../references/pgcopydb.ts';
 import { pipeByPsql } from '../references/pipe.ts';
 import { endNativeSync, nativeSync } from '../references/subscription.ts';
-import { type Contender, compareWith, medianOf, runRounds } from '../rounds.ts';
+import { busyNote, type Contender, compareWith, medianOf, runRounds } from '../rounds.ts';
 import { checkpoint, dropDatabase, freshDatabase, runSql, withPair } from '../servers.ts';
 import { type Contents, compareContents, contentsOf } from '../sides.ts';
 
@@ -99,7 +99,7 @@ const measure = async (pair: Pair, set: DataSet, options: BenchOptions): Promise
       { case: what, name: 'memory of the worker', unit: 'bytes', value: Math.max(...own.peakBytes), reach: MEMORY },
     ],
     checks: own.checks,
-    notes: [stepsNote(own)],
+    notes: [stepsNote(own), busyNote(what, series)],
   };
 };
 

@@ -4,7 +4,7 @@ import { PostgresServer } from '../../../src/platform/postgres/server.ts';
 import { type VerifyResult, verifyTables } from '../../../src/stages/verify.ts';
 import type { BenchOptions, Check, Pair, Part, PartResult } from '../part.ts';
 import { makePgbench } from '../pgbench.ts';
-import { type Contender, compareWith, runRounds } from '../rounds.ts';
+import { busyNote, type Contender, compareWith, runRounds } from '../rounds.ts';
 import { checkpoint, freshDatabase, runSql, withClient, withPair } from '../servers.ts';
 
 const SCAN = "both servers' own md5 scan";
@@ -84,6 +84,7 @@ export const verify: Part = {
       notes: [
         'Switchback: `verifyTables` over the digests of both servers, as `switchback verify` runs it, in one process; everything is in memory, read once before',
         `the md5 scan: \`${scanSql('pgbench_accounts')}\`; our hash: \`${sameHashSql('pgbench_accounts')}\`; both without parallel workers and JIT`,
+        ...results.flatMap(({ notes }) => notes),
       ],
     };
   },
@@ -114,7 +115,7 @@ const measure = async (pair: Pair, subject: Subject, options: BenchOptions): Pro
   const contenders = [ours, scan(SCAN, scanSql(subject.table)), scan(SAME_HASH, sameHashSql(subject.table))];
   const series = await runRounds(what, contenders, options);
   checks.push(await foundCheck(what, urls, subject));
-  return { rows: compareWith(what, series, REACH), figures: [], checks, notes: [] };
+  return { rows: compareWith(what, series, REACH), figures: [], checks, notes: [busyNote(what, series)] };
 };
 
 const scanBoth = async (urls: Urls, sql: string): Promise<readonly [string, string]> => {
