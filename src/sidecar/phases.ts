@@ -56,14 +56,14 @@ export const restorePhase = async (
   );
 };
 
-/** Stores why a phase cannot go on by itself, or null when it may try again. */
-export const writeStuck = async (sql: SqlExecutor, name: string, stuck: Finding | null): Promise<void> => {
+/** Stores why phases, at least one, cannot go on by themselves, or null when they may try again. */
+export const writeStuck = async (sql: SqlExecutor, names: readonly string[], stuck: Finding | null): Promise<void> => {
   await execute(
     sql,
     build
       .updateTable('phase')
       .set({ stuck: stuck === null ? null : JSON.stringify(stuck) })
-      .where('name', '=', name),
+      .where('name', 'in', names),
   );
 };
 

@@ -175,7 +175,7 @@ const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise
       await forgetLane(sql, name);
     });
   }
-  await sweepSlots({ context, tenure }, phase);
+  await sweepSlots({ context, tenure }, [phase]);
 };
 
 const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undefined> => {
