@@ -30,15 +30,15 @@ export const readPhases = async (sql: SqlExecutor): Promise<readonly StoredPhase
 /** Makes the rows of phases that the run does not know yet, as `planned`. */
 export const seedPhases = async (sql: SqlExecutor, names: readonly string[]): Promise<void> => {
   const planned: PhaseState = { name: 'planned' };
-  for (const [ordinal, name] of names.entries()) {
-    await execute(
-      sql,
-      build
-        .insertInto('phase')
-        .values({ name, ordinal: String(ordinal), doc: JSON.stringify(planned) })
-        .onConflict((conflict) => conflict.doNothing()),
-    );
-  }
+  const rows = names.map((name, ordinal) => ({ name, ordinal: String(ordinal), doc: JSON.stringify(planned) }));
+  if (rows.length === 0) return;
+  await execute(
+    sql,
+    build
+      .insertInto('phase')
+      .values(rows)
+      .onConflict((conflict) => conflict.doNothing()),
+  );
 };
 
 /** Stores a phase's state for a rebuild, whatever is left of its row. The caller's transaction has asserted the lease. */
