@@ -13,6 +13,7 @@ export interface Arguments {
   readonly json: string | undefined;
   /** A page that has a place for each part's report. */
   readonly markdown: string | undefined;
+  readonly help: boolean;
 }
 
 const ROUNDS = 5;
@@ -31,6 +32,7 @@ Options:
   --seed S           what random choices are made from (${SEED})
   --json [FILE.json] the results as one object, in the file or as the last line
   --markdown FILE    puts each part's tables into this page
+  --help             this
 `;
 
 const numberOf = (name: string, text: string | undefined, fallback: number): number => {
@@ -60,6 +62,7 @@ export const readArguments = (args: readonly string[], parts: readonly Part[]): 
     allowPositionals: true,
     options: {
       small: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
       rounds: text,
       pairs: text,
       seed: text,
@@ -77,5 +80,6 @@ export const readArguments = (args: readonly string[], parts: readonly Part[]): 
     pairs: pairsOf(values.pairs, values.small),
     json: values.json,
     markdown: values.markdown,
+    help: values.help,
   };
 };

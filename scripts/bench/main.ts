@@ -53,6 +53,10 @@ const main = async (words: readonly string[]): Promise<number> => {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n${usageText(PARTS)}`);
     return 2;
   }
+  if (args.help) {
+    tell(usageText(PARTS));
+    return 0;
+  }
   const signal = interruption();
   tell(`machine: ${machineText(readMachine())}`);
   tell(`servers: ${settingsText()}`);

@@ -2,8 +2,10 @@ import { quoteTable } from '../../src/platform/postgres/quote.ts';
 import type { Check } from './part.ts';
 import { runSql, withClient } from './servers.ts';
 
+const KINDS = ['rows', 'indexes', 'constraints', 'statistics'] as const;
+
 /** What must be the same on both sides after a move: by kind, a list of lines. */
-export type Contents = Readonly<Record<'rows' | 'indexes' | 'constraints', readonly string[]>>;
+export type Contents = Readonly<Record<(typeof KINDS)[number], readonly string[]>>;
 
 /** Values have one text form on every major. */
 const PINNED = `SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres';
@@ -19,6 +21,10 @@ const INDEXES = `SELECT schemaname || '.' || indexdef AS line FROM pg_indexes
 const CONSTRAINTS = `SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) AS line FROM pg_constraint
   WHERE contype IN ('p', 'u', 'f', 'c', 'x')
     AND connamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', 'switchback', 'pgcopydb') ORDER BY 1`;
+
+/** Tables that the planner knows something of. */
+const STATISTICS = `SELECT DISTINCT schemaname || '.' || tablename AS line FROM pg_stats
+  WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'switchback', 'pgcopydb') ORDER BY 1`;
 
 /** Digests of every table by the server itself, over rows' whole text: none of ours, which are what is measured. */
 const rowsOf = async (url: string): Promise<readonly string[]> =>
@@ -38,11 +44,12 @@ const rowsOf = async (url: string): Promise<readonly string[]> =>
 const linesOf = async (url: string, sql: string): Promise<readonly string[]> =>
   (await runSql(url, sql)).map((row) => String(row.line));
 
-/** Reads a side's tables, indexes and constraints. Takes a scan of everything. */
+/** Reads a side's tables, indexes, constraints and which tables have statistics. Takes a scan of everything. */
 export const contentsOf = async (url: string): Promise<Contents> => ({
   rows: await rowsOf(url),
   indexes: await linesOf(url, INDEXES),
   constraints: await linesOf(url, CONSTRAINTS),
+  statistics: await linesOf(url, STATISTICS),
 });
 
 /** One check per kind: the same lines, in any order, or the first that differ. */
@@ -51,7 +58,7 @@ export const compareContents = (
   expected: Contents,
   found: Contents,
 ): readonly Check[] =>
-  (['rows', 'indexes', 'constraints'] as const).map((kind) => {
+  KINDS.map((kind) => {
     const missing = expected[kind].filter((line) => !found[kind].includes(line));
     const extra = found[kind].filter((line) => !expected[kind].includes(line));
     const isSame = missing.length === 0 && extra.length === 0;

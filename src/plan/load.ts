@@ -56,7 +56,9 @@ export interface Plan {
   /** URLs hold secrets: print `redactUrl` of them, never themselves. */
   readonly source: { readonly url: string };
   readonly target: { readonly url: string };
-  readonly engine: 'stream';
+  readonly engine: 'stream' | 'native';
+  /** URLs by which the other side's server reaches each; secrets as in `source` and `target`. */
+  readonly native: { readonly source: string; readonly target: string };
   readonly schema: SchemaSource;
   readonly phases: readonly PlanPhase[];
   readonly ignore: readonly string[];
@@ -140,6 +142,10 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
     source: document.source,
     target: document.target,
     engine: document.engine,
+    native: {
+      source: document.native?.source?.url ?? document.source.url,
+      target: document.native?.target?.url ?? document.target.url,
+    },
     schema: schemaOf(document.schema, directory),
     phases: document.phases,
     ignore: document.ignore,

@@ -27,6 +27,26 @@ const side = (which: string) =>
       description: which === 'source' ? 'The old database, which is moved.' : 'The new database, which receives it.',
     });
 
+const reached = (which: 'source' | 'target') =>
+  z
+    .strictObject({
+      url: text().refine(isPostgresUrl, {
+        error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
+      }),
+    })
+    .optional()
+    .meta({
+      description: `How the other database's server reaches the ${which}: \`url\` as in \`${which}\`. Certificate files that it names are on that server.`,
+      examples: [{ url: `\${${which === 'source' ? 'OLD' : 'NEW'}_DATABASE_URL_WITHIN}` }],
+    });
+
+const native = z
+  .strictObject({ source: reached('source'), target: reached('target') })
+  .optional()
+  .meta({
+    description: 'With `engine: native`, where the two servers reach each other under other URLs than we do.',
+  });
+
 const schemaSource = z
   .strictObject({
     from: z
@@ -162,9 +182,16 @@ export const planSchema = z
     name: name().meta({ description: 'Name of the run; unique among the runs on one source.', examples: ['shop'] }),
     source: side('source'),
     target: side('target'),
-    engine: z.enum(['stream']).default('stream').meta({
-      description: 'How changes are replicated. `stream` needs nothing but a connection to each side.',
-    }),
+    engine: z
+      .enum(['stream', 'native'])
+      .default('stream')
+      .meta({
+        description:
+          'How changes are replicated. `stream` needs nothing but a connection to each side. `native` copies in the same ' +
+          'way and then has the servers subscribe to each other, so that changes do not pass through us.',
+        examples: ['native'],
+      }),
+    native,
     schema: schemaSource,
     phases: z
       .array(phase)

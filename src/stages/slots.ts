@@ -30,8 +30,10 @@ export const retireUnusedSlot = async (
   const name = laneName(phase, direction);
   const known = (await tenure.act(readLanes)).find((lane) => lane.name === name);
   if (!known) return;
-  const guard = guardOn(tenure, sidesOf(direction).from, [phase]);
-  await context.engine.retire({ direction, slot: known.slot, publication: null, guard });
+  const { from, to } = sidesOf(direction);
+  const guard = guardOn(tenure, from, [phase]);
+  const guardWritten = guardOn(tenure, to, [phase]);
+  await context.engine.retire({ direction, slot: known.slot, publication: null, guard, guardWritten });
 };
 
 /** Drops the slot of the direction that a phase's state does not use. A side that cannot be asked is asked the next time. */
@@ -98,11 +100,12 @@ export const sweepSlots = async ({ context, tenure }: SlotOwner, phase: Phase): 
   if (phase.state.name === 'switching') return;
   const lanes = await tenure.act(readLanes);
   for (const direction of DIRECTIONS) {
-    const { from } = sidesOf(direction);
+    const { from, to } = sidesOf(direction);
     try {
       for (const slot of await orphansOf(context, lanes, { phase: phase.name, direction })) {
         const guard = guardOn(tenure, from, [phase.name]);
-        await context.engine.retire({ direction, slot, publication: null, guard });
+        const guardWritten = guardOn(tenure, to, [phase.name]);
+        await context.engine.retire({ direction, slot, publication: null, guard, guardWritten });
         context.emit({
           type: 'note',
           phase: phase.name,

@@ -79,6 +79,7 @@ const planOf = (phases: readonly PhaseTables[]): Plan => ({
   source: { url: 'postgresql://source/db' },
   target: { url: 'postgresql://target/db' },
   engine: 'stream',
+  native: { source: '', target: '' },
   schema: { from: 'existing' },
   phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], router: 'app' })),
   ignore: [],

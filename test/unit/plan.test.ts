@@ -116,7 +116,8 @@ describe('problems', () => {
     ['name', '', '1:1: name is missing; add it'],
     ['name', 'Shop', 'name must be a name: value "Shop"; use at most 30 of a-z, 0-9, _ and -, with a letter first'],
     ['name', '"shop-${EMPTY:-x}"', 'name refers to the environment: value "shop-${EMPTY:-x}"; write it out'],
-    ['engine', 'sream', '7:9: engine must be stream: value "sream"; use stream'],
+    ['engine', 'sream', '7:9: engine must be one of stream, native: value "sream"; did you mean stream'],
+    ['native', '{}', '7:1: native is read with engine: native alone; write engine: native, or take it out'],
     ['enigne', 'stream', '7:1: enigne is not a key of a plan: value "enigne"; did you mean engine'],
     ['__proto__', '{ a: 1 }', '7:1: __proto__ is not a key of a plan'],
     [

@@ -53,7 +53,7 @@ const notes = (): readonly string[] => [
     ? 'psql is MISSING here, and with it the pipe'
     : `the pipe: ${jobs()} at a time, then indexes on ${jobs()} sessions with maintenance_work_mem 1 GB, then ANALYZE`,
   'native table sync: CREATE SUBSCRIPTION into tables without indexes, default number of workers; then as after the pipe',
-  'every round copies into a new database, after a CHECKPOINT of both servers; rows (digests by the servers), indexes and constraints of all results are compared with the source',
+  'every round copies into a new database, after a CHECKPOINT of both servers; rows (digests by the servers), indexes, constraints and which tables have statistics are compared with the source for every result',
 ];
 
 const measurePair = async (pair: Pair, options: BenchOptions): Promise<PartResult> => {

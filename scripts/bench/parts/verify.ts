@@ -4,16 +4,59 @@ import { PostgresServer } from '../../../src/platform/postgres/server.ts';
 import { type VerifyResult, verifyTables } from '../../../src/stages/verify.ts';
 import type { BenchOptions, Check, Pair, Part, PartResult } from '../part.ts';
 import { makePgbench } from '../pgbench.ts';
-import { compareWith, runRounds } from '../rounds.ts';
+import { type Contender, compareWith, runRounds } from '../rounds.ts';
 import { checkpoint, freshDatabase, runSql, withClient, withPair } from '../servers.ts';
 
-const ROWS = { full: 5_000_000, small: 50_000 };
 const SCAN = "both servers' own md5 scan";
+const SAME_HASH = 'a scan with our hash';
 /** DESIGN 10: verification takes at most so much of what the servers need to hash every row. */
 const REACH = { [SCAN]: 1.2 };
 
 /** A sum over the md5 of every row, in one sequential scan and in one process: what a person would type. */
-const SCAN_SQL = `SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 16))::bit(64)::bigint) AS sum FROM pgbench_accounts t`;
+const scanSql = (table: string): string =>
+  `SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 16))::bit(64)::bigint) AS sum FROM ${table} t`;
+/** The least that our own digest can cost: the same hash without ranges. */
+const sameHashSql = (table: string): string =>
+  `SELECT count(*) AS rows, sum(hashtextextended(t::text COLLATE "C", 0)) AS sum FROM ${table} t`;
+
+/** One table on both sides. */
+interface Subject {
+  readonly name: string;
+  readonly table: string;
+  readonly rows: number;
+  make(url: string): Promise<void>;
+  /** A key that is there, as text. */
+  readonly someKey: string;
+}
+
+/** Half a gigabyte of pgbench; and keys that come in no order of the rows, where reading by key is reading at random. */
+const subjectsOf = ({ small }: BenchOptions): readonly Subject[] => {
+  const accounts = small ? 50_000 : 5_000_000;
+  const random = small ? 20_000 : 2_000_000;
+  return [
+    {
+      name: `pgbench ${accounts.toLocaleString('en')} rows`,
+      table: 'pgbench_accounts',
+      rows: accounts,
+      make: (url) => makePgbench(url, { accounts }),
+      someKey: '4711',
+    },
+    {
+      name: `${random.toLocaleString('en')} rows by uuid in no order`,
+      table: 'by_uuid',
+      rows: random,
+      make: async (url) => {
+        await runSql(
+          url,
+          `CREATE TABLE by_uuid (aid uuid PRIMARY KEY, bid int, abalance int, filler char(84));
+           INSERT INTO by_uuid SELECT md5(g::text)::uuid, g % 50, 0, '' FROM generate_series(1, ${random}) g`,
+        );
+        await runSql(url, 'VACUUM ANALYZE by_uuid');
+      },
+      someKey: 'b52340b4-de45-66b8-04c9-880aa0b4af5f',
+    },
+  ];
+};
 
 interface Urls {
   readonly source: string;
@@ -26,69 +69,70 @@ export const verify: Part = {
   description: `comparing 5M rows on both sides, against ${SCAN}`,
   run: async (options) => {
     const results: PartResult[] = [];
-    for (const name of options.pairs) results.push(await withPair(name, (pair) => measure(pair, options)));
+    for (const name of options.pairs) {
+      const measured = await withPair(name, async (pair) => {
+        const found: PartResult[] = [];
+        for (const subject of subjectsOf(options)) found.push(await measure(pair, subject, options));
+        return found;
+      });
+      results.push(...measured);
+    }
     return {
       rows: results.flatMap(({ rows }) => rows),
-      figures: results.flatMap(({ figures }) => figures),
+      figures: [],
       checks: results.flatMap(({ checks }) => checks),
       notes: [
-        'ours: `verifyTables` over the digests of both servers, as `switchback verify` runs it, in one process of Node; all of it is warm, read once before',
-        `the scan: \`${SCAN_SQL}\`, without parallel workers and JIT`,
+        'Switchback: `verifyTables` over the digests of both servers, as `switchback verify` runs it, in one process; everything is in memory, read once before',
+        `the md5 scan: \`${scanSql('pgbench_accounts')}\`; our hash: \`${sameHashSql('pgbench_accounts')}\`; both without parallel workers and JIT`,
       ],
     };
   },
 };
 
-const measure = async (pair: Pair, options: BenchOptions): Promise<PartResult> => {
-  const accounts = options.small ? ROWS.small : ROWS.full;
-  const what = `${pair.name}, pgbench ${accounts.toLocaleString('en')} rows`;
+const measure = async (pair: Pair, subject: Subject, options: BenchOptions): Promise<PartResult> => {
+  const what = `${pair.name}, ${subject.name}`;
   const urls = { source: await freshDatabase(pair.source, 'bench'), target: await freshDatabase(pair.target, 'bench') };
-  await Promise.all([makePgbench(urls.source, { accounts }), makePgbench(urls.target, { accounts })]);
+  await Promise.all([subject.make(urls.source), subject.make(urls.target)]);
   await checkpoint(pair);
   const checks: Check[] = [];
-  await scanBoth(urls);
-  const series = await runRounds(
-    what,
-    [
-      {
-        name: 'Switchback',
-        run: async () => {
-          const result = await verifyBoth(urls);
-          checks.push(cleanCheck(what, result, accounts));
-          return undefined;
-        },
-      },
-      {
-        name: SCAN,
-        run: async () => {
-          const [source, target] = await scanBoth(urls);
-          checks.push({ case: what, what: 'the scans are equal', ok: source === target });
-          return undefined;
-        },
-      },
-    ],
-    options,
-  );
-  checks.push(await foundCheck(what, urls));
+  await scanBoth(urls, scanSql(subject.table));
+  const scan = (name: string, sql: string): Contender => ({
+    name,
+    run: async () => {
+      const [source, target] = await scanBoth(urls, sql);
+      checks.push({ case: what, what: `${name}: equal`, ok: source === target });
+      return undefined;
+    },
+  });
+  const ours: Contender = {
+    name: 'Switchback',
+    run: async () => {
+      checks.push(cleanCheck(what, await verifyBoth(urls, subject), subject));
+      return undefined;
+    },
+  };
+  const contenders = [ours, scan(SCAN, scanSql(subject.table)), scan(SAME_HASH, sameHashSql(subject.table))];
+  const series = await runRounds(what, contenders, options);
+  checks.push(await foundCheck(what, urls, subject));
   return { rows: compareWith(what, series, REACH), figures: [], checks, notes: [] };
 };
 
-const scanBoth = async (urls: Urls): Promise<readonly [string, string]> => {
+const scanBoth = async (urls: Urls, sql: string): Promise<readonly [string, string]> => {
   const scan = async (url: string): Promise<string> =>
     await withClient(url, async (client) => {
       await client.query('SET max_parallel_workers_per_gather = 0; SET jit = off');
-      return JSON.stringify((await client.query(SCAN_SQL)).rows);
+      return JSON.stringify((await client.query(sql)).rows);
     });
   return await Promise.all([scan(urls.source), scan(urls.target)]);
 };
 
-const verifyBoth = async (urls: Urls): Promise<VerifyResult> => {
+const verifyBoth = async (urls: Urls, { table }: Subject): Promise<VerifyResult> => {
   const from = new PostgresServer({ url: urls.source, label: 'source', application: 'bench' });
   const to = new PostgresServer({ url: urls.target, label: 'target', application: 'bench' });
   try {
     const { tables } = await readInventory(from);
     return await verifyTables({
-      tables: tables.filter(({ name }) => name === 'pgbench_accounts'),
+      tables: tables.filter(({ name }) => name === table),
       from: postgresDigests(from),
       to: postgresDigests(to),
       appliedPast: async () => undefined,
@@ -99,21 +143,18 @@ const verifyBoth = async (urls: Urls): Promise<VerifyResult> => {
   }
 };
 
-const cleanCheck = (what: string, { clean, tables }: VerifyResult, accounts: number): Check => {
+const cleanCheck = (what: string, { clean, tables }: VerifyResult, { rows }: Subject): Check => {
   const [table] = tables;
-  const ok = clean && tables.length === 1 && table?.rows === String(accounts);
+  const ok = clean && tables.length === 1 && table?.rows === String(rows);
   const check = { case: what, what: 'equal sides are clean, and every row was seen', ok };
   return ok ? check : { ...check, found: JSON.stringify(table) };
 };
 
 /** The control: one row of the target is changed, and has to be found. */
-const foundCheck = async (what: string, urls: Urls): Promise<Check> => {
-  await runSql(urls.target, 'UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 4711');
-  const found = JSON.stringify((await verifyBoth(urls)).tables[0]?.divergent);
-  const check = {
-    case: what,
-    what: 'a row that was changed on one side is found, and no other',
-    ok: found === '[["4711"]]',
-  };
-  return check.ok ? check : { ...check, found };
+const foundCheck = async (what: string, urls: Urls, subject: Subject): Promise<Check> => {
+  await runSql(urls.target, `UPDATE ${subject.table} SET abalance = 1 WHERE aid = '${subject.someKey}'`);
+  const found = JSON.stringify((await verifyBoth(urls, subject)).tables[0]?.divergent);
+  const ok = found === JSON.stringify([[subject.someKey]]);
+  const check = { case: what, what: 'a row that was changed on one side is found, and no other', ok };
+  return ok ? check : { ...check, found };
 };
