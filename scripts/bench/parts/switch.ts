@@ -60,6 +60,7 @@ const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<P
       source: { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version },
       target: { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version },
       script: fileURLToPath(new URL('../../../src/main.ts', import.meta.url)),
+      engine: 'stream',
     });
     const ledger = new Ledger();
     const shop = await createShop(stage.urls.source, { rows: size.rows });
