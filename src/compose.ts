@@ -47,15 +47,16 @@ type Servers = Readonly<Record<Side, PostgresServer>>;
 
 /** The plan's engine with what looks for its traces. */
 const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; readonly lanes: LaneTraces } => {
+  const copyRate = plan.copy.bytesPerSecond;
   switch (plan.engine) {
     case 'stream':
-      return { engine: streamEngine(servers), lanes: streamTraces(servers) };
+      return { engine: streamEngine(servers, { copyRate }), lanes: streamTraces(servers) };
     case 'native': {
       const conninfo = {
         source: conninfoOf(plan.native.source, 'source'),
         target: conninfoOf(plan.native.target, 'target'),
       };
-      const engine = nativeEngine({ servers, conninfo, stream: streamEngine(servers, markerTable) });
+      const engine = nativeEngine({ servers, conninfo, stream: streamEngine(servers, { copyRate, markerOf: markerTable }) });
       return { engine, lanes: nativeTraces(servers, streamTraces(servers, markerTable)) };
     }
   }

@@ -95,6 +95,8 @@ export interface LaneObserver {
   lag(seconds: number): void;
   /** Transactions on the origin that the copy has to wait for, each time they are looked at; an observer may leave it out. */
   blocked?(blockers: readonly Blocker[]): void;
+  /** A copy slows down to spare the origin, and why, or goes on as it can; an observer may leave it out. */
+  paced?(text: string): void;
 }
 
 /** What `follow` needs to begin. */

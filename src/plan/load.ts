@@ -63,6 +63,8 @@ export interface Plan {
   readonly phases: readonly PlanPhase[];
   readonly ignore: readonly string[];
   readonly routers: ReadonlyMap<string, RouterPlan>;
+  /** Null where the plan sets no limit. */
+  readonly copy: { readonly bytesPerSecond: number | null };
   readonly switch: {
     readonly maxLagMs: number;
     readonly windowMs: number;
@@ -150,6 +152,7 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
     phases: document.phases,
     ignore: document.ignore,
     routers: new Map(Object.entries(document.routers).map(([name, router]) => [name, routerOf(router, directory)])),
+    copy: { bytesPerSecond: document.copy.limit ?? null },
     switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, action: blockers.then } },
     verify: { freshForMs: document.verify.fresh_for },
     soak: { forMs: document.soak.for },

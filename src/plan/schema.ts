@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { routerSchema } from './router-schema.ts';
-import { duration, MOST_ITEMS, NAME, name, pattern, text } from './values.ts';
+import { duration, MOST_ITEMS, NAME, name, pattern, rate, text } from './values.ts';
 
 /**
  * The plan as its author writes it (DESIGN 12). Descriptions, defaults and examples live here only: `plan.schema.json`,
@@ -107,6 +107,19 @@ const phase = z.strictObject({
   }),
 });
 
+const copying = z
+  .strictObject({
+    limit: rate({
+      atLeast: '1MB/s',
+      description:
+        'Most that is read from the source for copying, by all phases together. Without it a copy takes what it gets, ' +
+        "and slows down by itself while the source's answers or its standbys are late.",
+      examples: ['50MB/s'],
+    }).optional(),
+  })
+  .prefault({})
+  .meta({ description: 'The first copy of the rows.' });
+
 const blockers = z
   .strictObject({
     wait: duration({
@@ -211,6 +224,7 @@ export const planSchema = z
       // Not a schema of the keys, because zod does not look into an entry whose key is wrong.
       propertyNames: { pattern: NAME.source },
     }),
+    copy: copying,
     switch: switching,
     verify,
     soak,

@@ -40,7 +40,7 @@ const SCHEMA = `CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TAB
 
 const worldOf = async (schema = SCHEMA, from: RunningServer = pair().target): Promise<LaneWorld> => {
   const to = from === pair().target ? pair().source : pair().target;
-  const world = await LaneWorld.create({ from, to }, streamEngine, schema);
+  const world = await LaneWorld.create({ from, to }, (both) => streamEngine(both), schema);
   opened.push(world);
   return world;
 };

@@ -86,6 +86,7 @@ const planOf = (phases: readonly PhaseTables[]): Plan => ({
   routers: new Map(),
   switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },
   verify: { freshForMs: 3_600_000 },
+  copy: { bytesPerSecond: null },
   soak: { forMs: 0 },
   hash: 'f'.repeat(64),
   canonical: {},

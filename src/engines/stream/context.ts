@@ -2,6 +2,7 @@ import type { Direction } from '../../domain/position.ts';
 import type { TableName } from '../../domain/table.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneSpec } from '../engine.ts';
+import type { ByteRate } from './pace.ts';
 
 /**
  * A snapshot of the origin that a replication connection holds open. It shows exactly the transactions that commit before
@@ -32,4 +33,6 @@ export interface LaneContext {
   readonly marker?: TableName;
   /** Only while tables without a key are copied. */
   readonly snapshot?: HeldSnapshot;
+  /** What all copies of the run together may read of the origin; no limit without it. */
+  readonly copyRate?: ByteRate;
 }

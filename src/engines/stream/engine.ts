@@ -5,14 +5,28 @@ import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
 import { streamChecks } from './checks/checks.ts';
 import { type LaneContext, type MarkerOf, sharedMarker } from './context.ts';
 import { StreamLane } from './lane.ts';
+import { ByteRate } from './pace.ts';
 import { dropPublication, ensurePublication } from './publication.ts';
 import { repairRows } from './repair.ts';
 import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
 
+/** How the engine works. */
+export interface StreamOptions {
+  /** Most that all copies together read of the origin, in bytes per second; no limit when null or absent. */
+  readonly copyRate?: number | null;
+  /** Where lanes write their markers; the sidecar's own table when absent. */
+  readonly markerOf?: MarkerOf;
+}
+
 /** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
 export const streamEngine = (
   servers: Readonly<Record<Side, PostgresServer>>,
-  markerOf: MarkerOf = sharedMarker,
+  { copyRate = null, markerOf = sharedMarker }: StreamOptions = {},
+): Engine => makeEngine(servers, { copyRate: new ByteRate(copyRate), markerOf });
+
+const makeEngine = (
+  servers: Readonly<Record<Side, PostgresServer>>,
+  { copyRate, markerOf }: { readonly copyRate: ByteRate; readonly markerOf: MarkerOf },
 ): Engine => ({
   capabilities: { truncate: true, keyless: true, strict: true },
 
@@ -46,7 +60,7 @@ export const streamEngine = (
   async openLane(spec, start) {
     const { from, to } = sidesOf(spec.direction);
     const marker = markerOf(spec.publication, spec.direction);
-    return await openLane({ spec, from: servers[from], to: servers[to], marker }, start);
+    return await openLane({ spec, from: servers[from], to: servers[to], marker, copyRate }, start);
   },
 
   async repair(spec, requests, options) {
