@@ -50,7 +50,7 @@ const notes = (): readonly string[] => [
   'Switchback: `switchback run PLAN` in one phase, from the start of its process until the phase is `following`: preflight, sidecars, schema, slot, fence, rows, keys, catch-up, indexes, ANALYZE',
   findPgcopydb() === undefined
     ? 'pgcopydb is MISSING here (neither on PATH nor made by `npm run services`), and with it the ratio that counts'
-    : `pgcopydb: \`pgcopydb clone ${pgcopydbOptions().join(' ')}\`; it sets maintenance_work_mem to 1 GB itself`,
+    : `pgcopydb: \`pgcopydb clone ${pgcopydbOptions().join(' ')}\`; then ANALYZE, which it leaves out; it sets maintenance_work_mem to 1 GB itself`,
   findClient('psql') === undefined
     ? 'psql is MISSING here, and with it the pipe'
     : `the pipe: ${jobs()} at a time, then indexes on ${jobs()} sessions with maintenance_work_mem 1 GB, then ANALYZE`,

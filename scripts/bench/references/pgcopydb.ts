@@ -1,4 +1,5 @@
 import { jobs, type Program, runReference, scratchIn } from '../programs.ts';
+import { runSql } from '../servers.ts';
 
 /** A table above this is read by several of its processes, each a part of its pages. */
 const SPLIT_LARGER_THAN = '256MB';
@@ -22,7 +23,10 @@ export const pgcopydbOptions = (): readonly string[] => [
   '--fail-fast',
 ];
 
-/** Clones a database into an empty one: schema, rows, indexes, constraints, statistics. Throws with what it said last. */
+/**
+ * Clones a database into an empty one: schema, rows, indexes, constraints. With --skip-vacuum it leaves tables without
+ * statistics, so that ANALYZE follows, which is faster than its own VACUUM ANALYZE. Throws with what it said last.
+ */
 export const clone = async (
   program: Program,
   urls: { readonly source: string; readonly target: string },
@@ -40,6 +44,7 @@ export const clone = async (
       `${scratch.inside}/work`,
       ...pgcopydbOptions(),
     ]);
+    await runSql(urls.target, 'ANALYZE');
   } finally {
     scratch.remove();
   }
