@@ -56,7 +56,11 @@ const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; rea
         source: conninfoOf(plan.native.source, 'source'),
         target: conninfoOf(plan.native.target, 'target'),
       };
-      const engine = nativeEngine({ servers, conninfo, stream: streamEngine(servers, { copyRate, markerOf: markerTable }) });
+      const engine = nativeEngine({
+        servers,
+        conninfo,
+        stream: streamEngine(servers, { copyRate, markerOf: markerTable }),
+      });
       return { engine, lanes: nativeTraces(servers, streamTraces(servers, markerTable)) };
     }
   }

@@ -78,20 +78,18 @@ const progressOf = (row: { position: string; strict_from: string | null; marker:
   marker: BigInt(row.marker),
 });
 
-/** Rows and bytes copied so far of each table of a lane. */
-export const copiedByTable = async (
+/** Rows and bytes copied so far, by lane name; a lane that has copied nothing is absent. */
+export const readCopied = async (
   sql: SqlExecutor,
-  lane: string,
-): Promise<readonly { readonly table: string; readonly rows: number; readonly bytes: number }[]> => {
+): Promise<ReadonlyMap<string, { readonly rows: number; readonly bytes: number }>> => {
   const rows = await fetch(
     sql,
     build
       .selectFrom('chunk')
-      .select(['tbl', raw<string>`sum(rows)`.as('n'), raw<string>`sum(bytes)`.as('b')])
-      .where('lane', '=', lane)
-      .groupBy('tbl'),
+      .select(['lane', raw<string>`sum(rows)`.as('n'), raw<string>`sum(bytes)`.as('b')])
+      .groupBy('lane'),
   );
-  return rows.map((row) => ({ table: row.tbl, rows: Number(row.n), bytes: Number(row.b) }));
+  return new Map(rows.map((row) => [row.lane, { rows: Number(row.n), bytes: Number(row.b) }]));
 };
 
 const keyOf = (text: string | null): KeyText | null => (text === null ? null : (JSON.parse(text) as KeyText));

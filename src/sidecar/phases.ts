@@ -30,15 +30,15 @@ export const readPhases = async (sql: SqlExecutor): Promise<readonly StoredPhase
 /** Makes the rows of phases that the run does not know yet, as `planned`. */
 export const seedPhases = async (sql: SqlExecutor, names: readonly string[]): Promise<void> => {
   const planned: PhaseState = { name: 'planned' };
-  for (const [ordinal, name] of names.entries()) {
-    await execute(
-      sql,
-      build
-        .insertInto('phase')
-        .values({ name, ordinal: String(ordinal), doc: JSON.stringify(planned) })
-        .onConflict((conflict) => conflict.doNothing()),
-    );
-  }
+  const rows = names.map((name, ordinal) => ({ name, ordinal: String(ordinal), doc: JSON.stringify(planned) }));
+  if (rows.length === 0) return;
+  await execute(
+    sql,
+    build
+      .insertInto('phase')
+      .values(rows)
+      .onConflict((conflict) => conflict.doNothing()),
+  );
 };
 
 /** Stores a phase's state for a rebuild, whatever is left of its row. The caller's transaction has asserted the lease. */
@@ -56,14 +56,14 @@ export const restorePhase = async (
   );
 };
 
-/** Stores why a phase cannot go on by itself, or null when it may try again. */
-export const writeStuck = async (sql: SqlExecutor, name: string, stuck: Finding | null): Promise<void> => {
+/** Stores why phases, at least one, cannot go on by themselves, or null when they may try again. */
+export const writeStuck = async (sql: SqlExecutor, names: readonly string[], stuck: Finding | null): Promise<void> => {
   await execute(
     sql,
     build
       .updateTable('phase')
       .set({ stuck: stuck === null ? null : JSON.stringify(stuck) })
-      .where('name', '=', name),
+      .where('name', 'in', names),
   );
 };
 

@@ -40,6 +40,24 @@ export const readCertificate = async <Document>(
   return row ? { document: JSON.parse(row.doc) as Document, at: row.at, ageMs: Number(row.age) } : null;
 };
 
+/** The newest certificate of every phase that has one, by phase. */
+export const readCertificates = async <Document>(
+  sql: SqlExecutor,
+): Promise<ReadonlyMap<string, StoredCertificate<Document>>> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('certificate')
+      .distinctOn('phase')
+      .select(['phase', 'doc', 'at', raw<string>`(extract(epoch from now() - at) * 1000)::bigint`.as('age')])
+      .orderBy('phase')
+      .orderBy('at', 'desc'),
+  );
+  return new Map(
+    rows.map((row) => [row.phase, { document: JSON.parse(row.doc) as Document, at: row.at, ageMs: Number(row.age) }]),
+  );
+};
+
 /** One sample of a lane's lag. */
 export interface LagSample {
   readonly lane: string;
@@ -51,17 +69,18 @@ export interface LagSample {
 /** Samples kept per run: a day and a half at one in five seconds for one lane; older ones make room. */
 const LAG_SAMPLES_KEPT = 25_000;
 
-/** Stores a sample, and forgets the oldest ones. */
-export const writeLag = async (sql: SqlExecutor, sample: Omit<LagSample, 'at'>): Promise<void> => {
-  const [row] = await fetch(
-    sql,
-    build
-      .insertInto('lag')
-      .values({ lane: sample.lane, ms: String(Math.round(sample.ms)), changes: String(sample.changes) })
-      .returning('id'),
-  );
-  const id = Number(row?.id ?? 0);
-  if (id % 100 === 0) await execute(sql, build.deleteFrom('lag').where('id', '<', String(id - LAG_SAMPLES_KEPT)));
+/** Stores samples, at least one, by one statement, and forgets the oldest ones. */
+export const writeLag = async (sql: SqlExecutor, samples: readonly Omit<LagSample, 'at'>[]): Promise<void> => {
+  const values = samples.map(({ lane, ms, changes }) => ({
+    lane,
+    ms: String(Math.round(ms)),
+    changes: String(changes),
+  }));
+  const rows = await fetch(sql, build.insertInto('lag').values(values).returning('id'));
+  const ids = rows.map(({ id }) => Number(id));
+  const newest = Math.max(...ids);
+  if (ids.some((id) => id % 100 === 0))
+    await execute(sql, build.deleteFrom('lag').where('id', '<', String(newest - LAG_SAMPLES_KEPT)));
 };
 
 /** All samples, oldest first. */
@@ -142,14 +161,28 @@ export const readMirror = async <Document>(
   return row ? { document: JSON.parse(row.doc) as Document, at: row.at } : null;
 };
 
+/** A statement has at most 65,535 parameters; a list of 6,000 objects in as many statements took seconds. */
+const ROWS_PER_STATEMENT = 1_000;
+
+/** Items with their ordinals, in slices that one statement can store. */
+const slices = <Item>(items: readonly Item[]): readonly (readonly (readonly [number, Item])[])[] => {
+  const numbered = [...items.entries()];
+  const starts = Array.from(
+    { length: Math.ceil(items.length / ROWS_PER_STATEMENT) },
+    (_, at) => at * ROWS_PER_STATEMENT,
+  );
+  return starts.map((start) => numbered.slice(start, start + ROWS_PER_STATEMENT));
+};
+
 /** Stores objects that we created on the target, in order. */
 export const writeCreated = async (sql: SqlExecutor, objects: readonly unknown[]): Promise<void> => {
-  for (const [ordinal, object] of objects.entries()) {
+  for (const some of slices(objects)) {
+    const rows = some.map(([ordinal, object]) => ({ ordinal: String(ordinal), doc: JSON.stringify(object) }));
     await execute(
       sql,
       build
         .insertInto('created')
-        .values({ ordinal: String(ordinal), doc: JSON.stringify(object) })
+        .values(rows)
         .onConflict((conflict) => conflict.doNothing()),
     );
   }
@@ -163,12 +196,15 @@ export const readCreated = async <Created>(sql: SqlExecutor): Promise<readonly C
 
 /** Stores definitions of what is dropped for the copy, before it is dropped. */
 export const writeDeferred = async (sql: SqlExecutor, phase: string, items: readonly unknown[]): Promise<void> => {
-  for (const [ordinal, item] of items.entries()) {
+  for (const some of slices(items)) {
+    const rows = some.map(([ordinal, item]) => {
+      return { phase, ordinal: String(ordinal), doc: JSON.stringify(item), built: 'false' };
+    });
     await execute(
       sql,
       build
         .insertInto('deferred')
-        .values({ phase, ordinal: String(ordinal), doc: JSON.stringify(item), built: 'false' })
+        .values(rows)
         .onConflict((conflict) => conflict.doNothing()),
     );
   }

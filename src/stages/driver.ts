@@ -10,9 +10,11 @@ import type { RunContext } from './context.ts';
 import { copy } from './copy.ts';
 import { isEnding } from './end.ts';
 import type { LaneRunner } from './lane-runner.ts';
-import { nextStage, type Phase } from './machine.ts';
+import { type NextStage, nextStage, type Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { prepare } from './prepare.ts';
+import { SharedLook } from './scope.ts';
+import { Seats } from './seats.ts';
 import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 import { TOUCHED_KEYS_KEPT } from './touched.ts';
@@ -20,6 +22,15 @@ import { TOUCHED_KEYS_KEPT } from './touched.ts';
 const IDLE_MS = 250;
 const RETRY_MS = 2_000;
 const LOOK_EVERY_MS = 60_000;
+/**
+ * Phases that are prepared, copied or verified at once. Each of them has several sessions on either side, and its slot keeps
+ * the log from its preparation on: with all of 200 at once the servers would run out of the one, and keep the other for as
+ * long as the last one's copy takes. Two keep two servers busy; the others are for phases that wait for something.
+ */
+const PHASES_AT_ONCE = 4;
+/** What has a slot already comes before what has none. Stages that only keep a lane going need no seat. */
+const URGENCY: Readonly<Partial<Record<NextStage, number>>> = { prepare: 0, copy: 1, certify: 2 };
+const MOST_URGENT = 2;
 /** After these a piece of a stage is done again by itself. */
 const RETRIED: ReadonlySet<Policy> = new Set(['retry', 'probe']);
 
@@ -27,6 +38,8 @@ const RETRIED: ReadonlySet<Policy> = new Set(['retry', 'probe']);
 export interface DriverOptions {
   readonly context: RunContext;
   readonly tenure: Tenure;
+  /** All phases of the run. */
+  readonly phases: readonly Phase[];
   /** Runs work on a phase while nothing else is done to it. */
   readonly exclusively: <T>(phases: readonly Phase[], work: () => Promise<T>) => Promise<T>;
   readonly ensureLane: (phase: Phase) => Promise<void>;
@@ -47,11 +60,14 @@ export class Driver {
   readonly #stuck = new Map<string, SwitchbackError>();
   /** Phases that wait for a command to have its turn. */
   readonly #held = new Set<string>();
-  readonly #preparing = new Mutex();
+  readonly #making = new Mutex();
+  readonly #seats = new Seats(PHASES_AT_ONCE);
+  readonly #look: SharedLook;
   readonly #lookedAt = new Map<string, number>();
 
   constructor(options: DriverOptions) {
     this.#options = options;
+    this.#look = new SharedLook(options.context);
   }
 
   /** Why a phase cannot go on by itself, or undefined. */
@@ -63,10 +79,12 @@ export class Driver {
     return this.#stuck.get(phase.name) ?? halted;
   }
 
-  /** Lets a phase try again. */
-  async revive(phase: Phase): Promise<void> {
-    this.#stuck.delete(phase.name);
-    await this.#options.tenure.act((sql) => writeStuck(sql, phase.name, null));
+  /** Lets phases try again. */
+  async revive(phases: readonly Phase[]): Promise<void> {
+    const names = phases.map(({ name }) => name);
+    for (const name of names) this.#stuck.delete(name);
+    this.#look.forget();
+    if (names.length > 0) await this.#options.tenure.act((sql) => writeStuck(sql, names, null));
   }
 
   /** Ends what the phase's stage is doing, and begins nothing new until `release`. */
@@ -90,12 +108,19 @@ export class Driver {
       }
       if (piece.aborted) piece = this.#interruptible(phase, signal);
       try {
-        const idle = await this.#options.exclusively([phase], () => this.#advance(phase, piece));
+        const idle = await this.#inTurn(phase, piece);
         if (idle) await sleep(IDLE_MS, piece).catch(() => undefined);
       } catch (error) {
         if (!piece.aborted) await this.#onFailure(phase, error, signal);
       }
     }
+  }
+
+  /** A piece of work that loads the servers waits for a seat first, so that commands have their turn at the phase meanwhile. */
+  async #inTurn(phase: Phase, piece: AbortSignal): Promise<boolean> {
+    const advance = () => this.#options.exclusively([phase], () => this.#advance(phase, piece));
+    const urgency = URGENCY[nextStage(phase.state)];
+    return urgency === undefined ? await advance() : await this.#seats.run({ urgency, signal: piece }, advance);
   }
 
   #interruptible(phase: Phase, signal: AbortSignal): AbortSignal {
@@ -106,6 +131,7 @@ export class Driver {
 
   async #onFailure(phase: Phase, error: unknown, signal: AbortSignal): Promise<void> {
     const { context, onDeposed } = this.#options;
+    this.#look.forget();
     if (isKind(error, 'deposed')) return onDeposed(error);
     // Stages may be repeated: their steps look first at what stands.
     if (error instanceof SwitchbackError && (RETRIED.has(error.policy) || error.kind === 'parked')) {
@@ -136,7 +162,7 @@ export class Driver {
     context.emit({ type: 'finding', phase: phase.name, finding });
     // Somebody who was not looking when it was told has to learn it from `status`.
     await tenure
-      .act((sql) => writeStuck(sql, phase.name, finding))
+      .act((sql) => writeStuck(sql, [phase.name], finding))
       .catch((failure: unknown) =>
         context.emit({ type: 'note', phase: phase.name, text: `that was not recorded: ${messageOf(failure)}` }),
       );
@@ -148,10 +174,9 @@ export class Driver {
     const stage = nextStage(phase.state);
     if (signal.aborted || stage === 'none' || stage === 'settle' || isEnding(phase)) return true;
     const runnerFor = (slot: string) => this.#options.runnerFor(phase, slot);
-    const tools = { context, tenure, phase, signal, runnerFor };
+    const tools = { context, tenure, phase, signal, runnerFor, look: this.#look, making: this.#making };
     if (stage === 'prepare') {
-      // The schema is one for all phases, so one of them makes it.
-      await this.#preparing.run(() => prepare(tools));
+      await prepare(tools);
       return false;
     }
     if (stage === 'copy') {
@@ -178,11 +203,12 @@ export class Driver {
   async #keepProven(phase: Phase, signal: AbortSignal): Promise<boolean> {
     const { context, tenure } = this.#options;
     // A worker that slept may make one at any time after it was deposed.
-    if (this.#isTimeToLook(`slots of ${phase.name}`)) await sweepSlots({ context, tenure }, phase);
+    if (this.#isTimeToLook('slots')) await sweepSlots({ context, tenure }, this.#options.phases);
     const touched = phase.runner?.touched;
     if (touched && !touched.complete) {
       // A worker that has just started does not know what changed before. A switch at 3 a.m. must not have to find out first.
-      await certify(context, { tenure, phase, signal });
+      if (!this.#seats.hasFree) return true;
+      await this.#seats.run({ urgency: MOST_URGENT, signal }, () => certify(context, { tenure, phase, signal }));
       return false;
     }
     if (touched?.complete && touched.size > TOUCHED_KEYS_KEPT / 2) {

@@ -49,9 +49,11 @@ export const abortPhases = async (tools: EndTools, options: { readonly unfence: 
   await begin(tools, { command: 'abort', unfence: options.unfence });
   // A phase that is still `planned` may have been prepared half-way.
   const pinned = (await readRun(context.source.sql))?.facts.tables ?? {};
+  // Tables of ours go with the run's end, rows and all.
+  const keepsTables = !last || (await readCreated<CreatedObject>(context.target.sql)).length === 0;
   for (const phase of phases) {
     const begun = phase.state.name !== 'planned' || pinned[phase.name] !== undefined;
-    if (begun && phase.state.name !== 'aborted') await abortPhase(tools, phase, last);
+    if (begun && phase.state.name !== 'aborted') await abortPhase(tools, phase, keepsTables);
     if (phase.state.name !== 'aborted')
       await phase.enter({ name: 'aborted', at: await serverTime(context.source.sql) });
   }
@@ -134,15 +136,12 @@ const assertNeverMoved = async (context: RunContext, phases: readonly Phase[]): 
   });
 };
 
-const abortPhase = async (tools: EndTools, phase: Phase, last: boolean): Promise<void> => {
-  const { context, tenure } = tools;
+const abortPhase = async (tools: EndTools, phase: Phase, keepsTables: boolean): Promise<void> => {
+  const { tenure } = tools;
   const where = { scope: 'abort', phases: [phase.name] };
   const effect = (step: string, act: Effect['act']) => carryOutEffect(tenure, { where, step }, { act });
   await effect('lane', () => removeLanes(tools, phase));
-  const created = await readCreated<CreatedObject>(context.target.sql);
-  if (!last || created.length === 0) {
-    await effect('rows', () => emptyTarget(tools, phase));
-  }
+  if (keepsTables) await effect('rows', () => emptyTarget(tools, phase));
   await effect('fence target', () => unfence(tools, phase, 'target'));
   // An undone switch leaves its trigger there, disabled.
   await effect('fence source', () => unfence(tools, phase, 'source'));
@@ -181,7 +180,7 @@ const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise
       await forgetLane(sql, name);
     });
   }
-  await sweepSlots({ context, tenure }, phase);
+  await sweepSlots({ context, tenure }, [phase]);
 };
 
 const unfence = async (tools: EndTools, phase: Phase, side: Side): Promise<undefined> => {

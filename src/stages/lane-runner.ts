@@ -8,8 +8,8 @@ import { monotonicMs, sleep } from '../platform/clock.ts';
 import { redactAll } from '../platform/redact.ts';
 import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
-import { writeLag } from '../sidecar/records.ts';
 import { type PhaseScope, portsOf, type RunContext } from './context.ts';
+import type { LagSamples } from './lag-samples.ts';
 import { withoutStrangers } from './strangers.ts';
 import type { Tenure } from './tenure.ts';
 import { TouchedKeys } from './touched.ts';
@@ -17,7 +17,6 @@ import { TouchedKeys } from './touched.ts';
 /** Pauses between attempts to follow again after a lost connection. */
 const HALT_RETRY_MS = 1_000;
 const RETRY_MS = [100, 200, 500, 1_000, 2_000, 5_000] as const;
-const LAG_SAMPLE_MS = 5_000;
 
 /** What a lane runner is made from. */
 export interface LaneRunnerOptions {
@@ -27,6 +26,7 @@ export interface LaneRunnerOptions {
   readonly direction: Direction;
   readonly slot: string;
   readonly publication: string;
+  readonly lag: LagSamples;
   /** Called when this process must stop at once: somebody else has taken over. */
   readonly onDeposed: (error: SwitchbackError) => void;
 }
@@ -51,7 +51,6 @@ export class LaneRunner {
   #forgetting = new AbortController();
   #lagSeconds: number | null = null;
   #changes = 0;
-  #sampledAt = 0;
 
   constructor(options: LaneRunnerOptions) {
     this.#options = options;
@@ -280,11 +279,7 @@ export class LaneRunner {
     const { context, scope } = this.#options;
     this.#lagSeconds = seconds;
     context.emit({ type: 'lag', phase: scope.name, direction: this.direction, seconds, changes: this.#changes });
-    if (monotonicMs() - this.#sampledAt < LAG_SAMPLE_MS) return;
-    this.#sampledAt = monotonicMs();
-    writeLag(context.source.sql, { lane: this.name, ms: seconds * 1000, changes: this.#changes }).catch(
-      (error: unknown) => this.#note(`a lag sample was not stored: ${messageOf(error)}`),
-    );
+    this.#options.lag.add({ lane: this.name, ms: seconds * 1000, changes: this.#changes });
   }
 
   #note(text: string): void {

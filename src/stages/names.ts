@@ -12,6 +12,9 @@ const short = (context: RunContext, phase: string): string =>
 export const publicationName = (context: RunContext, phase: string): string =>
   `switchback_${plain(phase)}_${short(context, phase)}`;
 
+/** How the names of all slots of ours begin, whatever run and phase they are of. */
+export const SLOTS_OF_OURS = 'switchback_';
+
 /** How the names of all slots of a phase's lanes in one direction begin. */
 export const slotPrefix = (context: RunContext, phase: string, direction: Direction): string =>
   ['switchback', plain(phase).slice(0, 16), short(context, phase), direction === 'forward' ? 'f' : 'r', ''].join('_');

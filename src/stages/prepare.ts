@@ -13,9 +13,10 @@ import type { Effect } from './effect.ts';
 import { guardOn, guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
+import type { Mutex } from './mutex.ts';
 import { publicationName, slotName } from './names.ts';
 import { carryOutEffect } from './saga.ts';
-import { readScope, scopeFindings } from './scope.ts';
+import { type SharedLook, scopeFindings } from './scope.ts';
 import { retireUnusedSlot } from './slots.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -27,6 +28,10 @@ export interface StageTools {
   readonly signal: AbortSignal;
   /** A runner for the phase's forward lane with this slot; not opened. */
   readonly runnerFor: (slot: string) => LaneRunner;
+  /** For what only one phase at a time may do. */
+  readonly making: Mutex;
+  /** The catalogue, as phases that are prepared one after the other look at it. */
+  readonly look: Pick<SharedLook, 'scope'>;
 }
 
 /** The fence on the target has all the time that its table locks need: no application writes there. */
@@ -42,8 +47,9 @@ export const prepare = async (tools: StageTools): Promise<void> => {
   const effect = (step: string, what: Effect) => carryOutEffect(tenure, { where, step }, what);
   await effect('tables', { act: () => pinTables(tools) });
   await effect('schema', {
-    probe: async () => ((await readRun(context.target.sql))?.facts.schemaReady === true ? '' : null),
-    act: () => makeSchema(context),
+    probe: async () => ((await isSchemaMade(context)) ? '' : null),
+    // It is one for all phases, of which several are prepared at once: one of them makes it.
+    act: () => tools.making.run(() => makeSchema(context)),
   });
   await tenure.step(where, 'checks', () => checkTarget(tools));
   await effect('fence target', { act: () => fenceTarget(tools) });
@@ -53,8 +59,12 @@ export const prepare = async (tools: StageTools): Promise<void> => {
   await phase.enter({ name: 'prepared' });
 };
 
+const isSchemaMade = async (context: RunContext): Promise<boolean> =>
+  (await readRun(context.target.sql))?.facts.schemaReady === true;
+
 /** The target's schema is one for the whole run. The record of it is in the target, in the same transaction. */
 const makeSchema = async (context: RunContext): Promise<string> => {
+  if (await isSchemaMade(context)) return 'made for another phase';
   const { schema, plan } = context;
   await schema.create({
     origin: plan.schema,
@@ -70,8 +80,8 @@ const makeSchema = async (context: RunContext): Promise<string> => {
  * What the phase is made of is looked up once more and from now on stays so: a table that comes later would have no copy
  * and no lane, and a switch would lose its rows without a word.
  */
-const pinTables = async ({ context, tenure, phase }: StageTools): Promise<string> => {
-  const scope = (await readScope(context)).phases.get(phase.name);
+const pinTables = async ({ look, tenure, phase }: StageTools): Promise<string> => {
+  const scope = (await look.scope()).phases.get(phase.name);
   if (!scope) throw new SwitchbackError('internal', `the plan has no phase "${phase.name}"`);
   await phase.runner?.close();
   phase.runner = null;
@@ -80,9 +90,9 @@ const pinTables = async ({ context, tenure, phase }: StageTools): Promise<string
   return `${scope.tables.length} tables`;
 };
 
-const checkTarget = async ({ context, phase }: StageTools): Promise<void> => {
+const checkTarget = async ({ context, phase, look }: StageTools): Promise<void> => {
   const names = new Set([phase.name]);
-  const now = await readScope(context);
+  const now = await look.scope();
   // After a crash in here the indexes may have been put off already.
   const deferred = await readDeferred<DeferredItem>(context.target.sql, phase.name);
   const found = await context.preflight({

@@ -4,7 +4,7 @@ import type { Halt } from '../domain/phase.ts';
 import { type JournalEntry, lastJournalId, readJournal, readSwitchJournal } from '../sidecar/journal.ts';
 import { readLanes } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
-import { type LagSample, readCertificate, readLag } from '../sidecar/records.ts';
+import { type LagSample, readCertificates, readLag } from '../sidecar/records.ts';
 import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import { readCheckInput } from './check.ts';
@@ -75,18 +75,23 @@ export const readReport = async (context: RunContext): Promise<Report> => {
     generatedAt: await serverTime(portsOf(context, status.answeredBy).sql),
     mirroredAt: status.mirroredAt === null ? null : utc(status.mirroredAt),
     run: { ...run, createdAt: utc(run.createdAt) },
-    phases: mirrored
-      ? phases.map(mirroredPhase)
-      : await Promise.all(phases.map((phase) => certifiedPhase(context, phase))),
+    phases: mirrored ? phases.map(mirroredPhase) : await certifiedPhases(context, phases),
     ...depth,
   };
 };
 
 const mirroredPhase = (phase: PhaseStatus): ReportPhase => ({ ...phase, ...inUtc(phase), certified: null });
 
-const certifiedPhase = async (context: RunContext, phase: PhaseStatus): Promise<ReportPhase> => {
-  const stored = await readCertificate<Certificate>(context.source.sql, phase.name);
-  return { ...phase, ...inUtc(phase), certified: stored?.document ?? null };
+const certifiedPhases = async (
+  context: RunContext,
+  phases: readonly PhaseStatus[],
+): Promise<readonly ReportPhase[]> => {
+  const stored = await readCertificates<Certificate>(context.source.sql);
+  return phases.map((phase) => ({
+    ...phase,
+    ...inUtc(phase),
+    certified: stored.get(phase.name)?.document ?? null,
+  }));
 };
 
 const inUtc = ({ certificate }: PhaseStatus): Pick<PhaseStatus, 'certificate'> => ({

@@ -6,6 +6,7 @@ import type { Table } from '../domain/table.ts';
 import { displayName, type Sequence, type TableName } from '../domain/table.ts';
 import { assignTables } from '../plan/assign.ts';
 import type { Plan } from '../plan/load.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { readRun } from '../sidecar/run.ts';
 import { type PhaseScope, portsOf, type RunContext, type RunScope } from './context.ts';
@@ -19,6 +20,38 @@ export const readScope = async (context: RunContext, side: Side = 'source'): Pro
   const inventory = await portsOf(context, side).database.inventory();
   return scopeOf(context.plan, inventory, run?.facts.tables ?? {});
 };
+
+/** A look is shared for this long. */
+const SHARED_MS = 10_000;
+
+/**
+ * The scope for phases that are prepared one after the other. Each needs the whole catalogue, since only so a table that no
+ * phase takes is seen; to read 5,000 tables anew for each of 200 phases would take minutes. What has changed since a look is
+ * found like everything that changes once a phase is prepared: by the checks before a switch.
+ */
+export class SharedLook {
+  readonly #context: RunContext;
+  #last: { readonly scope: Promise<RunScope>; readonly atMs: number } | null = null;
+
+  constructor(context: RunContext) {
+    this.#context = context;
+  }
+
+  /** The scope as it was at most ten seconds ago. */
+  async scope(): Promise<RunScope> {
+    const last = this.#last;
+    if (last !== null && monotonicMs() - last.atMs <= SHARED_MS) return await last.scope;
+    const scope = readScope(this.#context);
+    this.#last = { scope, atMs: monotonicMs() };
+    scope.catch(() => this.forget());
+    return await scope;
+  }
+
+  /** The next one looks anew: something may have been mended. */
+  forget(): void {
+    this.#last = null;
+  }
+}
 
 /**
  * Which phase every table and sequence of the source belongs to. A sequence goes with the first table that uses it; one
@@ -37,7 +70,8 @@ export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): 
     if (phase !== undefined) return phase;
     return users.length > 0 && users.every((user) => ignored.has(user)) ? 'ignored' : null;
   };
-  const free = inventory.sequences.filter((sequence) => ownerOf(sequence) === null);
+  const ofPhase = Map.groupBy(inventory.sequences, ownerOf);
+  const free = ofPhase.get(null) ?? [];
   const loose = assignTables(plan, free);
 
   const phases = new Map<string, PhaseScope>();
@@ -45,16 +79,14 @@ export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): 
   for (const { name } of plan.phases) {
     const found = tables.byPhase.get(name) ?? [];
     const kept = pinned[name];
-    const own = kept === undefined ? found : found.filter((table) => kept.includes(displayName(table)));
+    const names = new Set(kept);
+    const own = kept === undefined ? found : found.filter((table) => names.has(displayName(table)));
     if (kept !== undefined) changed.set(name, changesOf({ phase: name, found, kept, path: plan.path }));
     phases.set(name, {
       name,
       tables: own,
       roots: rootsOf(own),
-      sequences: [
-        ...inventory.sequences.filter((sequence) => ownerOf(sequence) === name),
-        ...(loose.byPhase.get(name) ?? []),
-      ],
+      sequences: [...(ofPhase.get(name) ?? []), ...(loose.byPhase.get(name) ?? [])],
     });
   }
   const findings = [
@@ -76,8 +108,8 @@ export const scopeOf = (plan: Plan, inventory: Inventory, pinned: Pinned = {}): 
 
 /** What blocks some phases: tables of no phase, and how these phases' tables have changed. */
 export const scopeFindings = (scope: RunScope, phases: ReadonlySet<string>): readonly Finding[] => {
-  const others = [...scope.changed].flatMap(([phase, findings]) => (phases.has(phase) ? [] : findings));
-  return scope.findings.filter((finding) => finding.severity === 'blocks' && !others.includes(finding));
+  const others = new Set([...scope.changed].flatMap(([phase, findings]) => (phases.has(phase) ? [] : findings)));
+  return scope.findings.filter((finding) => finding.severity === 'blocks' && !others.has(finding));
 };
 
 const changesOf = (about: {
@@ -88,8 +120,9 @@ const changesOf = (about: {
 }): readonly Finding[] => {
   const { phase, found, kept, path } = about;
   const names = new Set(found.map(displayName));
+  const known = new Set(kept);
   return [
-    ...found.filter((table) => !kept.includes(displayName(table))).map((table) => newTable({ phase, path }, table)),
+    ...found.filter((table) => !known.has(displayName(table))).map((table) => newTable({ phase, path }, table)),
     ...kept.filter((name) => !names.has(name)).map((name) => goneTable({ phase, path }, name)),
   ];
 };
@@ -149,7 +182,8 @@ const sequenceOfNoPhase = (sequence: TableName): Finding => ({
 /** Progress is recorded by the name that people see, which two names of identifiers with dots can share: `"a.b".c`, `a."b.c"`. */
 const sameNames = ({ name, tables }: PhaseScope): readonly Finding[] => {
   const names = tables.map(displayName);
-  const twice = new Set(names.filter((table, at) => names.indexOf(table) !== at));
+  const first = new Map(names.map((table, at) => [table, at] as const).reverse());
+  const twice = new Set(names.filter((table, at) => first.get(table) !== at));
   return [...twice].map((table) => ({
     id: 'plan/same-name',
     severity: 'blocks',

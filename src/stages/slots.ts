@@ -1,13 +1,15 @@
 import { isKind, messageOf } from '../domain/errors.ts';
-import { type Direction, opposite, type Side, sidesOf } from '../domain/position.ts';
+import { type Direction, type Side, sidesOf } from '../domain/position.ts';
 import { laneDirection } from '../domain/protocol.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, readLanes, type StoredLane } from '../sidecar/lanes.ts';
 import type { RunContext } from './context.ts';
 import { guardOn } from './guard.ts';
 import type { Phase } from './machine.ts';
-import { slotPrefix } from './names.ts';
+import { SLOTS_OF_OURS, slotPrefix } from './names.ts';
 import type { Tenure } from './tenure.ts';
+
+const DIRECTIONS = ['forward', 'reverse'] as const satisfies readonly Direction[];
 
 /** Who drops slots, and under which lease. */
 export interface SlotOwner {
@@ -30,19 +32,40 @@ export const retireUnusedSlot = async (
   const name = laneName(phase, direction);
   const known = (await tenure.act(readLanes)).find((lane) => lane.name === name);
   if (!known) return;
-  const { from, to } = sidesOf(direction);
-  const guard = guardOn(tenure, from, [phase]);
-  const guardWritten = guardOn(tenure, to, [phase]);
-  await context.engine.retire({ direction, slot: known.slot, publication: null, guard, guardWritten });
+  await context.engine.retire({
+    direction,
+    slot: known.slot,
+    publication: null,
+    ...guardsOf(tenure, direction, phase),
+  });
 };
 
-/** Drops the slot of the direction that a phase's state does not use. A side that cannot be asked is asked the next time. */
-export const retireSlotOfOtherDirection = async (owner: SlotOwner, phase: Phase): Promise<void> => {
-  const direction = laneDirection(phase.state);
-  if (direction === null) return;
-  await retireUnusedSlot(owner, phase.name, opposite(direction)).catch((error: unknown) =>
-    owner.context.emit({ type: 'note', phase: phase.name, text: `an old slot is still there: ${messageOf(error)}` }),
-  );
+/** The guards of what is removed on either side of a lane. */
+const guardsOf = (tenure: Tenure, direction: Direction, phase: string) => {
+  const { from, to } = sidesOf(direction);
+  return { guard: guardOn(tenure, from, [phase]), guardWritten: guardOn(tenure, to, [phase]) };
+};
+
+/**
+ * Drops the slots of the directions that the phases' states do not use. A side that cannot be asked is asked the next time.
+ * Names are read once for all phases, and as {@link retireUnusedSlot} reads them.
+ */
+export const retireSlotsOfOtherDirections = async (owner: SlotOwner, phases: readonly Phase[]): Promise<void> => {
+  const { context, tenure } = owner;
+  const slots = new Map((await tenure.act(readLanes)).map(({ name, slot }) => [name, slot]));
+  for (const direction of DIRECTIONS) {
+    try {
+      const there = new Set((await context.traces.slots(direction, SLOTS_OF_OURS)).map(({ name }) => name));
+      for (const { name: phase, state } of phases) {
+        const used = laneDirection(state);
+        const slot = slots.get(laneName(phase, direction));
+        if (used === null || used === direction || slot === undefined || !there.has(slot)) continue;
+        await context.engine.retire({ direction, slot, publication: null, ...guardsOf(tenure, direction, phase) });
+      }
+    } catch (error) {
+      context.emit({ type: 'note', phase: null, text: `an old slot is still there: ${messageOf(error)}` });
+    }
+  }
 };
 
 /** A slot of ours that no lane of the run reads. It holds back the log of its server for as long as it is there (L4). */
@@ -54,16 +77,31 @@ export interface OrphanSlot {
   readonly remedy: string;
 }
 
-const DIRECTIONS = ['forward', 'reverse'] as const satisfies readonly Direction[];
+/** Names of all slots of ours on the sides that lanes read from; of a side that cannot be asked, why. */
+const readSlotNames = async (context: RunContext): Promise<ReadonlyMap<Direction, readonly string[] | Error>> => {
+  const read = async (direction: Direction): Promise<readonly string[] | Error> => {
+    try {
+      return (await context.traces.slots(direction, SLOTS_OF_OURS)).map(({ name }) => name);
+    } catch (error) {
+      return error instanceof Error ? error : new Error(messageOf(error));
+    }
+  };
+  return new Map(await Promise.all(DIRECTIONS.map(async (direction) => [direction, await read(direction)] as const)));
+};
 
-const orphansOf = async (
-  context: RunContext,
+/** Which of the slots are a phase's and no lane's. */
+const orphansAmong = (
+  slots: readonly string[],
   lanes: readonly StoredLane[],
-  { phase, direction }: { readonly phase: string; readonly direction: Direction },
-): Promise<readonly string[]> => {
+  of: { readonly context: RunContext; readonly phases: readonly string[]; readonly direction: Direction },
+): readonly { readonly phase: string; readonly slot: string }[] => {
   const known = new Set(lanes.map(({ slot }) => slot));
-  const there = await context.traces.slots(direction, slotPrefix(context, phase, direction));
-  return there.map(({ name }) => name).filter((name) => !known.has(name));
+  const unknown = slots.filter((slot) => !known.has(slot));
+  if (unknown.length === 0) return [];
+  return of.phases.flatMap((phase) => {
+    const prefix = slotPrefix(of.context, phase, of.direction);
+    return unknown.filter((slot) => slot.startsWith(prefix)).map((slot) => ({ phase, slot }));
+  });
 };
 
 /**
@@ -73,49 +111,52 @@ const orphansOf = async (
  */
 export const findOrphanSlots = async (context: RunContext): Promise<readonly OrphanSlot[]> => {
   const { path, phases } = context.plan;
+  const slots = await readSlotNames(context);
   const isRun = await sidecarExists(context.source.sql);
   const lanes = isRun ? await readLanes(context.source.sql) : [];
-  const found: OrphanSlot[] = [];
-  for (const { name: phase } of phases) {
-    for (const direction of DIRECTIONS) {
-      const side = sidesOf(direction).from;
-      const slots = orphansOf(context, lanes, { phase, direction });
-      for (const slot of side === 'source' ? await slots : await slots.catch(() => [])) {
-        const remedy = isRun
-          ? `switchback resume ${path}`
-          : `there is no run any more: call pg_drop_replication_slot on the ${side} for ${slot}`;
-        found.push({ phase, side, slot, remedy });
-      }
+  const names = phases.map(({ name }) => name);
+  return DIRECTIONS.flatMap((direction) => {
+    const side = sidesOf(direction).from;
+    const there = slots.get(direction) ?? [];
+    if (there instanceof Error) {
+      if (side === 'source') throw there;
+      return [];
     }
-  }
-  return found;
+    return orphansAmong(there, lanes, { context, phases: names, direction }).map(({ phase, slot }) => ({
+      phase,
+      side,
+      slot,
+      remedy: isRun
+        ? `switchback resume ${path}`
+        : `there is no run any more: call pg_drop_replication_slot on the ${side} for ${slot}`,
+    }));
+  });
 };
 
 /**
- * Drops the phase's slots that no lane knows. The lanes are read before the slots are, and under the lease, so a slot that is
- * being made is either not there yet or known; in the middle of a switch nothing is touched. A side that cannot be asked is
- * asked the next time.
+ * Drops the phases' slots that no lane knows. A lane's slot is recorded before it is made, and never under a name that was
+ * there before. So the slots are read first, and the lanes then, under the lease: whatever is a lane's among them is known by
+ * now, or was given up since. Phases in the middle of a switch are not touched. A side that cannot be asked is asked the next
+ * time.
  */
-export const sweepSlots = async ({ context, tenure }: SlotOwner, phase: Phase): Promise<void> => {
-  if (phase.state.name === 'switching') return;
+export const sweepSlots = async ({ context, tenure }: SlotOwner, phases: readonly Phase[]): Promise<void> => {
+  const names = phases.filter(({ state }) => state.name !== 'switching').map(({ name }) => name);
+  if (names.length === 0) return;
+  const slots = await readSlotNames(context);
   const lanes = await tenure.act(readLanes);
   for (const direction of DIRECTIONS) {
-    const { from, to } = sidesOf(direction);
+    const { from } = sidesOf(direction);
     try {
-      for (const slot of await orphansOf(context, lanes, { phase: phase.name, direction })) {
-        const guard = guardOn(tenure, from, [phase.name]);
-        const guardWritten = guardOn(tenure, to, [phase.name]);
-        await context.engine.retire({ direction, slot, publication: null, guard, guardWritten });
-        context.emit({
-          type: 'note',
-          phase: phase.name,
-          text: `dropped slot ${slot} on the ${from}, which no lane reads`,
-        });
+      const there = slots.get(direction) ?? [];
+      if (there instanceof Error) throw there;
+      for (const { phase, slot } of orphansAmong(there, lanes, { context, phases: names, direction })) {
+        await context.engine.retire({ direction, slot, publication: null, ...guardsOf(tenure, direction, phase) });
+        context.emit({ type: 'note', phase, text: `dropped slot ${slot} on the ${from}, which no lane reads` });
       }
     } catch (error) {
       if (isKind(error, 'deposed')) throw error;
       const text = `slots on the ${from} that no lane reads may still be there: ${messageOf(error)}`;
-      context.emit({ type: 'note', phase: phase.name, text });
+      context.emit({ type: 'note', phase: null, text });
     }
   }
 };

@@ -7,12 +7,12 @@ import { laneDirection } from '../domain/protocol.ts';
 import type { LaneProgress } from '../engines/engine.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { type JournalEntry, readSwitchJournal } from '../sidecar/journal.ts';
-import { copiedByTable, laneName, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
+import { laneName, readCopied, readLanes, readProgress, type StoredLane } from '../sidecar/lanes.ts';
 import type { Lease } from '../sidecar/lease.ts';
 import { readLease } from '../sidecar/lease.ts';
-import { readOwnership } from '../sidecar/ownership.ts';
+import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
-import { readCertificate, readLatestLag, readMirror } from '../sidecar/records.ts';
+import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
 import { readRun } from '../sidecar/run.ts';
 import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
@@ -159,45 +159,47 @@ const workerStatus = async (context: RunContext, lease: Lease | null): Promise<R
 const phaseStatuses = async (context: RunContext, worker: boolean): Promise<readonly PhaseStatus[]> => {
   const { source, target } = context;
   const onTarget = await sidecarExists(target.sql).catch(() => false);
-  const [phases, lanes, lag, ownSource, ownTarget, toTarget, toSource] = await Promise.all([
+  // Each of these asks about all phases at once: a statement for every one of 200 would be a second of them.
+  const none = new Map<string, never>();
+  const [phases, lanes, lag, ownSource, ownTarget, toTarget, toSource, copied, certificates] = await Promise.all([
     readPhases(source.sql),
-    readLanes(source.sql),
+    readLanes(source.sql).then((all) => new Map(all.map((lane) => [lane.name, lane]))),
     readLatestLag(source.sql),
-    readOwnership(source.sql),
-    onTarget ? readOwnership(target.sql).catch(() => []) : [],
-    onTarget ? readProgress(target.sql).catch(() => new Map<string, never>()) : new Map<string, never>(),
+    readOwnership(source.sql).then(byPhase),
+    onTarget ? readOwnership(target.sql).then(byPhase, () => none) : none,
+    onTarget ? readProgress(target.sql).catch(() => none) : none,
     readProgress(source.sql),
+    onTarget ? readCopied(target.sql).catch(() => none) : none,
+    readCertificates<Certificate>(source.sql),
   ]);
-  return await Promise.all(
-    phases.map(async ({ name, state, stuck }) => {
-      const direction = laneDirection(state) ?? 'forward';
-      const lane = lanes.find((l) => l.name === laneName(name, direction));
-      const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(laneName(name, direction));
-      const sample = lag.get(laneName(name, direction));
-      const [rows, certificate] = await Promise.all([
-        onTarget ? copied(context, name) : { rows: 0, bytes: 0 },
-        certificateOf(context, name),
-      ]);
-      return {
+  return phases.map(({ name, state, stuck }) => {
+    const direction = laneDirection(state) ?? 'forward';
+    const named = laneName(name, direction);
+    const lane = lanes.get(named);
+    const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(named);
+    const sample = lag.get(named);
+    return {
+      name,
+      state,
+      source: roleOf(ownSource.get(name)),
+      target: roleOf(ownTarget.get(name)),
+      lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
+      stuck,
+      copied: copied.get(laneName(name, 'forward')) ?? { rows: 0, bytes: 0 },
+      certificate: certificateOf(certificates.get(name)),
+      next: nextCommands({
         name,
         state,
-        source: roleOf(ownSource.find((o) => o.phase === name)),
-        target: roleOf(ownTarget.find((o) => o.phase === name)),
-        lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
-        stuck,
-        copied: rows,
-        certificate,
-        next: nextCommands({
-          name,
-          state,
-          obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
-          worker,
-          path: context.plan.path,
-        }),
-      };
-    }),
-  );
+        obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
+        worker,
+        path: context.plan.path,
+      }),
+    };
+  });
 };
+
+const byPhase = (rows: readonly Ownership[]): ReadonlyMap<string, Ownership> =>
+  new Map(rows.map((row) => [row.phase, row]));
 
 const laneStatus = (
   lane: StoredLane,
@@ -220,16 +222,7 @@ const laneStatus = (
 const roleOf = (ownership: { role: string; fenced: boolean } | undefined) =>
   ownership ? { role: ownership.role, fenced: ownership.fenced } : null;
 
-const copied = async (context: RunContext, phase: string) => {
-  const tables = await copiedByTable(context.target.sql, laneName(phase, 'forward')).catch(() => []);
-  return {
-    rows: tables.reduce((sum, t) => sum + t.rows, 0),
-    bytes: tables.reduce((sum, t) => sum + t.bytes, 0),
-  };
-};
-
-const certificateOf = async (context: RunContext, phase: string): Promise<PhaseStatus['certificate']> => {
-  const stored = await readCertificate<Certificate>(context.source.sql, phase);
+const certificateOf = (stored: StoredCertificate<Certificate> | undefined): PhaseStatus['certificate'] => {
   if (!stored) return null;
   const { id, tables, clean } = stored.document;
   const rows = tables.reduce((sum, table) => sum + table.rows, 0);

@@ -12,6 +12,7 @@ import { Driver } from './driver.ts';
 import { endingError, isEnding } from './end.ts';
 import { type Executor, execute } from './execute.ts';
 import { ensureLane } from './keep-lane.ts';
+import { LagSamples } from './lag-samples.ts';
 import { LaneRunner } from './lane-runner.ts';
 import { Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
@@ -20,7 +21,7 @@ import { openRun, pinPlan } from './open.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
-import { retireSlotOfOtherDirection, sweepSlots } from './slots.ts';
+import { retireSlotsOfOtherDirections, sweepSlots } from './slots.ts';
 import { resumeSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
@@ -47,6 +48,7 @@ export class Worker implements Executor {
   readonly #stop = new AbortController();
   readonly #turns = new Map<string, Mutex>();
   readonly #driver: Driver;
+  readonly #lag: LagSamples;
   #fatal: unknown = null;
   #heart: Promise<void> = Promise.resolve();
 
@@ -54,9 +56,11 @@ export class Worker implements Executor {
     this.context = options.context;
     this.tenure = options.tenure;
     this.phases = options.phases;
+    this.#lag = new LagSamples(options.context);
     this.#driver = new Driver({
       context: this.context,
       tenure: this.tenure,
+      phases: this.phases,
       exclusively: (phases, work) => this.exclusively(phases, work),
       ensureLane: (phase) => this.ensureLane(phase),
       runnerFor: (phase, slot) => this.#runnerFor(phase.scope, 'forward', slot),
@@ -78,13 +82,11 @@ export class Worker implements Executor {
     });
     worker.#heart = worker.#beat();
     try {
-      for (const phase of worker.phases) await worker.#driver.revive(phase);
+      await worker.#driver.revive(worker.phases);
       await worker.#findEndings();
       await worker.#settleAtStart();
-      for (const phase of worker.phases) {
-        await retireSlotOfOtherDirection(worker, phase);
-        await sweepSlots(worker, phase);
-      }
+      await retireSlotsOfOtherDirections(worker, worker.phases);
+      await sweepSlots(worker, worker.phases);
     } catch (error) {
       await worker.close();
       throw error;
@@ -186,7 +188,7 @@ export class Worker implements Executor {
 
   /** Forgets why a phase could not go on. */
   async clear(phase: Phase): Promise<void> {
-    await this.#driver.revive(phase);
+    await this.#driver.revive([phase]);
   }
 
   /** What a switch borrows from the worker. */
@@ -235,7 +237,7 @@ export class Worker implements Executor {
 
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
   async revive(phase: Phase): Promise<void> {
-    await this.#driver.revive(phase);
+    await this.#driver.revive([phase]);
     await phase.runner?.close();
     phase.runner = null;
     await reviseScope({ context: this.context, tenure: this.tenure, phase, signal: this.signal });
@@ -250,6 +252,7 @@ export class Worker implements Executor {
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.allSettled(this.phases.map((phase) => phase.runner?.close()));
+    this.#lag.close();
     await this.#heart;
     if (!isKind(this.#fatal, 'deposed')) await this.tenure.release().catch(() => undefined);
   }
@@ -278,6 +281,7 @@ export class Worker implements Executor {
       direction,
       slot,
       publication: publicationName(this.context, scope.name),
+      lag: this.#lag,
       onDeposed: (error) => this.#die(error),
     });
   }

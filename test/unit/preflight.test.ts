@@ -33,6 +33,7 @@ describe('servers', () => {
     text: { encoding: 'UTF8', collate: 'C.UTF-8', ctype: 'C.UTF-8', collationVersion: null, recordedVersion: null },
     settings: {
       wal_level: 'logical',
+      max_locks_per_transaction: '64',
       max_slot_wal_keep_size: '-1',
       wal_sender_timeout: '60000',
       default_transaction_read_only: 'off',
@@ -44,6 +45,8 @@ describe('servers', () => {
     connections: { max: 97, used: 10 },
     standbys: 0,
     bytes: 10_000_000,
+    relations: 20_000,
+    locks: 6_400,
     openTransactions: [],
   };
   const withSetting = (setting: string, value: string) => ({ settings: { ...good.settings, [setting]: value } });
@@ -65,6 +68,8 @@ describe('servers', () => {
     ['slots: all taken', { slots: { max: 10, used: 10, ours: 5 } }, ['blocks server/slots']],
     ['senders', { senders: { max: 4, used: 2 } }, ['blocks server/senders']],
     ['connections', { connections: { max: 97, used: 78 } }, ['warns server/connections']],
+    ['connections for the lanes alone', { connections: { max: 97, used: 97 - 2 } }, ['warns server/connections']],
+    ['connections: fewer than lanes', { connections: { max: 97, used: 97 - 1 } }, ['blocks server/connections']],
     ['slots keep enough', withSetting('max_slot_wal_keep_size', '10'), []],
     ['slots keep too little', withSetting('max_slot_wal_keep_size', '9'), ['warns server/slot-keep-size']],
     ['idle slots', withSetting('idle_replication_slot_timeout', '600'), ['warns server/idle-slots']],
@@ -88,12 +93,22 @@ describe('servers', () => {
     ],
   ];
   test.each(cases)('%s', (_, changes, expected) => {
-    expect(brief(judgeServer({ ...good, ...changes }, { lanes: 2 }))).toEqual(expected);
+    expect(brief(judgeServer({ ...good, ...changes }, { lanes: 2, made: 0 }))).toEqual(expected);
+  });
+
+  test('many lanes and many tables are told with the numbers that are needed', () => {
+    const found = judgeServer(good, { lanes: 200, made: 22_000 });
+    expect(found.map(({ id, severity, remedy }) => `${severity} ${id}: ${remedy.split(';')[0]}`)).toEqual([
+      `blocks server/slots: ALTER SYSTEM SET max_replication_slots = '201'`,
+      `blocks server/senders: ALTER SYSTEM SET max_wal_senders = '201'`,
+      `blocks server/connections: ALTER SYSTEM SET max_connections = '431'`,
+      `blocks server/locks: ALTER SYSTEM SET max_locks_per_transaction = '230'`,
+    ]);
   });
 
   test('remedies quote what they name', () => {
     const open = [{ pid: 0, user: 'app', seconds: 99, query: `it's` }];
-    const [finding] = judgeServer({ ...good, openTransactions: open }, { lanes: 1 });
+    const [finding] = judgeServer({ ...good, openTransactions: open }, { lanes: 1, made: 0 });
     expect(finding?.remedy).toContain(`ROLLBACK PREPARED 'it''s';`);
   });
 

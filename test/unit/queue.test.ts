@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { LaneTable } from '../../src/engines/stream/lane-table.ts';
 import { type Batch, ChangeQueue } from '../../src/engines/stream/queue.ts';
 import type { Change } from '../../src/rows/change.ts';
@@ -118,5 +118,43 @@ describe('the queue of changes', () => {
     const taken = queue.take(never);
     transaction(queue, 10n);
     expect(summary(await taken)).toEqual({ changes: 1, ends: [[11n, 1]], open: null });
+  });
+
+  describe('with transactions that hold nothing of the lane', () => {
+    afterEach(() => void vi.useRealTimers());
+
+    /** Takes on a clock of our own; tells whether a batch has come. */
+    const taking = (queue: ChangeQueue) => {
+      vi.useFakeTimers();
+      const state: { batch: Batch | null } = { batch: null };
+      queue.take(never).then((batch) => {
+        state.batch = batch;
+      });
+      return state;
+    };
+
+    test('keeps them until one comes that does, so that they cost no commit of their own', async () => {
+      const queue = new ChangeQueue(() => undefined);
+      const state = taking(queue);
+      for (let at = 10n; at < 100n; at += 10n) {
+        transaction(queue, at, { changes: 0 });
+        await vi.advanceTimersByTimeAsync(400);
+      }
+      expect(state.batch).toBeNull();
+      queue.begin(100n);
+      queue.mark(7n);
+      queue.commit(101n);
+      await vi.advanceTimersByTimeAsync(20);
+      expect(state.batch?.endings.map(({ endLsn, marker }) => [endLsn, marker]).at(-1)).toEqual([101n, 7n]);
+      expect(state.batch?.endings).toHaveLength(10);
+    });
+
+    test('hands them out after a while all the same, so that the slot moves on', async () => {
+      const queue = new ChangeQueue(() => undefined);
+      const state = taking(queue);
+      transaction(queue, 10n, { changes: 0 });
+      await vi.advanceTimersByTimeAsync(6_000);
+      expect(summary(state.batch)).toEqual({ changes: 0, ends: [[11n, 0]], open: null });
+    });
   });
 });

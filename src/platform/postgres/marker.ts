@@ -6,6 +6,11 @@ import { quoteTable } from './quote.ts';
 import type { PostgresServer } from './server.ts';
 
 const EVERY_MS = 1_000;
+/**
+ * The reader of every lane is sent the markers of all lanes from its origin, so that their number grows with the square of the
+ * lanes'. Beyond twenty they are written less often: never more than twenty a second on one origin. A drain's own comes at once.
+ */
+const EVERY_MS_PER_LANE = 50;
 /** Nothing of ours holds a lock on the marker's row, so an answer that takes longer will not come. */
 const STUCK_MS = 30_000;
 
@@ -26,6 +31,9 @@ export interface MarkerOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** Lanes of this process that write markers on an origin. */
+const lanesFrom = new WeakMap<PostgresServer, number>();
+
 /** Writes a marker on the origin every second, on a session of its own, and measures how long each takes to arrive. */
 export class MarkerWriter {
   readonly #options: MarkerOptions;
@@ -34,7 +42,9 @@ export class MarkerWriter {
   readonly #sentMs = new Map<bigint, number>();
   readonly #timer: NodeJS.Timeout;
   #newest = 0n;
+  #dueMs = 0;
   #writingSinceMs: number | null = null;
+  #isClosed = false;
   #last: Promise<unknown> = Promise.resolve();
 
   /** Opens the session and begins to write. Throws kind `unreachable`. */
@@ -45,6 +55,7 @@ export class MarkerWriter {
   private constructor(options: MarkerOptions, client: pg.Client) {
     this.#options = options;
     this.#client = client;
+    lanesFrom.set(options.server, this.#lanes + 1);
     this.#timer = setInterval(() => this.#tick(), EVERY_MS);
     this.#tick();
   }
@@ -82,7 +93,13 @@ export class MarkerWriter {
   /** Ends the session. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    if (!this.#isClosed) lanesFrom.set(this.#options.server, this.#lanes - 1);
+    this.#isClosed = true;
     await this.#client.end().catch(() => undefined);
+  }
+
+  get #lanes(): number {
+    return lanesFrom.get(this.#options.server) ?? 0;
   }
 
   #tick(): void {
@@ -93,7 +110,9 @@ export class MarkerWriter {
       if (monotonicMs() - this.#writingSinceMs < STUCK_MS) return;
       onFailure(new SwitchbackError('unreachable', `the ${server.label} does not answer`));
     }
+    if (monotonicMs() < this.#dueMs) return;
     this.#writingSinceMs = monotonicMs();
+    this.#dueMs = this.#writingSinceMs + Math.max(EVERY_MS, this.#lanes * EVERY_MS_PER_LANE) - EVERY_MS / 2;
     this.write()
       .catch((error: unknown) => onFailure(server.wrap(error)))
       .finally(() => {

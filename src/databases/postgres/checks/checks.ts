@@ -48,10 +48,11 @@ interface Checked extends PostgresChecksInput {
 
 type Area = (input: Checked) => Promise<readonly Finding[]>;
 
-const servers: Area = async ({ source, target, scope }) => {
+const servers: Area = async ({ source, target, scope, schemaReady }) => {
   const [a, b] = await Promise.all([readServer(source), readServer(target)]);
-  const needs = { lanes: scope.phases.size };
-  return [...judgePair(a, b), ...judgeServer(a, needs), ...judgeServer(b, needs)];
+  const lanes = scope.phases.size;
+  const made = schemaReady ? 0 : a.relations;
+  return [...judgePair(a, b), ...judgeServer(a, { lanes, made: 0 }), ...judgeServer(b, { lanes, made })];
 };
 
 const roles: Area = async ({ source, target, relations, sequences }) => {

@@ -50,11 +50,16 @@ export interface ServerFacts {
   /** Physical slots, which stand for standbys. */
   readonly standbys: number;
   readonly bytes: number;
+  /** Tables, indexes, sequences, TOAST of the database, system's apart: each takes a lock of whoever makes it. */
+  readonly relations: number;
+  /** Locks that all sessions together may hold, at the least. */
+  readonly locks: number;
   readonly openTransactions: readonly OpenTransaction[];
 }
 
 const SETTINGS = [
   'wal_level',
+  'max_locks_per_transaction',
   'max_slot_wal_keep_size',
   'idle_replication_slot_timeout',
   'wal_sender_timeout',
@@ -74,7 +79,9 @@ const SERVER = `
          pg_is_in_recovery() AS standby, pg_encoding_to_char(d.encoding) AS encoding,
          coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate) AS collate,
          d.datctype AS ctype, to_jsonb(d) ->> 'datcollversion' AS recorded_version,
-         pg_database_size(d.oid) AS bytes,
+         pg_database_size(d.oid) AS bytes, (SELECT count(*) FROM pg_class WHERE oid >= 16384) AS relations,
+         current_setting('max_locks_per_transaction')::bigint
+           * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS locks,
          (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name = ANY($1::text[])) AS settings,
          current_setting('max_replication_slots') AS max_slots,
          (SELECT count(*) FROM pg_replication_slots) AS slots,
@@ -163,6 +170,8 @@ export const readServer = async (server: PostgresServer, longSeconds = LONG_SECO
     connections: capacity(row, 'connections'),
     standbys: Number(textOf(row, 'standbys')),
     bytes: Number(textOf(row, 'bytes')),
+    relations: Number(textOf(row, 'relations')),
+    locks: Number(textOf(row, 'locks')),
     openTransactions: open.rows.map((t) => ({
       pid: Number(textOf(t, 'pid')),
       user: t.user ?? '',

@@ -5,7 +5,7 @@ import { isTrue, textOf } from '../../../../platform/postgres/row.ts';
 import { namesParameter } from '../look.ts';
 
 const EXISTING = `
-  SELECT n.nspname AS schema, c.relname AS name, row_security_active(c.oid) AS hidden
+  SELECT n.nspname AS schema, c.relname AS name, row_security_active(c.oid) AS hidden, pg_relation_size(c.oid) = 0 AS bare
   FROM json_to_recordset($1::json) AS w(schema text, name text)
   JOIN pg_namespace n ON n.nspname = w.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p') ORDER BY 1, 2`;
@@ -20,11 +20,12 @@ export const readExisting = async (sql: SqlExecutor, tables: readonly TableName[
 
 /**
  * Which of the tables hold at least one row; those that do not exist are left out, and those whose rows a policy of row
- * security hides from us, which is a finding of its own. One statement for all.
+ * security hides from us, which is a finding of its own. One statement for all that have a page: to plan a look into each of
+ * 5,000 empty ones took longer than the looks.
  */
 export const readFilled = async (sql: SqlExecutor, tables: readonly TableName[]): Promise<readonly TableName[]> => {
   const { rows } = await sql.query(EXISTING, [namesParameter(tables)]);
-  const existing = namesOfRows(rows.filter((row) => !isTrue(row, 'hidden')));
+  const existing = namesOfRows(rows.filter((row) => !isTrue(row, 'hidden') && !isTrue(row, 'bare')));
   if (existing.length === 0) return [];
   const asked = existing.map((table, at) => `SELECT ${at} AS at WHERE EXISTS (SELECT FROM ONLY ${quoteTable(table)})`);
   const filled = new Set((await sql.query(asked.join(' UNION ALL '))).rows.map((row) => Number(textOf(row, 'at'))));

@@ -6,12 +6,20 @@ import type { OpenTransaction, ServerFacts } from '../facts/server.ts';
 export interface ServerNeeds {
   /** Lanes that can read from it at the same time: one a phase. */
   readonly lanes: number;
+  /** Relations that one transaction of ours makes there. */
+  readonly made: number;
 }
 
 /** The oldest major version whose logical decoding and catalogues we know. */
 const OLDEST = 130_000;
-/** Sessions that we open on a side at the most: copy, apply, digests, bookkeeping. */
-const OUR_SESSIONS = 20;
+/** Sessions that we open on a side at the most, apart from the lanes': copy, builds, digests, bookkeeping. */
+const OUR_SESSIONS = 18;
+/** A lane applies on one side and writes its markers on the other; in a switch so does the lane of its way back. */
+const SESSIONS_PER_LANE = 2;
+/** Kept for superusers. */
+const RESERVED_CONNECTIONS = 3;
+/** For what everybody else does at that time. */
+const LOCKS_TO_SPARE = 1_000;
 /** A reader is told apart from a broken one by messages this often. */
 const MIN_SENDER_TIMEOUT_MS = 5000;
 
@@ -76,13 +84,28 @@ const judgeCapacity = (facts: ServerFacts, needs: ServerNeeds): readonly Finding
     const remedy = alterSystem('max_wal_senders', String(facts.senders.used + slots));
     findings.push(found(facts, { id: 'server/senders', severity: 'blocks', fact, remedy }));
   }
-  const freeConnections = facts.connections.max - facts.connections.used;
-  if (freeConnections < OUR_SESSIONS) {
-    const fact = `${freeConnections} of ${facts.connections.max} connections are free, up to ${OUR_SESSIONS} are used`;
-    const remedy = alterSystem('max_connections', String(facts.connections.max + OUR_SESSIONS));
-    findings.push(found(facts, { id: 'server/connections', severity: 'warns', fact, remedy }));
-  }
-  return findings;
+  return [...findings, ...judgeConnections(facts, needs), ...judgeLocks(facts, needs)];
+};
+
+const judgeConnections = (facts: ServerFacts, { lanes }: ServerNeeds): readonly Finding[] => {
+  const sessions = OUR_SESSIONS + lanes * SESSIONS_PER_LANE;
+  const free = facts.connections.max - facts.connections.used;
+  if (free >= sessions) return [];
+  const fact = `${free} of ${facts.connections.max} connections are free, up to ${sessions} are used`;
+  const remedy = alterSystem('max_connections', String(facts.connections.used + sessions + RESERVED_CONNECTIONS));
+  // Without a session for each lane they could not even stand still together.
+  const severity = free < lanes ? 'blocks' : 'warns';
+  return [found(facts, { id: 'server/connections', severity, fact, remedy })];
+};
+
+/** Making a schema is one transaction, and it keeps the lock of everything that it has made. */
+const judgeLocks = (facts: ServerFacts, { made }: ServerNeeds): readonly Finding[] => {
+  const locks = made + LOCKS_TO_SPARE;
+  if (made === 0 || facts.locks >= locks) return [];
+  const each = Number(facts.settings.max_locks_per_transaction);
+  const fact = `there is room for ${facts.locks} locks (max_locks_per_transaction is ${each}); making ${made} tables, indexes and sequences in one transaction takes as many`;
+  const remedy = alterSystem('max_locks_per_transaction', String(Math.ceil((each * locks) / facts.locks)));
+  return [found(facts, { id: 'server/locks', severity: 'blocks', fact, remedy })];
 };
 
 /** Settings that end what a lane needs: slots, and sessions that wait. The unit is pg_settings' own. */
