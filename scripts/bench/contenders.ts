@@ -27,6 +27,8 @@ export interface Course {
 const POLL_MS = 5;
 /** A contender that has stopped getting anywhere; well above what the slowest takes. */
 const WITHIN_MS = 170_000;
+/** A server notices only after a while that a reader has gone. */
+const FREE_WITHIN_MS = 10_000;
 
 const roundDatabase = (backlog: Backlog): string => `${backlog.template}_round`;
 
@@ -71,12 +73,12 @@ const finish = async (course: Course, contender: string, url: string): Promise<v
 
 const dropSlot = async (course: Course, slot: Slot): Promise<void> => {
   const { sourceUrl } = course.backlog;
-  for (let tries = 0; tries < 100; tries++) {
+  for (const deadlineMs = monotonicMs() + FREE_WITHIN_MS; monotonicMs() < deadlineMs; await sleep(50)) {
     const [row] = await runSql(sourceUrl, `SELECT active FROM pg_replication_slots WHERE slot_name = '${slot.name}'`);
     if (row === undefined) return;
     if (row.active === false) return void (await runSql(sourceUrl, `SELECT pg_drop_replication_slot('${slot.name}')`));
-    await sleep(50);
   }
+  throw new SwitchbackError('internal', `slot ${slot.name} is still read after ${FREE_WITHIN_MS / 1000} s`);
 };
 
 /** The stream engine's lane in a process of its own: from `follow` to the last row on the target. */

@@ -99,3 +99,6 @@ process.once('message', (order: DecodeOrder) => {
     .catch((error: unknown): DecodeTold => ({ type: 'failed', message: messageOf(error) }))
     .then((told) => process.send?.(told, () => process.disconnect()));
 });
+
+// Whoever measures has gone, or has heard everything.
+process.once('disconnect', () => process.exit());

@@ -70,11 +70,13 @@ const obey = async (word: LaneWord): Promise<void> => {
     case 'follow':
       return following?.follow();
     case 'stop':
-      if (following !== undefined) tell(await following.stop());
-      process.disconnect();
+      process.send?.(await following?.stop(), () => process.disconnect());
   }
 };
 
 process.on('message', (word: LaneWord) => {
   obey(word).catch((error: unknown) => tell({ type: 'failed', message: messageOf(error) }));
 });
+
+// Whoever measures has gone, or has heard everything.
+process.once('disconnect', () => process.exit());

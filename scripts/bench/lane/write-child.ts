@@ -41,7 +41,7 @@ const work = async (order: WriteOrder, number: number): Promise<void> => {
   }
 };
 
-const tell = (told: WriteTold): void => void process.send?.(told);
+const tell = (told: WriteTold): void => void process.send?.(told, () => process.disconnect());
 
 process.on('message', (word: WriteOrder | 'stop') => {
   if (word === 'stop') {
@@ -51,6 +51,8 @@ process.on('message', (word: WriteOrder | 'stop') => {
   const begun = monotonicMs();
   Promise.all(Array.from({ length: word.clients }, (_, number) => work(word, number)))
     .then(() => tell({ type: 'wrote', transactions, seconds: (monotonicMs() - begun) / 1000 }))
-    .catch((error: unknown) => tell({ type: 'failed', message: messageOf(error) }))
-    .finally(() => process.disconnect());
+    .catch((error: unknown) => tell({ type: 'failed', message: messageOf(error) }));
 });
+
+// Whoever measures has gone, or has heard everything.
+process.once('disconnect', () => process.exit());

@@ -52,6 +52,10 @@ export class WriteProcess {
     this.#child.send(order);
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /** Lets the transactions under way end; how many there were, a second. */
   async stop(): Promise<number> {
     if (this.#child.connected) this.#child.send('stop');

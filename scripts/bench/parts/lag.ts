@@ -6,7 +6,7 @@ import type { Load } from '../loads.ts';
 import type { BenchOptions, Figure, Pair, Part, PartResult } from '../part.ts';
 import { ACCOUNTS_PER_BRANCH, makePgbench } from '../pgbench.ts';
 import { Probe } from '../probe.ts';
-import { cpuSecondsOf } from '../processor.ts';
+import { cpuSecondsOf, cpuSecondsUnder } from '../processor.ts';
 import { medianOf, quantileOf } from '../rounds.ts';
 import { checkpoint, runSql, withPair } from '../servers.ts';
 import { checkRows } from '../sides.ts';
@@ -34,7 +34,7 @@ export const lag: Part = {
       checks: results.flatMap(({ checks }) => checks),
       notes: [
         `${size.clients} clients write TPC-B transactions (scale ${size.branches}, four changes in one statement, one commit each), first alone and as fast as they can, then at ${SHARE * 100}% of that while the lane follows`,
-        `both servers, the lane and the clients share the machine; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
+        `both servers, the lane and the clients share the machine: where the share of the top rate is below ${SHARE}, its cores are used up and the clients write as fast as they can; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
         "lag: 20 rows a second carry the source's clock_timestamp() and are looked for on the target every 5 ms; it includes the source's own commit",
       ],
     };
@@ -75,14 +75,18 @@ const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<P
     await checkpoint(pair);
     writers = new WriteProcess({ ...order, perSecond: SHARE * top });
     await sleep(size.warmMs, options.signal);
-    const before = cpuSecondsOf(lane.pid ?? 0);
+    const before = Object.values(spentBy(pair, { lane, writers }));
     const rounds = await Promise.race([watch(probe, size, options), lane.failed()]);
-    const cores = (cpuSecondsOf(lane.pid ?? 0) - before) / ((size.roundMs * options.rounds) / 1000);
+    const spent = spentBy(pair, { lane, writers });
+    const seconds = (size.roundMs * options.rounds) / 1000;
+    const cores = Object.entries(spent).map(
+      ([who, after], at) => [who, (after - (before[at] ?? 0)) / seconds] as const,
+    );
     const rate = await writers.stop();
     await Promise.race([probe.finish(), lane.failed()]);
     const { peakBytes } = await lane.stop();
     const check = await checkRows({ case: what, by: 'after it' }, urls);
-    const figures = figuresOf(what, { top, rate, rounds, lane: { cores, peakBytes } });
+    const figures = figuresOf(what, { top, rate, rounds, cores, peakBytes });
     return { rows: [], figures, checks: [check], notes: [] };
   } finally {
     writers?.kill();
@@ -90,6 +94,17 @@ const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<P
     lane.kill();
   }
 };
+
+/** Processor time so far of everybody who shares the machine, in seconds. */
+const spentBy = (
+  pair: Pair,
+  { lane, writers }: { readonly lane: LaneProcess; readonly writers: WriteProcess },
+): Readonly<Record<string, number>> => ({
+  'the source': cpuSecondsUnder(pair.source.pid ?? 0),
+  'the target': cpuSecondsUnder(pair.target.pid ?? 0),
+  'the lane': cpuSecondsOf(lane.pid ?? 0),
+  'the clients': cpuSecondsOf(writers.pid ?? 0),
+});
 
 /** What the clients reach without anybody following, in transactions a second. */
 const topRate = async (order: Omit<WriteOrder, 'perSecond'>, size: Size): Promise<number> => {
@@ -121,7 +136,8 @@ const figuresOf = (
     readonly top: number;
     readonly rate: number;
     readonly rounds: readonly (readonly number[])[];
-    readonly lane: { readonly cores: number; readonly peakBytes: number };
+    readonly cores: readonly (readonly [string, number])[];
+    readonly peakBytes: number;
   },
 ): readonly Figure[] => {
   const all = found.rounds.flat();
@@ -136,13 +152,14 @@ const figuresOf = (
   return [
     figure("the source's top rate, nobody following", 'transactions/s', found.top),
     figure('rate while the lane follows', 'transactions/s', found.rate),
+    figure('share of the top rate', 'ratio', found.rate / found.top),
     figure('lag p50', 'ms', quantileOf(all, 0.5)),
     figure('lag p95', 'ms', quantileOf(all, 0.95)),
     { ...figure('lag p99', 'ms', quantileOf(all, 0.99)), reach: { atMost: REACH_MS } },
     figure('lag p99, median of the rounds', 'ms', medianOf(p99)),
     figure('lag p99, worst round', 'ms', Math.max(...p99)),
     figure('longest lag', 'ms', Math.max(...all)),
-    figure("processor time of the lane's process, of one core", 'ratio', found.lane.cores),
-    figure("the lane's memory at most", 'bytes', found.lane.peakBytes),
+    ...found.cores.map(([who, cores]) => figure(`cores that ${who} used`, 'ratio', cores)),
+    figure("the lane's memory at most", 'bytes', found.peakBytes),
   ];
 };

@@ -56,7 +56,7 @@ export const memory: Part = {
       checks: results.flatMap(({ checks }) => checks),
       notes: [
         `the table: ${size.kilobytes.toLocaleString('en')} rows of 1 kB; following: ${size.transactions.toLocaleString('en')} transactions of one update; the large transaction: ${size.megabytes.toLocaleString('en')} rows of 1 MB; small changes: half inserts, half updates of them, in one transaction`,
-        'resident memory of `switchback run` by the kernel (VmHWM of /proc, begun anew at each stage), with what Node itself maps; each stage lasts until its end is on the target',
+        'one run, whatever the number of rounds; resident memory of `switchback run` by the kernel (VmHWM of /proc, begun anew at each stage), with what Node itself maps; each stage lasts until its end is on the target',
       ],
     };
   },
