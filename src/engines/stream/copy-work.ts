@@ -27,7 +27,7 @@ export interface TableWork {
   /** Committed, by this process and earlier ones. */
   rows: number;
   bytes: number;
-  /** Thought to be handed out, by earlier processes too: what they asked for where it is not committed yet. */
+  /** Rows that are not to be cut any more: those of earlier processes, and those that this one has asked for since. */
   handedOut: number;
   /** Rows to cut next. */
   chunkRows: number;
