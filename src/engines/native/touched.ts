@@ -97,6 +97,12 @@ export const noteKeys = async (sql: SqlExecutor, spec: LaneSpec): Promise<void> 
   if (statements.length > 0) await sql.query(statements.join('\n'));
 };
 
+/** Whether keys have been noted for a lane of this spec. */
+export const notesKeys = async (sql: SqlExecutor, spec: LaneSpec): Promise<boolean> => {
+  const { rows } = await sql.query('SELECT to_regclass($1)::text AS found', [quoteTable(touchedTable(spec))]);
+  return rows[0]?.found != null;
+};
+
 const TAKE = (touched: string): string => `
   WITH gone AS MATERIALIZED (DELETE FROM ${touched} RETURNING tbl, key),
   numbered AS (SELECT tbl, key, row_number() OVER () AS at FROM gone),
