@@ -54,7 +54,6 @@ export class NativeFollower {
   #arrived = 0n;
   #client: pg.Client | undefined;
   #recordedMs = 0;
-  #isSubscribed = false;
   #nap = new AbortController();
 
   constructor(context: NativeContext, options: NativeFollowerOptions) {
@@ -111,7 +110,6 @@ export class NativeFollower {
   async #stream(isEnough: (progress: LaneProgress) => boolean): Promise<void> {
     const { inner, observer } = this.#options;
     await dissolve(this.#context);
-    this.#isSubscribed = false;
     await this.#collect();
     const handOver = new AbortController();
     const look = async (): Promise<void> => {
@@ -170,7 +168,6 @@ export class NativeFollower {
 
   async #subscribe(): Promise<void> {
     const progress = await startSubscription(this.#context, this.#progress);
-    this.#isSubscribed = true;
     // A marker from before proves nothing.
     const { marker } = await readSeen(this.#executor(), this.#context);
     this.#progress = { ...progress, marker };
@@ -198,14 +195,19 @@ export class NativeFollower {
     return { seen, moved };
   }
 
-  /** Keys that a subscription has left, which has ended: nobody may drain before they are told. */
+  /** Stores how far a subscription came that has ended, and tells the keys that it left: nobody may drain before. */
   async #collect(): Promise<void> {
     const { spec, to } = this.#context;
-    await runTransaction(this.#parts(), to.label, async (sql) => {
-      if (!(await notesKeys(sql, spec))) return;
-      await laneGuard(spec.store)(sql);
-      this.#options.observer.applied({ position: this.#progress.position, ...(await takeKeys(sql, spec)) });
+    const progress = await to.transaction(async (sql) => {
+      const stored = await spec.store.progress(sql);
+      if (stored === null || !(await notesKeys(sql, spec))) return null;
+      await spec.store.record(sql, stored);
+      this.#options.observer.applied({ position: stored.position, ...(await takeKeys(sql, spec)) });
+      return stored;
     });
+    if (progress === null) return;
+    // What is stored of markers may be behind what was seen; a run that has not begun has seen none.
+    this.#advance(this.#progress === NOWHERE ? progress : { ...progress, marker: this.#progress.marker });
   }
 
   async #record(next: LaneProgress): Promise<void> {
@@ -248,14 +250,12 @@ export class NativeFollower {
     throw context.to.wrap(error);
   }
 
-  /** Stops it after the transaction in hand, and stores and tells what has come until then. */
+  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come until then. */
   async #stopSubscription(): Promise<undefined> {
     const { spec, to } = this.#context;
-    if (!this.#isSubscribed) return undefined;
+    if ((await readSubscription(to, spec.slot)) === null) return undefined;
     await disableSubscription(to, spec.slot, laneGuard(spec.store));
-    const subscription = await readSubscription(to, spec.slot);
-    if (subscription === null) return undefined;
-    await this.#record({ ...this.#progress, position: latest(this.#progress.position, subscription.position) });
+    await this.#collect();
     return undefined;
   }
 
