@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { LaneWorld } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
@@ -146,6 +147,16 @@ describe('workers', () => {
     } as const;
     await expect(world.engine.retire(what)).rejects.toThrow('not ours');
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toHaveLength(1);
+  });
+
+  test('that slept cannot end the subscription of the one that took over', async () => {
+    const { world, lane, following } = await begun();
+    await world.to.query('UPDATE switchback.progress SET epoch = 2');
+    await failureOf(following, 'deposed');
+    await expect(lane.close({ drop: true })).rejects.toMatchObject({ kind: 'deposed' });
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: true }]);
+    await runSql(world.fromUrl, 'UPDATE t SET v = -v');
+    await expect.poll(() => world.contents().then(({ from, to }) => isDeepStrictEqual(from, to))).toBe(true);
   });
 
   test('do not begin while a subscription brings changes the other way', async () => {
