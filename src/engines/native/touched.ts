@@ -72,7 +72,7 @@ const triggersSql = (table: Table, name: string): string => {
 const STANDING = `
   SELECT w.at, c.oid::text AS oid,
          (SELECT count(*) = 2 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-           WHERE t.tgrelid = c.oid AND t.tgname IN ('${TOUCH_TRIGGERS.rows}', '${TOUCH_TRIGGERS.truncate}')
+           WHERE t.tgrelid = c.oid AND t.tgname = ANY ($3::text[])
              AND t.tgenabled = 'R' AND p.proname = $2 || c.oid) AS stands
     FROM json_to_recordset($1::json) AS w(at int, schema text, name text)
     JOIN pg_namespace n ON n.nspname = w.schema
@@ -87,7 +87,7 @@ export const noteKeys = async (sql: SqlExecutor, spec: LaneSpec): Promise<void> 
   await sql.query(`CREATE TABLE IF NOT EXISTS ${touched} (tbl text NOT NULL, key text[])
     WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000)`);
   const wanted = JSON.stringify(spec.tables.map(({ schema, name }, at) => ({ at, schema, name })));
-  const { rows } = await sql.query(STANDING, [wanted, touchPrefix(spec)]);
+  const { rows } = await sql.query(STANDING, [wanted, touchPrefix(spec), Object.values(TOUCH_TRIGGERS)]);
   const statements = rows.flatMap((row) => {
     const table = spec.tables[Number(textOf(row, 'at'))];
     if (table === undefined) return [];
