@@ -17,6 +17,8 @@ const CANARY = 'c4nary-p4ssw0rd';
 const ENV = {
   OLD_DATABASE_URL: `postgresql://me:${CANARY}@old.example/shop`,
   NEW_DATABASE_URL: `postgresql://me:${CANARY}@new.example/shop`,
+  OLD_DATABASE_URL_WITHIN: `postgresql://me:${CANARY}@10.0.0.5/shop`,
+  NEW_DATABASE_URL_WITHIN: `postgresql://me:${CANARY}@10.0.0.6/shop`,
   DATABASE_PASSWORD: CANARY,
   EMPTY: '',
 };
@@ -106,6 +108,16 @@ describe('a plan', () => {
       repoint: ['./r', '{phases}', '--to={side}', '{{phase}'],
       timeoutMs: 3_000,
       directory: join(process.cwd(), 'plans'),
+    });
+  });
+
+  test('say how the servers reach each other, with engine native', () => {
+    const { source, target } = parse(planText()).native;
+    expect({ source, target }).toEqual({ source: ENV.OLD_DATABASE_URL, target: ENV.NEW_DATABASE_URL });
+    const native = '{ source: { url: "${OLD_DATABASE_URL_WITHIN}" } }';
+    expect(parse(planText({ engine: 'native', native })).native).toEqual({
+      source: ENV.OLD_DATABASE_URL_WITHIN,
+      target: ENV.NEW_DATABASE_URL,
     });
   });
 

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { judgeProtection } from '../../src/databases/postgres/checks/judge/protection.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import { PINNED_SETTINGS, PostgresServer } from '../../src/platform/postgres/server.ts';
-import { readPostgresUrl } from '../../src/platform/postgres/url.ts';
+import { conninfoOf, readPostgresUrl } from '../../src/platform/postgres/url.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'switchback-url-'));
 const ca = join(folder, 'ca.crt');
@@ -113,5 +113,24 @@ describe('check', () => {
   test('is content with verify-full, and with this machine', () => {
     expect(judged('postgresql://db.example/d')).toEqual([]);
     expect(judged('postgresql://localhost/d?sslmode=disable')).toEqual([]);
+  });
+});
+
+describe('what a server is given to reach another one', () => {
+  const common = "connect_timeout='10' options='-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3'";
+
+  test('has every part quoted, and protection as the URL says', () => {
+    const url = `postgresql://us%27er:p%5Cw%27d@db.example:6543/my%20db?sslrootcert=/there/ca.crt`;
+    expect(conninfoOf(url, 'source')).toBe(
+      `host='db.example' port='6543' dbname='my db' user='us\\'er' password='p\\\\w\\'d' sslmode='verify-full' sslrootcert='/there/ca.crt' ${common}`,
+    );
+  });
+
+  test('reads no file of ours, and refuses what would fall back to plain text', () => {
+    expect(conninfoOf(`postgresql://u@10.0.0.5/d?sslmode=verify-ca&sslrootcert=/nowhere/ca.crt`, 'source')).toContain(
+      `sslmode='verify-ca' sslrootcert='/nowhere/ca.crt'`,
+    );
+    expect(() => conninfoOf('postgresql://u@10.0.0.5/d?sslmode=prefer', 'source')).toThrow('sslmode=prefer');
+    expect(() => conninfoOf('postgresql://u@10.0.0.5/d?options=-cx=1', 'source')).toThrow('the parameter options');
   });
 });

@@ -5,15 +5,16 @@ import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
-import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
+import { runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
+import { claim } from './claim.ts';
 import type { NativeContext } from './context.ts';
 import { subscriptionLost } from './halt.ts';
 import { markerTable } from './names.ts';
 import { latest } from './slot.ts';
 import { startSubscription } from './start.ts';
 import { disableSubscription, dissolve, laneGuard, readSubscription, rememberedSlot } from './subscription.ts';
-import { takeKeys } from './touched.ts';
+import { notesKeys, takeKeys } from './touched.ts';
 import { readSeen, type Seen, Supervisor } from './watch.ts';
 
 /** Between two looks at the written side: while nobody waits for a marker, and while somebody does. */
@@ -23,7 +24,9 @@ const HURRY_MS = 5;
 const RECORD_EVERY_MS = 1_000;
 const BEFORE_ANEW_MS = 200;
 const SILENT_MS = 30_000;
-const SERIALIZATION_FAILURE = '40001';
+/** A worker that fails where the stream engine's lane does not is begun anew so often before a person has to look. */
+const MAX_EXAMINED = 3;
+const SCHEMA_CHANGED = 'lane/schema-changed';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
 
 /** What a follower is made from. */
@@ -51,7 +54,6 @@ export class NativeFollower {
   #arrived = 0n;
   #client: pg.Client | undefined;
   #recordedMs = 0;
-  #isSubscribed = false;
   #nap = new AbortController();
 
   constructor(context: NativeContext, options: NativeFollowerOptions) {
@@ -65,7 +67,7 @@ export class NativeFollower {
     this.#markers.promise.catch(() => undefined);
     try {
       await this.#open();
-      while (!isPassed(this.#progress)) await this.#catchUp();
+      while (!isPassed(this.#progress)) await this.#stream(isPassed);
       await this.#watch();
     } catch (error) {
       this.#markers.reject(error);
@@ -91,7 +93,7 @@ export class NativeFollower {
   async #open(): Promise<void> {
     const { spec, from, to } = this.#context;
     this.#client = await to.connect('native', { silentMs: SILENT_MS });
-    this.#advance(await this.#claim(this.#client));
+    this.#advance(await claim(this.#context, this.#client, this.#signal));
     const isGone = (await readSubscription(to, spec.slot)) === null && (await rememberedSlot(to, spec)) === spec.slot;
     if (isGone) throw subscriptionLost(this.#context);
     const markers = await MarkerWriter.open({
@@ -104,36 +106,16 @@ export class NativeFollower {
     this.#markers.resolve(markers);
   }
 
-  /** As the stream engine's: an earlier worker may be storing progress right now, and is refused from here on. */
-  async #claim(client: pg.Client): Promise<LaneProgress> {
-    const { spec, to } = this.#context;
-    for (;;) {
-      try {
-        return await runTransaction(client, to.label, async (sql) => {
-          await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
-          const progress = await spec.store.progress(sql);
-          if (progress === null || progress.strictFrom === null) {
-            throw new SwitchbackError('internal', `lane ${spec.lane} cannot follow before its copy has ended`);
-          }
-          await spec.store.record(sql, progress);
-          return progress;
-        });
-      } catch (error) {
-        if (codeOf(error) !== SERIALIZATION_FAILURE) throw error;
-      }
-      this.#signal.throwIfAborted();
-    }
-  }
-
-  /** The stream engine's lane, until it has passed `strictFrom`; it stops after the batch in hand, at a commit boundary. */
-  async #catchUp(): Promise<void> {
+  /** The stream engine's lane, until it has come far enough; it stops after the batch in hand, at a commit boundary. */
+  async #stream(isEnough: (progress: LaneProgress) => boolean): Promise<void> {
     const { inner, observer } = this.#options;
     await dissolve(this.#context);
+    await this.#collect();
     const handOver = new AbortController();
     const look = async (): Promise<void> => {
       const progress = await inner.applied();
       this.#advance(progress);
-      if (isPassed(progress)) handOver.abort();
+      if (isEnough(progress)) handOver.abort();
     };
     await inner.follow({
       signal: AbortSignal.any([this.#signal, handOver.signal]),
@@ -151,21 +133,41 @@ export class NativeFollower {
   }
 
   async #watch(): Promise<void> {
-    await this.#subscribe();
-    const supervisor = new Supervisor(this.#context);
-    for (;;) {
-      const { seen, moved } = await this.#look();
-      if ((await supervisor.judge(seen, moved)) === 'failed') {
-        await sleep(BEFORE_ANEW_MS, this.#signal);
+    for (let examined = 0; ; ) {
+      try {
         await this.#subscribe();
+        const supervisor = new Supervisor(this.#context);
+        for (;;) {
+          const { seen, moved } = await this.#look();
+          if (moved) examined = 0;
+          if ((await supervisor.judge(seen, moved)) === 'failed') {
+            await sleep(BEFORE_ANEW_MS, this.#signal);
+            await this.#subscribe();
+          }
+          await this.#rest();
+        }
+      } catch (error) {
+        if (!isExaminable(error)) throw error;
+        await this.#examine();
+        examined += 1;
+        if (error.findings[0]?.id === SCHEMA_CHANGED || examined >= MAX_EXAMINED) throw error;
       }
-      await this.#rest();
     }
+  }
+
+  /**
+   * A server does not say which row it cannot apply, and a change of schema is seen while changes from before it may still be on
+   * their way, which need the tables as they were. The stream engine's lane applies strictly: it goes on to where the origin is
+   * now, and halts before the first change that cannot be applied, with its row.
+   */
+  async #examine(): Promise<void> {
+    const { rows } = await this.#context.from.query('SELECT pg_current_wal_insert_lsn()::text AS head');
+    const head = (rows[0]?.head ?? '') as Position;
+    await this.#stream(({ position }) => Lsn.reached(position, head));
   }
 
   async #subscribe(): Promise<void> {
     const progress = await startSubscription(this.#context, this.#progress);
-    this.#isSubscribed = true;
     // A marker from before proves nothing.
     const { marker } = await readSeen(this.#executor(), this.#context);
     this.#progress = { ...progress, marker };
@@ -191,6 +193,21 @@ export class NativeFollower {
     const moved = next.position !== this.#progress.position || next.marker !== this.#progress.marker;
     if (moved || monotonicMs() - this.#recordedMs > RECORD_EVERY_MS) await this.#record(next);
     return { seen, moved };
+  }
+
+  /** Stores how far a subscription came that has ended, and tells the keys that it left: nobody may drain before. */
+  async #collect(): Promise<void> {
+    const { spec, to } = this.#context;
+    const progress = await to.transaction(async (sql) => {
+      const stored = await spec.store.progress(sql);
+      if (stored === null || !(await notesKeys(sql, spec))) return null;
+      await spec.store.record(sql, stored);
+      this.#options.observer.applied({ position: stored.position, ...(await takeKeys(sql, spec)) });
+      return stored;
+    });
+    if (progress === null) return;
+    // What is stored of markers may be behind what was seen; a run that has not begun has seen none.
+    this.#advance(this.#progress === NOWHERE ? progress : { ...progress, marker: this.#progress.marker });
   }
 
   async #record(next: LaneProgress): Promise<void> {
@@ -233,14 +250,12 @@ export class NativeFollower {
     throw context.to.wrap(error);
   }
 
-  /** Stops it after the transaction in hand, and stores and tells what has come until then. */
+  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come until then. */
   async #stopSubscription(): Promise<undefined> {
     const { spec, to } = this.#context;
-    if (!this.#isSubscribed) return undefined;
+    if ((await readSubscription(to, spec.slot)) === null) return undefined;
     await disableSubscription(to, spec.slot, laneGuard(spec.store));
-    const subscription = await readSubscription(to, spec.slot);
-    if (subscription === null) return undefined;
-    await this.#record({ ...this.#progress, position: latest(this.#progress.position, subscription.position) });
+    await this.#collect();
     return undefined;
   }
 
@@ -259,6 +274,10 @@ export class NativeFollower {
     return this.#client;
   }
 }
+
+/** Whether the stream engine's lane can say more of it. */
+const isExaminable = (error: unknown): error is SwitchbackError =>
+  isKind(error, 'halted') && [SCHEMA_CHANGED, 'lane/apply-failed'].includes(error.findings[0]?.id ?? '');
 
 /** Whether everything up to `strictFrom` is applied, so that the next change is the first that is applied strictly. */
 const isPassed = ({ position, strictFrom }: LaneProgress): boolean =>

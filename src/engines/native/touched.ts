@@ -60,10 +60,12 @@ const functionSql = (table: Table, name: string, touched: string): string =>
   `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
      SET search_path = pg_catalog${settingsFor(table)} AS ${quoteText(bodyOf(table, touched))};`;
 
-const triggersSql = (table: Table, name: string): string => {
+/** Without others of these names nothing is dropped: that would wait for readers as well, in the window of a switch. */
+const triggersSql = (table: Table, name: string, hasOthers: boolean): string => {
   const on = quoteTable(table);
   const { rows, truncate } = TOUCH_TRIGGERS;
-  return `DROP TRIGGER IF EXISTS ${rows} ON ${on}; DROP TRIGGER IF EXISTS ${truncate} ON ${on};
+  const drops = `DROP TRIGGER IF EXISTS ${rows} ON ${on}; DROP TRIGGER IF EXISTS ${truncate} ON ${on};`;
+  return `${hasOthers ? drops : ''}
     CREATE TRIGGER ${rows} AFTER INSERT OR UPDATE OR DELETE ON ${on} FOR EACH ROW EXECUTE FUNCTION ${name}();
     CREATE TRIGGER ${truncate} AFTER TRUNCATE ON ${on} FOR EACH STATEMENT EXECUTE FUNCTION ${name}();
     ALTER TABLE ONLY ${on} ENABLE REPLICA TRIGGER ${rows}, ENABLE REPLICA TRIGGER ${truncate};`;
@@ -72,8 +74,9 @@ const triggersSql = (table: Table, name: string): string => {
 const STANDING = `
   SELECT w.at, c.oid::text AS oid,
          (SELECT count(*) = 2 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-           WHERE t.tgrelid = c.oid AND t.tgname IN ('${TOUCH_TRIGGERS.rows}', '${TOUCH_TRIGGERS.truncate}')
-             AND t.tgenabled = 'R' AND p.proname = $2 || c.oid) AS stands
+           WHERE t.tgrelid = c.oid AND t.tgname = ANY ($3::text[])
+             AND t.tgenabled = 'R' AND p.proname = $2 || c.oid) AS stands,
+         EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = ANY ($3::text[])) AS has_some
     FROM json_to_recordset($1::json) AS w(at int, schema text, name text)
     JOIN pg_namespace n ON n.nspname = w.schema
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind = 'r'`;
@@ -87,14 +90,23 @@ export const noteKeys = async (sql: SqlExecutor, spec: LaneSpec): Promise<void> 
   await sql.query(`CREATE TABLE IF NOT EXISTS ${touched} (tbl text NOT NULL, key text[])
     WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000)`);
   const wanted = JSON.stringify(spec.tables.map(({ schema, name }, at) => ({ at, schema, name })));
-  const { rows } = await sql.query(STANDING, [wanted, touchPrefix(spec)]);
+  const { rows } = await sql.query(STANDING, [wanted, touchPrefix(spec), Object.values(TOUCH_TRIGGERS)]);
   const statements = rows.flatMap((row) => {
     const table = spec.tables[Number(textOf(row, 'at'))];
     if (table === undefined) return [];
     const name = `switchback.${quoteName(`${touchPrefix(spec)}${textOf(row, 'oid')}`)}`;
-    return [functionSql(table, name, touched), ...(row.stands === 't' ? [] : [triggersSql(table, name)])];
+    return [
+      functionSql(table, name, touched),
+      ...(row.stands === 't' ? [] : [triggersSql(table, name, row.has_some === 't')]),
+    ];
   });
   if (statements.length > 0) await sql.query(statements.join('\n'));
+};
+
+/** Whether keys have been noted for a lane of this spec. */
+export const notesKeys = async (sql: SqlExecutor, spec: LaneSpec): Promise<boolean> => {
+  const { rows } = await sql.query('SELECT to_regclass($1)::text AS found', [quoteTable(touchedTable(spec))]);
+  return rows[0]?.found != null;
 };
 
 const TAKE = (touched: string): string => `

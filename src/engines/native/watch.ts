@@ -1,8 +1,6 @@
-import { isKind } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import { isTrue, textOf } from '../../platform/postgres/row.ts';
 import type { NativeContext } from './context.ts';
@@ -33,8 +31,6 @@ const LOOK_EVERY_MS = 1_000;
 const LOOK_SHARE = 20;
 /** This often a worker may fail at one place before a person has to look. */
 const MAX_FAILURES = 3;
-/** What was committed before a change of schema was seen may take this long to arrive. */
-const ARRIVE_WITHIN_MS = 5_000;
 const REPORTED_WITHIN_MS = 1_000;
 
 const WATCHED = (table: string): string => `
@@ -100,8 +96,6 @@ export class Supervisor {
   #quietSinceMs = monotonicMs();
   readonly #pids = new Set<string>();
   #failures = 0;
-  /** Schemas that differ, and where the origin was when that was seen. */
-  #pending: { readonly error: unknown; readonly head: Position; readonly untilMs: number } | null = null;
   #failingAfterMs: number | null = null;
 
   constructor(context: NativeContext) {
@@ -116,7 +110,6 @@ export class Supervisor {
       this.#failures = 0;
     }
     if (seen.pid !== null) this.#pids.add(seen.pid);
-    this.#throwPending(seen);
     if (!seen.enabled) return await this.#ended(seen);
     if (monotonicMs() < this.#lookAtMs) return 'good';
     const begunMs = monotonicMs();
@@ -131,36 +124,13 @@ export class Supervisor {
     const { spec, stream, to } = this.#context;
     // Opening looks at the slot and does nothing else: whether it is there, intact, and not read beyond what was applied.
     await stream.openLane(spec, { kind: 'resume' });
-    await this.#compareSchemas();
-    this.#throwPending(seen);
+    await assertSameSchemas(this.#context);
     const { missed } = await readCounted(to, seen.oid);
     if (missed !== '') throw diverged(this.#context, missed);
     if (!(await this.#isFailing(seen))) return;
     // Its worker may fail because the servers do not reach each other, while we reach both.
     await assertReach(this.#context);
     throw applyFailed(this.#context);
-  }
-
-  /**
-   * A difference is seen as soon as it is made, and changes from before it may still be on their way; they need the tables as
-   * they were. So the server goes on to where the origin was when it was seen, if it gets there.
-   */
-  async #compareSchemas(): Promise<void> {
-    if (this.#pending !== null) return;
-    try {
-      await assertSameSchemas(this.#context);
-    } catch (error) {
-      if (!isKind(error, 'halted')) throw error;
-      const { rows } = await this.#context.from.query('SELECT pg_current_wal_insert_lsn()::text AS head');
-      this.#pending = { error, head: (rows[0]?.head ?? '') as Position, untilMs: monotonicMs() + ARRIVE_WITHIN_MS };
-    }
-  }
-
-  #throwPending({ enabled, position }: Seen): void {
-    if (this.#pending === null) return;
-    const { error, head, untilMs } = this.#pending;
-    const isThere = position !== null && Lsn.reached(position, head);
-    if (isThere || !enabled || monotonicMs() > untilMs) throw error;
   }
 
   /** Disabled: by the server after an error (from 15 on), or by somebody. */
