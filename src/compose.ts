@@ -10,10 +10,15 @@ import type { Emit } from './domain/event.ts';
 import type { Finding } from './domain/finding.ts';
 import type { Direction, Side } from './domain/position.ts';
 import type { Engine } from './engines/engine.ts';
+import { nativeEngine } from './engines/native/engine.ts';
+import { markerTable } from './engines/native/names.ts';
+import { nativeTraces } from './engines/native/traces.ts';
 import { streamEngine } from './engines/stream/engine.ts';
 import { streamTraces } from './engines/stream/traces.ts';
+import type { LaneTraces } from './engines/traces.ts';
 import type { Plan, RouterPlan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
+import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
@@ -38,11 +43,35 @@ const routerFor = (plan: RouterPlan): Router => {
   }
 };
 
+type Servers = Readonly<Record<Side, PostgresServer>>;
+
+/** The plan's engine with what looks for its traces. */
+const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; readonly lanes: LaneTraces } => {
+  const copyRate = plan.copy.bytesPerSecond;
+  switch (plan.engine) {
+    case 'stream':
+      return { engine: streamEngine(servers, { copyRate }), lanes: streamTraces(servers) };
+    case 'native': {
+      const conninfo = {
+        source: conninfoOf(plan.native.source, 'source'),
+        target: conninfoOf(plan.native.target, 'target'),
+      };
+      const engine = nativeEngine({
+        servers,
+        conninfo,
+        stream: streamEngine(servers, { copyRate, markerOf: markerTable }),
+      });
+      return { engine, lanes: nativeTraces(servers, streamTraces(servers, markerTable)) };
+    }
+  }
+};
+
 /** Once for all phases, since what an engine asks of a server is the same for each; the way back as soon as it has tables. */
 const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly Finding[]> => {
   const all = [...input.scope.phases.values()];
   const specOf = (direction: Direction, phases: readonly PhaseScope[]) => ({
     direction,
+    lanes: phases.length,
     tables: phases.flatMap((phase) => phase.tables),
     roots: phases.flatMap((phase) => phase.roots),
   });
@@ -76,8 +105,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     digests: postgresDigests(server),
     sessions: sessions[side],
   });
-  const engine = streamEngine({ source, target });
-  const lanes = streamTraces({ source, target });
+  const { engine, lanes } = engineFor(plan, { source, target });
   return {
     context: {
       plan,

@@ -17,7 +17,7 @@ import { killAll, type Place } from './program.ts';
 import { RunRecord } from './record.ts';
 import { playRound } from './round.ts';
 import { type OnCall, untilReady } from './settle.ts';
-import { makeDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
+import { type Engine, makeDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
 import { type Judged, type Summary, summarise } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
 import { WORKLOAD_NAMES } from './workloads.ts';
@@ -29,6 +29,7 @@ export interface ChaosOptions {
   /** Switches that must be committed for the run to count. */
   readonly switches: number;
   readonly clients: number;
+  readonly engine: Engine;
   /** Leave logs and histories also when the run was clean. */
   readonly keep: boolean;
   readonly signal: AbortSignal;
@@ -70,7 +71,7 @@ const withEquipment = async (directory: string, record: RunRecord, options: Chao
       source: clocks?.environment('source') ?? {},
       target: clocks?.environment('target') ?? {},
     };
-    stage = await setStage({ directory, serverDirectories, environments });
+    stage = await setStage({ directory, serverDirectories, environments, engine: options.engine });
     return await play({ stage, record, equipment, options });
   } finally {
     killAll();

@@ -13,7 +13,8 @@ const TRIES = 3;
 
 /**
  * `resume` and `verify` must succeed when everything is healed and the clients have gone, in processes that have not seen
- * the run before; and then each phase has the one slot of its lane and no other, which would keep a server's log for ever (L4).
+ * the run before; and then each phase has the one slot of its lane and no other, which would keep a server's log for ever (L4),
+ * and no subscription but that of its lane.
  */
 export const resumeAndVerify = async (world: World, onCall: OnCall): Promise<void> => {
   const { stage } = world;
@@ -22,9 +23,19 @@ export const resumeAndVerify = async (world: World, onCall: OnCall): Promise<voi
   if (!world.signal.aborted) await compareSlots(world);
 };
 
-const compareSlots = async ({ stage, record }: World): Promise<void> => {
+/** On the side that lanes write to; none with engine stream. */
+const compareSubscriptions = async ({ stage, record }: World, side: Side, wanted: number): Promise<void> => {
+  const found = await runSql(stage.directUrls[side], 'SELECT subname AS name FROM pg_subscription ORDER BY 1');
+  if (found.length === (stage.engine === 'native' ? wanted : 0)) return;
+  const names = found.map(({ name }) => String(name)).join(', ');
+  record.violate(`the ${side} has ${found.length} subscriptions, and lanes that write to it are ${wanted}: ${names}`);
+};
+
+const compareSlots = async (world: World): Promise<void> => {
+  const { stage, record } = world;
   const sides = Object.values(await primaries(stage));
   for (const side of ['source', 'target'] as const) {
+    await compareSubscriptions(world, side, sides.filter((primary) => primary !== side).length);
     const wanted = sides.filter((primary) => primary === side).length;
     const slots = await runSql(stage.directUrls[side], 'SELECT slot_name AS slot FROM pg_replication_slots ORDER BY 1');
     if (slots.length === wanted) continue;

@@ -2,13 +2,14 @@ import { parseArgs } from 'node:util';
 import { type ChaosOptions, runChaos } from './chaos.ts';
 import { summaryText } from './summary.ts';
 
-const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed S] [--switches N] [--clients N] [--keep] [--json]
+const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed S] [--switches N] [--clients N] [--engine E] [--keep] [--json]
 
 Real servers, workers and clients; cutovers and failbacks in a loop under faults; the histories are judged at the end.
   --minutes   how long (3)
   --seed      repeats the choices of an earlier run; printed first and last (a new one)
   --switches  how many must be committed (10, or fewer in a run of less than 3 minutes)
   --clients   how many write and read (12)
+  --engine    stream or native (stream)
   --keep      keep logs and histories of a clean run too
   --json      the last line is one object with all counts and the verdict
 `;
@@ -19,12 +20,17 @@ const numberOf = (name: string, text: string | undefined, fallback: number): num
   return value;
 };
 
+const engineOf = (text: string | undefined): ChaosOptions['engine'] => {
+  if (text === undefined || text === 'stream' || text === 'native') return text ?? 'stream';
+  throw new RangeError(`--engine ${text} is neither stream nor native`);
+};
+
 const optionsOf = (args: readonly string[]): Omit<ChaosOptions, 'signal' | 'tell'> & { readonly json: boolean } => {
   const text = { type: 'string' } as const;
   const isSet = { type: 'boolean', default: false } as const;
   const { values } = parseArgs({
     args: [...args],
-    options: { minutes: text, seed: text, switches: text, clients: text, keep: isSet, json: isSet },
+    options: { minutes: text, seed: text, switches: text, clients: text, engine: text, keep: isSet, json: isSet },
   });
   const minutes = numberOf('minutes', values.minutes, 3);
   return {
@@ -32,6 +38,7 @@ const optionsOf = (args: readonly string[]): Omit<ChaosOptions, 'signal' | 'tell
     seed: Math.floor(numberOf('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31))),
     switches: numberOf('switches', values.switches, Math.max(1, Math.min(10, Math.floor((minutes * 10) / 3)))),
     clients: numberOf('clients', values.clients, 12),
+    engine: engineOf(values.engine),
     keep: values.keep,
     json: values.json,
   };

@@ -14,6 +14,7 @@ export interface Stage {
   /** Holds the plan, the route file, logs, histories and both servers' directories. */
   readonly directory: string;
   readonly plan: string;
+  readonly engine: Engine;
   readonly routeFile: string;
   /** The program's script, for Node. */
   readonly script: string;
@@ -26,17 +27,35 @@ export interface Stage {
   readonly clientUrls: Readonly<Record<Side, string>>;
 }
 
+/** The plan's engine. */
+export type Engine = 'stream' | 'native';
+
 const DATABASE = 'app';
 const VERSIONS = { source: 13, target: 18 } as const;
 /** Small logs, so that a disk of a few hundred megabytes is enough and can be filled. */
-const SETTINGS = { max_wal_size: '128MB', min_wal_size: '48MB', shared_buffers: '64MB', log_min_messages: 'warning' };
+const SETTINGS = {
+  max_wal_size: '128MB',
+  min_wal_size: '48MB',
+  shared_buffers: '64MB',
+  log_min_messages: 'warning',
+  wal_retrieve_retry_interval: '500ms',
+};
 
-const planText = (): string => `# Made by scripts/chaos.
+type Urls = Readonly<Record<Side, string>>;
+
+/** The servers reach each other directly: what is between them is no worker's and no client's way. */
+const engineText = (engine: Engine, urls: Urls): string =>
+  engine === 'stream'
+    ? 'engine: stream'
+    : `engine: native\nnative: { source: { url: "${urls.source}" }, target: { url: "${urls.target}" } }`;
+
+const planText = (engine: Engine, urls: Urls): string => `# Made by scripts/chaos.
 version: 1
 name: chaos
 source: { url: "\${OLD_DATABASE_URL}" }
 target: { url: "\${NEW_DATABASE_URL}" }
 schema: { from: existing }
+${engineText(engine, urls)}
 phases:
 ${PHASE_NAMES.map((name) => `  - { name: ${name}, tables: ${JSON.stringify(PHASES[name])}, router: app }`).join('\n')}
 routers: { app: { kind: file, path: route.json } }
@@ -50,6 +69,7 @@ export interface StageOptions {
   /** Where a server's directory is to be made; it exists. */
   readonly serverDirectories: Readonly<Record<Side, string>>;
   readonly directory: string;
+  readonly engine: Engine;
 }
 
 /** A new directory that the servers' user can reach. */
@@ -68,7 +88,7 @@ export const makeServerDirectory = (directory: string, side: Side): string => {
 
 /** Starts both servers with their proxies, makes the tables, and writes the plan and its route file. */
 export const setStage = async (options: StageOptions): Promise<Stage> => {
-  const { directory, serverDirectories, environments } = options;
+  const { directory, serverDirectories, environments, engine } = options;
   const start = async (side: Side) =>
     await startServer({
       version: VERSIONS[side],
@@ -87,7 +107,8 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
   await runSql(servers.source.urlFor(DATABASE), ROWS_SQL);
   const plan = join(directory, 'plan.yaml');
   const routeFile = join(directory, 'route.json');
-  writeFileSync(plan, planText());
+  const directUrls = { source: servers.source.urlFor(DATABASE), target: servers.target.urlFor(DATABASE) };
+  writeFileSync(plan, planText(engine, directUrls));
   writeFileSync(
     routeFile,
     JSON.stringify(Object.fromEntries(PHASE_NAMES.map((name) => [name, { primary: 'source' }]))),
@@ -100,12 +121,13 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
   return {
     directory,
     plan,
+    engine,
     routeFile,
     script: fileURLToPath(new URL('../../src/main.ts', import.meta.url)),
     servers,
     workerProxies,
     clientProxies,
-    directUrls: { source: servers.source.urlFor(DATABASE), target: servers.target.urlFor(DATABASE) },
+    directUrls,
     clientUrls: { source: urlOf('127.0.0.1', clientProxies.source), target: urlOf('127.0.0.1', clientProxies.target) },
   };
 };

@@ -14,6 +14,7 @@ export const demo: CommandModule = {
   options: {
     rows: { type: 'number', default: 1_000_000, describe: 'Rows in the shop' },
     clients: { type: 'number', default: 16, describe: 'Clients that write all the time' },
+    engine: { choices: ['stream', 'native'], default: 'stream', describe: 'How changes are replicated' },
     keep: { type: 'boolean', default: false, describe: 'Leave servers and files for a look around' },
   },
   run: async (args) => {
@@ -25,6 +26,7 @@ export const demo: CommandModule = {
       ...(servers ? { servers } : {}),
       rows: number(args.rows, 1_000_000),
       clients: number(args.clients, 16),
+      engine: args.engine === 'native' ? 'native' : 'stream',
       keep: flag(args, 'keep'),
       script: process.argv[1] ?? '',
       tell: (line) => {

@@ -24,7 +24,7 @@ export interface RemainingObject extends CreatedObject {
 
 /**
  * What a deferred item is, which decides when it may be built (DESIGN 4.2, 4.3):
- * `key` right after the rows, since the lane finds rows by it; `index` at any time after the rows;
+ * `key` right after the rows, since the lane finds rows by it; `index` at any time after the rows of its table;
  * `unique` (unique indexes and exclusion constraints) and `foreign key` only once apply is strict.
  */
 export type DeferredKind = 'key' | 'index' | 'unique' | 'foreign key';
@@ -53,6 +53,13 @@ export interface DeferredItem {
 export interface BuildOptions {
   readonly guard: Guard;
   readonly parallel: number;
+  /** How many builds there are at once in all calls together, by which the server's memory is divided; `parallel` by default. */
+  readonly sharers?: number;
+  /**
+   * True while rows of other tables are still missing: nothing is done to a partitioned table. What is a part of one of its
+   * indexes is made by itself, and becomes a part in a later build without this.
+   */
+  readonly early?: boolean;
   readonly signal: AbortSignal;
   /** Called after each item's commit, also for one that was there already. Must not throw. */
   readonly onProgress: (progress: {

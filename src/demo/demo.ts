@@ -12,13 +12,14 @@ import { runCommand, WorkerProcess } from './program.ts';
 import { type RunningServer, startServer } from './servers.ts';
 import { createShop } from './shop.ts';
 import type { ShopPhase } from './shop-schema.ts';
-import { type DemoServer, keptText, type Stage, setStage } from './stage.ts';
+import { type DemoServer, type Engine, keptText, type Stage, setStage } from './stage.ts';
 import { stallOf, switchesSeen } from './stall.ts';
 
 /** How the demo is run. */
 export interface DemoOptions {
   readonly rows: number;
   readonly clients: number;
+  readonly engine: Engine;
   /** Leave servers and files when it is over. */
   readonly keep: boolean;
   readonly script: string;
@@ -58,6 +59,8 @@ export interface DemoResult {
   readonly seconds: number;
 }
 
+/** Before 16 a server starts one apply worker in this time, and two phases switch within it; see docs/runbook.md. */
+const SETTINGS = { wal_retrieve_retry_interval: '500ms' };
 /** Operations a second of all clients together: busy, and leaves two cores to the servers and the copy. */
 const RATE_PER_SECOND = 600;
 const WRITE_ON_MS = 1_500;
@@ -99,7 +102,8 @@ export const runDemo = async (options: DemoOptions): Promise<DemoResult> => {
   const servers: RunningServer[] = [];
   try {
     const [source, target] = options.servers ?? (await startServers(servers, options.tell));
-    const stage = setStage({ directory, source, target, script: options.script });
+    const { script, engine } = options;
+    const stage = setStage({ directory, source, target, script, engine });
     const verdict = await play(stage, { ...options, begun });
     if (options.keep) options.tell(keptText(stage));
     return verdict;
@@ -114,7 +118,7 @@ const startServers = async (
   tell: DemoOptions['tell'],
 ): Promise<readonly [DemoServer, DemoServer]> => {
   tell('Starting PostgreSQL 13 (the old database) and 18 (the new one) …');
-  const source = await startServer({ version: 13 });
+  const source = await startServer({ version: 13, settings: SETTINGS });
   started.push(source);
   const target = await startServer({ version: 18 });
   started.push(target);

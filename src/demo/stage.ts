@@ -9,6 +9,9 @@ export interface DemoServer {
   readonly version: string;
 }
 
+/** The plan's engine. */
+export type Engine = 'stream' | 'native';
+
 /** Two servers, and the plan and the route file that the demo's worker and clients go by. */
 export interface Stage {
   readonly directory: string;
@@ -19,12 +22,13 @@ export interface Stage {
   readonly self: Self;
 }
 
-const planText = (): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
+const planText = (engine: Engine): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
 version: 1
 name: shop-13-to-18
 source: { url: "\${OLD_DATABASE_URL}" }
 target: { url: "\${NEW_DATABASE_URL}" }
 schema: { files: [shop.sql] }
+engine: ${engine}
 
 phases:
   - name: catalog
@@ -47,10 +51,11 @@ export const setStage = (made: {
   source: DemoServer;
   target: DemoServer;
   script: string;
+  engine: Engine;
 }): Stage => {
   const { directory, source, target } = made;
   const plan = join(directory, 'plan.yaml');
-  writeFileSync(plan, planText());
+  writeFileSync(plan, planText(made.engine));
   writeFileSync(join(directory, 'shop.sql'), shopSchemaSql);
   const route = { primary: 'source', held: false };
   writeFileSync(join(directory, 'route.json'), `${JSON.stringify({ catalog: route, orders: route }, null, 2)}\n`);

@@ -11,6 +11,12 @@ export interface Capabilities {
   readonly truncate: boolean;
   /** Tables without a key can be carried. */
   readonly keyless: boolean;
+  /**
+   * Every change finds exactly its row, or the lane halts before anything of its transaction is there, and says which row. An
+   * engine that is not strict leaves the applying to the servers: they may pass over a row that is missing, apply a change
+   * under a schema that has just changed, and go on while no worker looks. Verification finds what that leaves.
+   */
+  readonly strict: boolean;
 }
 
 /** How far a lane has come. All of it is durable on the other side. */
@@ -89,6 +95,8 @@ export interface LaneObserver {
   lag(seconds: number): void;
   /** Transactions on the origin that the copy has to wait for, each time they are looked at; an observer may leave it out. */
   blocked?(blockers: readonly Blocker[]): void;
+  /** A copy slows down to spare the origin, and why, or goes on as it can; an observer may leave it out. */
+  paced?(text: string): void;
 }
 
 /** What `follow` needs to begin. */
@@ -146,8 +154,13 @@ export interface RepairRequest {
 /** A way of replicating. */
 export interface Engine {
   readonly capabilities: Capabilities;
-  /** Findings about a lane of this spec, both ends; the side it reads from need not have a publication or a slot yet. */
-  checks(spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots'>): Promise<readonly Finding[]>;
+  /**
+   * Findings about so many lanes over these tables, both ends; the side they read from need not have a publication or a slot
+   * yet.
+   */
+  checks(
+    spec: Pick<LaneSpec, 'direction' | 'tables' | 'roots'> & { readonly lanes: number },
+  ): Promise<readonly Finding[]>;
   /**
    * Makes what has to exist on the side that lanes of this direction read from, before any slot does: the publication.
    * Does nothing when it is there with the same tables; never alters one (fault 26): a different one is kind `refused`. The
@@ -158,13 +171,15 @@ export interface Engine {
   ): Promise<void>;
   /**
    * Removes a slot, and a publication, on the side that lanes of this direction read from; null leaves it. Missing ones are
-   * no error. A slot in use by a session of ours is freed first. The guard runs in the transaction of each removal.
+   * no error. A slot in use by a session of ours is freed first. The guard runs in the transaction of each removal, and
+   * `guardWritten` in those of what goes on the side that such lanes write to, where the engine has anything there.
    */
   retire(what: {
     readonly direction: Direction;
     readonly slot: string | null;
     readonly publication: string | null;
     readonly guard: Guard;
+    readonly guardWritten: Guard;
   }): Promise<void>;
   openLane(spec: LaneSpec, start: LaneStart): Promise<Lane>;
   /**

@@ -179,6 +179,14 @@ const passwords = (document: LocatedDocument): readonly Problem[] =>
       remedy: `keep it in the environment and refer to it: ${REFERENCE_FORM} for the password, or for the whole URL`,
     }));
 
+/** Keys that only one engine reads would otherwise be written in vain. */
+const engineKeys = (document: LocatedDocument): readonly Problem[] => {
+  if ((valueAt(document.value, ['native']) ?? null) === null || textAt(document.value, ['engine']) === 'native')
+    return [];
+  const remedy = 'write engine: native, or take it out';
+  return [{ spot: document.keySpot(['native']), what: 'native is read with engine: native alone', remedy }];
+};
+
 /** All checks of the document as a whole. */
 export const documentProblems = (document: LocatedDocument): readonly Problem[] => {
   const phases = outlinesOf(document.value);
@@ -191,6 +199,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...waits(document),
     ...fileFormats(document),
     ...sharedVariables(document, phases),
+    ...engineKeys(document),
     ...passwords(document),
   ];
 };

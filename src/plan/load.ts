@@ -56,11 +56,15 @@ export interface Plan {
   /** URLs hold secrets: print `redactUrl` of them, never themselves. */
   readonly source: { readonly url: string };
   readonly target: { readonly url: string };
-  readonly engine: 'stream';
+  readonly engine: 'stream' | 'native';
+  /** URLs by which the other side's server reaches each; secrets as in `source` and `target`. */
+  readonly native: { readonly source: string; readonly target: string };
   readonly schema: SchemaSource;
   readonly phases: readonly PlanPhase[];
   readonly ignore: readonly string[];
   readonly routers: ReadonlyMap<string, RouterPlan>;
+  /** Null where the plan sets no limit. */
+  readonly copy: { readonly bytesPerSecond: number | null };
   readonly switch: {
     readonly maxLagMs: number;
     readonly windowMs: number;
@@ -140,10 +144,15 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
     source: document.source,
     target: document.target,
     engine: document.engine,
+    native: {
+      source: document.native?.source?.url ?? document.source.url,
+      target: document.native?.target?.url ?? document.target.url,
+    },
     schema: schemaOf(document.schema, directory),
     phases: document.phases,
     ignore: document.ignore,
     routers: new Map(Object.entries(document.routers).map(([name, router]) => [name, routerOf(router, directory)])),
+    copy: { bytesPerSecond: document.copy.limit ?? null },
     switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, action: blockers.then } },
     verify: { freshForMs: document.verify.fresh_for },
     soak: { forMs: document.soak.for },

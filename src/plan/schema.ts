@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { routerSchema } from './router-schema.ts';
-import { duration, MOST_ITEMS, NAME, name, pattern, text } from './values.ts';
+import { duration, MOST_ITEMS, NAME, name, pattern, rate, text } from './values.ts';
 
 /**
  * The plan as its author writes it (DESIGN 12). Descriptions, defaults and examples live here only: `plan.schema.json`,
@@ -26,6 +26,26 @@ const side = (which: string) =>
     .meta({
       description: which === 'source' ? 'The old database, which is moved.' : 'The new database, which receives it.',
     });
+
+const reached = (which: 'source' | 'target') =>
+  z
+    .strictObject({
+      url: text().refine(isPostgresUrl, {
+        error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
+      }),
+    })
+    .optional()
+    .meta({
+      description: `How the other database's server reaches the ${which}: \`url\` as in \`${which}\`. Certificate files that it names are on that server.`,
+      examples: [{ url: `\${${which === 'source' ? 'OLD' : 'NEW'}_DATABASE_URL_WITHIN}` }],
+    });
+
+const native = z
+  .strictObject({ source: reached('source'), target: reached('target') })
+  .optional()
+  .meta({
+    description: 'With `engine: native`, where the two servers reach each other under other URLs than we do.',
+  });
 
 const schemaSource = z
   .strictObject({
@@ -86,6 +106,19 @@ const phase = z.strictObject({
     examples: ['app'],
   }),
 });
+
+const copying = z
+  .strictObject({
+    limit: rate({
+      atLeast: '1MB/s',
+      description:
+        'Most that is read from the source for copying, by all phases together. Without it a copy takes what it gets, ' +
+        "and slows down by itself while the source's answers or its standbys are late.",
+      examples: ['50MB/s'],
+    }).optional(),
+  })
+  .prefault({})
+  .meta({ description: 'The first copy of the rows.' });
 
 const blockers = z
   .strictObject({
@@ -162,9 +195,16 @@ export const planSchema = z
     name: name().meta({ description: 'Name of the run; unique among the runs on one source.', examples: ['shop'] }),
     source: side('source'),
     target: side('target'),
-    engine: z.enum(['stream']).default('stream').meta({
-      description: 'How changes are replicated. `stream` needs nothing but a connection to each side.',
-    }),
+    engine: z
+      .enum(['stream', 'native'])
+      .default('stream')
+      .meta({
+        description:
+          'How changes are replicated. `stream` needs nothing but a connection to each side. `native` copies in the same ' +
+          'way and then has the servers subscribe to each other, so that changes do not pass through us.',
+        examples: ['native'],
+      }),
+    native,
     schema: schemaSource,
     phases: z
       .array(phase)
@@ -184,6 +224,7 @@ export const planSchema = z
       // Not a schema of the keys, because zod does not look into an entry whose key is wrong.
       propertyNames: { pattern: NAME.source },
     }),
+    copy: copying,
     switch: switching,
     verify,
     soak,

@@ -3,9 +3,11 @@ import { ACTION_PLACEHOLDERS, type RouterAction } from '../domain/placeholder.ts
 import { DURATION, DURATION_REMEDY, parseDuration } from './duration.ts';
 import { patternProblem } from './patterns.ts';
 import { placeholderProblem } from './placeholders.ts';
+import { parseRate, RATE, RATE_REMEDY } from './rate.ts';
 
 /** A name that becomes part of slot and publication names, and of a router's keys. */
 export const NAME = /^[a-z][a-z0-9_-]{0,29}$/;
+const RATE_MESSAGE = `must be a rate; ${RATE_REMEDY}`;
 const DURATION_MESSAGE = `must be a duration; ${DURATION_REMEDY}`;
 /** What a wrong name is told, as `what; remedy`. */
 export const NAME_MESSAGE = 'must be a name; use at most 30 of a-z, 0-9, _ and -, with a letter first';
@@ -34,6 +36,15 @@ export const duration = ({ atLeastMs, otherwise, ...words }: Words & { atLeastMs
     .refine((ms) => ms >= atLeastMs, { error: `is too short; write at least ${atLeastMs}ms` })
     .refine((ms) => ms <= LONGEST_MS, { error: 'is too long; write at most 365d' })
     .prefault(otherwise);
+
+/** Bytes per second, at least `atLeast` of them. */
+export const rate = ({ atLeast, ...words }: Words & { atLeast: string }) =>
+  z
+    .string(RATE_MESSAGE)
+    .regex(RATE, RATE_MESSAGE)
+    .meta({ ...words, examples: [...words.examples], pattern: `${RATE.source}|\\$\\{` })
+    .transform((value) => parseRate(value) ?? Number.NaN)
+    .refine((bytes) => bytes >= (parseRate(atLeast) ?? 0), { error: `is too slow; write at least ${atLeast}` });
 
 /** Text that is not empty. */
 export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');

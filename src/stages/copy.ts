@@ -1,16 +1,26 @@
-import type { DeferredItem } from '../databases/schema.ts';
+import type { DeferredItem, DeferredKind } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readDeferred } from '../sidecar/records.ts';
+import { EarlyBuilds } from './early-builds.ts';
 import { guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { StageTools } from './prepare.ts';
 
-/** Builds at once: one per core of a small server; the copy's own measurements will replace it. */
+/** Builds at once: one per core of a small server. The server puts workers of its own to a large one. */
 const PARALLEL_BUILDS = 2;
 
 /** Catching up takes as long as it takes; the operator's patience bounds it. Just below what a timer can hold. */
 const CATCH_UP_BUDGET_MS = 20 * 24 * 3_600_000;
+
+/**
+ * Whether an item is built as soon as its table's rows are in, and so before the lane has caught up: all but what a row that
+ * is there in two versions could break.
+ */
+const EARLY = { key: true, index: true, unique: false, 'foreign key': false } as const satisfies Record<
+  DeferredKind,
+  boolean
+>;
 
 /**
  * Copies a phase's rows, catches up with what changed meanwhile, and builds the indexes and constraints that were put off
@@ -22,16 +32,42 @@ export const copy = async (tools: StageTools): Promise<void> => {
   const runner = phase.runner;
   if (!runner) throw new SwitchbackError('internal', `phase ${phase.name} has no lane`);
   if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
-  await tenure.step(where, 'rows', () => runner.copy(tools.signal));
+  const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
+  const early = items.filter((item) => EARLY[item.kind]);
+  const builds = earlyBuilds(tools, early);
+  await tenure.step(where, 'rows', () => copyRows(runner, builds));
   // The lane finds rows by their key from here on, so keys come first; apply is idempotent until it has caught up.
-  await tenure.step(where, 'keys', () => build(tools, (item) => item.kind === 'key'));
+  await tenure.step(where, 'keys', () =>
+    build(
+      tools,
+      early.filter((item) => !isDone(item, builds)),
+    ),
+  );
   await tenure.step(where, 'catch up', () => catchUp(runner, tools.signal));
   // An index build and an apply that both want table locks can deadlock; the stream waits meanwhile.
   await runner.stop();
-  await tenure.step(where, 'indexes', () => build(tools, (item) => item.kind !== 'key'));
+  await tenure.step(where, 'indexes', () =>
+    build(
+      tools,
+      items.filter((item) => !EARLY[item.kind]),
+    ),
+  );
   await tenure.step(where, 'statistics', () => context.schema.analyze(phase.scope.tables, tools.signal));
   runner.start();
   await phase.enter({ name: 'following', since: await serverTime(context.source.sql) });
+};
+
+/** What is built of a partition by itself still has to join its partitioned table's index. */
+const isDone = (item: DeferredItem, builds: EarlyBuilds): boolean => builds.built.has(item) && item.drop !== null;
+
+const copyRows = async (runner: LaneRunner, builds: EarlyBuilds): Promise<string> => {
+  try {
+    await runner.copy(builds.signal, (table) => builds.add(table));
+  } catch (error) {
+    await builds.fail(error);
+  }
+  await builds.finish();
+  return `${builds.built.size} keys and indexes built meanwhile`;
 };
 
 const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> => {
@@ -44,19 +80,46 @@ const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> =
   }
 };
 
-const build = async (tools: StageTools, wanted: (item: DeferredItem) => boolean): Promise<string> => {
+const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[]): EarlyBuilds => {
+  let done = 0;
+  return new EarlyBuilds({
+    items: early.filter((item) => !item.partitioned),
+    parallel: PARALLEL_BUILDS,
+    signal: tools.signal,
+    build: async (items, signal) => {
+      await tools.context.schema.build(items, {
+        guard: guardOnReplica(tools.tenure, [tools.phase.name]),
+        parallel: 1,
+        sharers: PARALLEL_BUILDS,
+        early: true,
+        signal,
+        onProgress: ({ item, ms }) => {
+          done += 1;
+          tellBuilt(tools, item, { ms, done, total: early.length });
+        },
+      });
+    },
+  });
+};
+
+const build = async (tools: StageTools, items: readonly DeferredItem[]): Promise<string> => {
   const { context, tenure, phase, signal } = tools;
-  const items = (await readDeferred<DeferredItem>(context.target.sql, phase.name)).filter(wanted);
   await context.schema.build(items, {
     guard: guardOnReplica(tenure, [phase.name]),
     parallel: PARALLEL_BUILDS,
     signal,
-    onProgress: ({ item, done, total, ms }) =>
-      context.emit({
-        type: 'note',
-        phase: phase.name,
-        text: `built ${item.kind} ${item.name} in ${(ms / 1000).toFixed(1)} s (${done} of ${total})`,
-      }),
+    onProgress: ({ item, ...progress }) => tellBuilt(tools, item, progress),
   });
   return `${items.length} built`;
 };
+
+const tellBuilt = (
+  { context, phase }: StageTools,
+  item: DeferredItem,
+  { ms, done, total }: { readonly ms: number; readonly done: number; readonly total: number },
+): void =>
+  context.emit({
+    type: 'note',
+    phase: phase.name,
+    text: `built ${item.kind} ${item.name} in ${(ms / 1000).toFixed(1)} s (${done} of ${total})`,
+  });

@@ -168,7 +168,13 @@ const removeLanes = async ({ context, tenure }: EndTools, phase: Phase): Promise
     const { from, to } = sidesOf(direction);
     const name = laneName(phase.name, direction);
     const slot = lanes.find((lane) => lane.name === name)?.slot ?? null;
-    await context.engine.retire({ direction, slot, publication, guard: guardOn(tenure, from, [phase.name]) });
+    await context.engine.retire({
+      direction,
+      slot,
+      publication,
+      guard: guardOn(tenure, from, [phase.name]),
+      guardWritten: guardOn(tenure, to, [phase.name]),
+    });
     await portsOf(context, to).sql.transaction(async (sql) => {
       await guardOn(tenure, to, [phase.name])(sql);
       await forgetLane(sql, name);

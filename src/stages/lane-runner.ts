@@ -100,9 +100,14 @@ export class LaneRunner {
     this.#halt = null;
   }
 
-  /** Copies the phase's rows; see {@link Lane.copy}. */
-  async copy(signal: AbortSignal): Promise<void> {
-    await this.lane.copy({ signal, observer: this.#observer() });
+  /** Copies the phase's rows; see {@link Lane.copy}. `onTable` is told the name of each table whose rows are all there. */
+  async copy(signal: AbortSignal, onTable: (table: string) => void): Promise<void> {
+    const observer = this.#observer();
+    const copied: LaneObserver['copied'] = (progress) => {
+      observer.copied(progress);
+      if (progress.finished) onTable(progress.table);
+    };
+    await this.lane.copy({ signal, observer: { ...observer, copied } });
   }
 
   /** Begins to follow in the background. Does nothing when it does already, or is halted. */
@@ -266,6 +271,7 @@ export class LaneRunner {
       },
       lag: (seconds) => this.#onLag(seconds),
       blocked: (blockers) => context.emit({ type: 'blocked', phases: [scope.name], blockers }),
+      paced: (text) => this.#note(text),
     };
   }
 

@@ -32,8 +32,18 @@ export const retireUnusedSlot = async (
   const name = laneName(phase, direction);
   const known = (await tenure.act(readLanes)).find((lane) => lane.name === name);
   if (!known) return;
-  const guard = guardOn(tenure, sidesOf(direction).from, [phase]);
-  await context.engine.retire({ direction, slot: known.slot, publication: null, guard });
+  await context.engine.retire({
+    direction,
+    slot: known.slot,
+    publication: null,
+    ...guardsOf(tenure, direction, phase),
+  });
+};
+
+/** The guards of what is removed on either side of a lane. */
+const guardsOf = (tenure: Tenure, direction: Direction, phase: string) => {
+  const { from, to } = sidesOf(direction);
+  return { guard: guardOn(tenure, from, [phase]), guardWritten: guardOn(tenure, to, [phase]) };
 };
 
 /**
@@ -50,8 +60,7 @@ export const retireSlotsOfOtherDirections = async (owner: SlotOwner, phases: rea
         const used = laneDirection(state);
         const slot = slots.get(laneName(phase, direction));
         if (used === null || used === direction || slot === undefined || !there.has(slot)) continue;
-        const guard = guardOn(tenure, sidesOf(direction).from, [phase]);
-        await context.engine.retire({ direction, slot, publication: null, guard });
+        await context.engine.retire({ direction, slot, publication: null, ...guardsOf(tenure, direction, phase) });
       }
     } catch (error) {
       context.emit({ type: 'note', phase: null, text: `an old slot is still there: ${messageOf(error)}` });
@@ -141,8 +150,7 @@ export const sweepSlots = async ({ context, tenure }: SlotOwner, phases: readonl
       const there = slots.get(direction) ?? [];
       if (there instanceof Error) throw there;
       for (const { phase, slot } of orphansAmong(there, lanes, { context, phases: names, direction })) {
-        const guard = guardOn(tenure, from, [phase]);
-        await context.engine.retire({ direction, slot, publication: null, guard });
+        await context.engine.retire({ direction, slot, publication: null, ...guardsOf(tenure, direction, phase) });
         context.emit({ type: 'note', phase, text: `dropped slot ${slot} on the ${from}, which no lane reads` });
       }
     } catch (error) {

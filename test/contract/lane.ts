@@ -2,15 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningServer } from '../../src/demo/servers.ts';
 import { isKind, type SwitchbackError } from '../../src/domain/errors.ts';
-import type { Engine } from '../../src/engines/engine.ts';
-import type { PostgresServer } from '../../src/platform/postgres/server.ts';
-import { type Following, LaneWorld, quiet } from '../support/lanes.ts';
+import { type Following, LaneWorld, type MakeEngine, quiet } from '../support/lanes.ts';
 import { runSql } from '../support/servers.ts';
 
 /** What the suite runs with: two servers, and the engine under test. */
 export interface LaneContractOptions {
   servers(): { readonly from: RunningServer; readonly to: RunningServer };
-  engine(servers: { readonly source: PostgresServer; readonly target: PostgresServer }): Engine;
+  readonly engine: MakeEngine;
+  /** Whether it is strict; see `Capabilities`. What it leaves to the servers is not asked of it here. */
+  readonly strict: boolean;
 }
 
 /** The error that a run ended with. Fails when it ended otherwise. */
@@ -115,7 +115,18 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       expect(row?.next).toBe('1');
     });
 
-    test('tables without a key: duplicates, NULLs, types that have no equality', async () => {
+    test('tables without a key: duplicates and NULLs', async () => {
+      await carries(
+        'CREATE TABLE k (a int, b text, d numeric); ALTER TABLE k REPLICA IDENTITY FULL; CREATE TABLE log (line text)',
+        `INSERT INTO k SELECT 1, NULL, 1.0 FROM generate_series(1, 3); INSERT INTO k VALUES (1, '', 2)`,
+        `DELETE FROM k WHERE ctid = (SELECT ctid FROM k WHERE b IS NULL LIMIT 1); UPDATE k SET b = 'x' WHERE b = ''`,
+        `UPDATE k SET a = 2 WHERE ctid = (SELECT ctid FROM k WHERE b IS NULL LIMIT 1); INSERT INTO k VALUES (9)`,
+        "INSERT INTO log SELECT 'line ' || i FROM generate_series(1, 100) i",
+        `UPDATE k SET a = 10, b = repeat('long ', 1000) WHERE a = 9; DELETE FROM k WHERE a = 10`,
+      );
+    });
+
+    test.runIf(options.strict)('tables without a key whose types have no equality', async () => {
       await carries(
         `CREATE TABLE k (a int, b text, j json, x xml, p point, d numeric, c char(5), f float8);
          ALTER TABLE k REPLICA IDENTITY FULL;
@@ -413,9 +424,9 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       const error = await failureOf(following, 'halted');
       expect(error.findings).toMatchObject([{ id: 'lane/schema-changed', severity: 'blocks', subject: 'public.t' }]);
       // What came before is there, nothing of the transaction that has the new form is.
-      expect(await runSql(world.toUrl, 'SELECT (SELECT max(id) FROM t) AS t, (SELECT max(id) FROM o) AS o')).toEqual([
-        { t: 2, o: 1 },
-      ]);
+      const strictly = [{ t: 2, o: 1 }];
+      const there = await runSql(world.toUrl, 'SELECT (SELECT max(id) FROM t) AS t, (SELECT max(id) FROM o) AS o');
+      if (options.strict) expect(there).toEqual(strictly);
       expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/schema-changed');
       await runSql(world.toUrl, ddl);
       const again = world.follow(await world.open({ kind: 'resume' }));
@@ -443,7 +454,7 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       await expectSame(world);
     });
 
-    test.each([
+    test.runIf(options.strict).each([
       ['an update of a row that is not there', 'DELETE FROM t WHERE id = 2', 'UPDATE t SET v = 9 WHERE id IN (1, 2)'],
       ['a delete of a row that is not there', 'DELETE FROM t WHERE id = 2', 'DELETE FROM t WHERE id IN (1, 2)'],
       [
@@ -484,7 +495,7 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       await expectSame(world);
     });
 
-    test('a divergence in a table without a key', async () => {
+    test.runIf(options.strict)('a divergence in a table without a key', async () => {
       const { world, following } = await begun(
         'CREATE TABLE k (a int, b text); ALTER TABLE k REPLICA IDENTITY FULL',
         "INSERT INTO k VALUES (1, 'x'), (2, NULL)",
@@ -496,7 +507,7 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       expect(error.message).toContain('(a, b)=(2, null)');
     });
 
-    test('a row that the other side refuses halts the lane and is named', async () => {
+    test('a row that the other side refuses halts the lane, and nothing of its transaction stays', async () => {
       const { world, following } = await begun(
         'CREATE TABLE t (id int PRIMARY KEY, v int)',
         'INSERT INTO t VALUES (1, 1)',
@@ -504,8 +515,12 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       await runSql(world.toUrl, 'ALTER TABLE t ADD CHECK (v < 100)');
       await runSql(world.fromUrl, 'INSERT INTO t SELECT i, i FROM generate_series(2, 120) i');
       const error = await failureOf(following, 'halted');
-      expect(error.findings).toMatchObject([{ id: 'lane/apply-failed', subject: 'public.t' }]);
-      expect(error.message).toContain('(id)=(100)');
+      expect(error.findings).toMatchObject([{ id: 'lane/apply-failed', severity: 'blocks' }]);
+      if (options.strict) {
+        expect(error.findings[0]?.subject).toBe('public.t');
+        expect(error.message).toContain('(id)=(100)');
+      }
+      expect(await runSql(world.toUrl, 'SELECT * FROM t WHERE id > 1')).toEqual([]);
     });
   });
 
@@ -561,7 +576,8 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       await world.to.query("UPDATE switchback.progress SET epoch = 2 WHERE lane = 'all/forward'");
       await runSql(world.fromUrl, 'INSERT INTO t VALUES (1)');
       await failureOf(following, 'deposed');
-      expect(await runSql(world.toUrl, 'SELECT * FROM t')).toEqual([]);
+      // Where the servers apply by themselves they go on: what is refused is what the worker does.
+      if (options.strict) expect(await runSql(world.toUrl, 'SELECT * FROM t')).toEqual([]);
       await failureOf(world.follow(lane), 'deposed');
       world.epoch = 2n;
       world.follow(lane);

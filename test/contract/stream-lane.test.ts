@@ -6,10 +6,12 @@ const pair = useServerPair();
 
 laneContract('stream, 13 to 18', {
   servers: () => ({ from: pair().source, to: pair().target }),
-  engine: streamEngine,
+  engine: (servers) => streamEngine(servers),
+  strict: true,
 });
 
 laneContract('stream, 18 to 13', {
   servers: () => ({ from: pair().target, to: pair().source }),
-  engine: streamEngine,
+  engine: (servers) => streamEngine(servers),
+  strict: true,
 });

@@ -23,7 +23,11 @@ afterEach(async () => {
 
 /** A table `t` on both sides. */
 const worldOf = async (schema = 'CREATE TABLE t (id int PRIMARY KEY)'): Promise<LaneWorld> => {
-  const world = await LaneWorld.create({ from: pair().source, to: pair().target }, streamEngine, schema);
+  const world = await LaneWorld.create(
+    { from: pair().source, to: pair().target },
+    (both) => streamEngine(both),
+    schema,
+  );
   opened.push(world);
   return world;
 };
@@ -194,7 +198,7 @@ describe('stream: the slot', () => {
 
   test.each(['source', 'target'] as const)('one that was invalidated on the %s is reported', async (origin) => {
     const servers = { from: pair()[origin], to: pair()[origin === 'source' ? 'target' : 'source'] };
-    const world = await LaneWorld.create(servers, streamEngine, 'CREATE TABLE t (id int PRIMARY KEY)');
+    const world = await LaneWorld.create(servers, (both) => streamEngine(both), 'CREATE TABLE t (id int PRIMARY KEY)');
     opened.push(world);
     const { lane, following } = await world.begin();
     await world.drain(lane);
@@ -283,7 +287,7 @@ describe('stream: the slot', () => {
     const guard = async (): Promise<void> => {
       throw new SwitchbackError('deposed', 'somebody else');
     };
-    const what = { direction: 'forward', slot, publication, guard } as const;
+    const what = { direction: 'forward', slot, publication, guard, guardWritten: guard } as const;
     await expect(world.engine.retire(what)).rejects.toMatchObject({ kind: 'deposed' });
     await expect(world.engine.retire({ ...what, slot: null })).rejects.toMatchObject({ kind: 'deposed' });
     // Its reader has not been ended, either.
@@ -297,10 +301,10 @@ describe('stream: the slot', () => {
     const { lane, following } = await world.begin();
     await world.drain(lane);
     const { slot, publication } = await world.spec();
-    await world.engine.retire({ direction: 'forward', slot, publication: null, guard: allowed });
+    await world.engine.retire({ direction: 'forward', slot, publication: null, guard: allowed, guardWritten: allowed });
     await following.ended;
-    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed });
-    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed });
+    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed, guardWritten: allowed });
+    await world.engine.retire({ direction: 'forward', slot, publication, guard: allowed, guardWritten: allowed });
     const { rows } = await world.from.query(
       `SELECT 1 FROM pg_replication_slots WHERE slot_name = $1 UNION ALL SELECT 1 FROM pg_publication WHERE pubname = $2`,
       [slot, publication],

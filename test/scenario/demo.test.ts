@@ -12,6 +12,7 @@ it('the demo: two phases, four switches under the writes of six clients, and not
   const result = await runDemo({
     rows: 20_000,
     clients: 6,
+    engine: 'stream',
     keep: false,
     script: fileURLToPath(new URL('../../src/main.ts', import.meta.url)),
     tell: (line) => told.push(line),

@@ -93,6 +93,19 @@ describe('a transaction in flight', () => {
   });
 });
 
+describe('the proof', () => {
+  it('is about few keys within the window, however many have changed since the certificate', async () => {
+    const worker = await begin('switch: { window: 60s, max_lag: 20s }');
+    await runSql(scene.source, 'INSERT INTO other SELECT generate_series(1, 3000)');
+    expect(await cutover()).toMatchObject({ exitCode: 0 });
+    const said = worker.events.flatMap((event) =>
+      event.type === 'step' && event.step === 'prove' && event.status === 'done' ? [event.detail] : [],
+    );
+    expect(said).toEqual([expect.stringMatching(/^\d{1,2} changed keys equal on both sides$/)]);
+    expect(await runSql(scene.target, 'SELECT FROM other')).toHaveLength(3_000);
+  });
+});
+
 describe('a drain', () => {
   it('waits for all that was committed before the fence, however late the target takes it', async () => {
     const worker = await begin('switch: { window: 60s, max_lag: 20s, blockers: { wait: 30s, then: abort } }');

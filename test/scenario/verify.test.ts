@@ -73,7 +73,11 @@ class Load {
 
 /** A world that was copied under load and follows. */
 const begin = async (): Promise<{ readonly world: LaneWorld; readonly lane: Lane; readonly load: Load }> => {
-  const world = await LaneWorld.create({ from: pair().source, to: pair().target }, streamEngine, SCHEMA);
+  const world = await LaneWorld.create(
+    { from: pair().source, to: pair().target },
+    (both) => streamEngine(both),
+    SCHEMA,
+  );
   worlds.push(world);
   await runSql(world.fromUrl, ROWS);
   const load = new Load(world.fromUrl, 3);

@@ -107,7 +107,7 @@ export const simulatedEngine = (parts: EngineParts): Engine => {
       });
     });
   return {
-    capabilities: { truncate: true, keyless: true },
+    capabilities: { truncate: true, keyless: true, strict: true },
     checks: async () => [],
     publish: ({ direction, publication: name, guard }) => publication(direction, { name, value: 'made', guard }),
     retire: async ({ direction, slot, publication: name, guard }) => {

@@ -25,6 +25,12 @@ export interface Following {
   stop(): Promise<void>;
 }
 
+/** Builds the engine under test; it may need the URLs as well. */
+export type MakeEngine = (
+  servers: { readonly source: PostgresServer; readonly target: PostgresServer },
+  urls: { readonly source: string; readonly target: string },
+) => Engine;
+
 let worlds = 0;
 
 /** Two databases with one schema, and a lane between them. Close it at the end of the test. */
@@ -42,7 +48,7 @@ export class LaneWorld {
   /** `make` builds the engine under test; the schema is run on both sides. */
   static async create(
     servers: { readonly from: RunningServer; readonly to: RunningServer },
-    make: (servers: { readonly source: PostgresServer; readonly target: PostgresServer }) => Engine,
+    make: MakeEngine,
     schema: string,
   ): Promise<LaneWorld> {
     worlds += 1;
@@ -54,15 +60,12 @@ export class LaneWorld {
     return world;
   }
 
-  private constructor(
-    urls: { readonly from: string; readonly to: string },
-    make: (servers: { readonly source: PostgresServer; readonly target: PostgresServer }) => Engine,
-  ) {
+  private constructor(urls: { readonly from: string; readonly to: string }, make: MakeEngine) {
     this.fromUrl = urls.from;
     this.toUrl = urls.to;
     this.from = new PostgresServer({ url: urls.from, label: 'source', application: 'switchback' });
     this.to = new PostgresServer({ url: urls.to, label: 'target', application: 'switchback' });
-    this.engine = make({ source: this.from, target: this.to });
+    this.engine = make({ source: this.from, target: this.to }, { source: urls.from, target: urls.to });
   }
 
   /** The lane's spec, from the origin's catalogue as it is now. */

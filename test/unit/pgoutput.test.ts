@@ -1,16 +1,24 @@
 import { describe, expect, test } from 'vitest';
-import { decode as decodeSpan, type Message } from '../../src/engines/stream/pgoutput.ts';
+import {
+  decode as decodeSpan,
+  decodeStreamed as decodeStreamedSpan,
+  isStreamStop,
+  type Message,
+  type Span,
+  streamedXid,
+} from '../../src/engines/stream/pgoutput.ts';
 import { tupleOf } from '../../src/rows/tuple.ts';
 
 // Messages as a PostgreSQL 13 sends them, put together by hand from the documentation's formats.
 
-/** Decodes a message that lies between others, as it does when it is read. */
-const decode = (bytes: Buffer): Message =>
-  decodeSpan({
-    bytes: Buffer.concat([Buffer.from('B'), bytes, Buffer.alloc(99, 'n')]),
-    start: 1,
-    end: 1 + bytes.length,
-  });
+/** A message that lies between others, as it does when it is read. */
+const spanOf = (bytes: Buffer): Span => ({
+  bytes: Buffer.concat([Buffer.from('B'), bytes, Buffer.alloc(99, 'n')]),
+  start: 1,
+  end: 1 + bytes.length,
+});
+const decode = (bytes: Buffer): Message => decodeSpan(spanOf(bytes));
+const decodeStreamed = (bytes: Buffer): Message => decodeStreamedSpan(spanOf(bytes));
 
 const u8 = (value: number): Buffer => Buffer.from([value]);
 const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 0xff]);
@@ -118,11 +126,67 @@ describe('pgoutput', () => {
     expect(decode(bytes)).toEqual({ type: 'truncate', relationIds: [7, 8], restartIdentity });
   });
 
-  test('what is not of protocol version 1 is an error, never skipped', () => {
-    expect(() => decode(message('S', u32(1)))).toThrow(RangeError);
+  test('what is not of the protocol is an error, never skipped', () => {
+    expect(() => decode(message('b', u32(1)))).toThrow(RangeError);
     expect(() => decode(message('I', u32(5), text('K'), KEY.bytes))).toThrow(RangeError);
     expect(() => decode(message('D', u32(5), text('N'), KEY.bytes))).toThrow(RangeError);
     expect(() => decode(message('U', u32(5), text('X'), KEY.bytes))).toThrow(RangeError);
     expect(() => decode(message('I', u32(5), text('N'), KEY.bytes.subarray(0, 4)))).toThrow(RangeError);
+  });
+});
+
+// What a PostgreSQL 18 sent of one transaction (0x2f1) that inserted, was rolled back to a savepoint after an update (0x2f2),
+// deleted and emptied its table (0x2f3), with debug_logical_replication_streaming = immediate.
+const STREAMED = {
+  start: '53000002f101',
+  type: '59000002f1000040017075626c6963006d6f6f6400',
+  relation:
+    '52000002f1000040057075626c69630074006400030169640000000017ffffffff00760000000019ffffffff006d0000004001ffffffff',
+  insert: '49000002f1000040054e00037400000001317400000001617400000002736f',
+  stop: '45',
+  update: '55000002f2000040054b00037400000001316e6e4e00037400000001327400000001617400000002736f',
+  abort: '41000002f1000002f2',
+  delete: '44000002f3000040054b00037400000001316e6e',
+  truncate: '54000002f3000000010000004005',
+  commit: '63000002f1000000000001778cd00000000001778e4800030438fc501b28',
+};
+const bytesOf = (name: keyof typeof STREAMED): Buffer => Buffer.from(STREAMED[name], 'hex');
+
+describe('pgoutput, within a transaction that has not ended', () => {
+  test('segments, what is rolled back, and the commit', () => {
+    expect(decode(bytesOf('start'))).toEqual({ type: 'stream-start', xid: 0x2f1 });
+    expect(decode(bytesOf('stop'))).toEqual({ type: 'stream-stop' });
+    expect(decode(bytesOf('abort'))).toEqual({ type: 'stream-abort', xid: 0x2f1, subXid: 0x2f2 });
+    expect(decode(bytesOf('commit'))).toEqual({
+      type: 'stream-commit',
+      xid: 0x2f1,
+      commitLsn: 0x1778cd0n,
+      endLsn: 0x1778e48n,
+    });
+    expect(isStreamStop(spanOf(bytesOf('stop')))).toBe(true);
+    expect(isStreamStop(spanOf(bytesOf('insert')))).toBe(false);
+  });
+
+  test('each change says which subtransaction made it, and is as it would be outside', () => {
+    const names = ['type', 'relation', 'insert', 'update', 'delete', 'truncate'] as const;
+    for (const name of names) {
+      const bytes = bytesOf(name);
+      const outside = decode(Buffer.concat([bytes.subarray(0, 1), bytes.subarray(5)]));
+      const described = (message: Message): string =>
+        JSON.stringify(message, (key, value) => (key === 'after' || key === 'before' ? value?.values() : value));
+      expect(described(decodeStreamed(bytes))).toBe(described(outside));
+    }
+    expect(names.map((name) => streamedXid(bytesOf(name)))).toEqual([0x2f1, 0x2f1, 0x2f1, 0x2f2, 0x2f3, 0x2f3]);
+    expect(streamedXid(message('O', u64(1n), name('elsewhere')))).toBeNull();
+    const update = decodeStreamed(bytesOf('update'));
+    if (update.type !== 'update') throw new Error(update.type);
+    expect(update).toMatchObject({ relationId: 0x4005, isWhole: false });
+    expect(update.before?.values()).toEqual([text('1'), null, null]);
+    expect(update.after.values()).toEqual([text('2'), text('a'), text('so')]);
+    expect(decodeStreamed(bytesOf('truncate'))).toEqual({
+      type: 'truncate',
+      relationIds: [0x4005],
+      restartIdentity: false,
+    });
   });
 });

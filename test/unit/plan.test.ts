@@ -88,6 +88,12 @@ describe('a plan', () => {
     expect(plan.soak.forMs).toBe(604_800_000);
   });
 
+  test('reads every unit of a rate, and copies without a limit where there is none', () => {
+    const limit = (text: string) => parse(planText({ copy: `{ limit: ${text} }` })).copy.bytesPerSecond;
+    expect([limit('1500kB/s'), limit('50MB/s'), limit('1GB/s')]).toEqual([1.5e6, 50e6, 1e9]);
+    expect(parse(planText()).copy.bytesPerSecond).toBeNull();
+  });
+
   test('knows the three sources of a schema and both routers', () => {
     expect(parse(planText({ schema: '{ from: existing }' })).schema).toEqual({ from: 'existing' });
     expect(parse(planText({ schema: '{ files: [a.sql, /b.sql] }' })).schema).toEqual({
@@ -116,7 +122,8 @@ describe('problems', () => {
     ['name', '', '1:1: name is missing; add it'],
     ['name', 'Shop', 'name must be a name: value "Shop"; use at most 30 of a-z, 0-9, _ and -, with a letter first'],
     ['name', '"shop-${EMPTY:-x}"', 'name refers to the environment: value "shop-${EMPTY:-x}"; write it out'],
-    ['engine', 'sream', '7:9: engine must be stream: value "sream"; use stream'],
+    ['engine', 'sream', '7:9: engine must be one of stream, native: value "sream"; did you mean stream'],
+    ['native', '{}', '7:1: native is read with engine: native alone; write engine: native, or take it out'],
     ['enigne', 'stream', '7:1: enigne is not a key of a plan: value "enigne"; did you mean engine'],
     ['__proto__', '{ a: 1 }', '7:1: __proto__ is not a key of a plan'],
     [
@@ -225,6 +232,13 @@ describe('problems', () => {
     ['switch', '{ window: 1.5s }', 'switch.window must be a duration'],
     ['switch', '{ window: 5w }', 'switch.window must be a duration'],
     ['switch', '{ window: 0s }', 'switch.window is too short: value "0s"; write at least 100ms'],
+    [
+      'copy',
+      '{ limit: 50MB }',
+      '7:16: copy.limit must be a rate: value "50MB"; write a whole number with its unit, such as 500kB/s',
+    ],
+    ['copy', '{ limit: 50 }', 'copy.limit must be a rate: value "50"'],
+    ['copy', '{ limit: 999kB/s }', 'copy.limit is too slow: value "999kB/s"; write at least 1MB/s'],
     ['soak', '{ for: 366d }', 'soak.for is too long: value "366d"; write at most 365d'],
     ['soak', '', ''],
     ['soak', '~', 'soak must be a mapping of keys and values, and is empty; give it a value, or take it out'],

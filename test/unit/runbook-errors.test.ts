@@ -29,10 +29,18 @@ const INSIDE: Readonly<Record<string, string>> = {
   'slot … on the … is being read by another session': 'trying-again',
   'the … cannot do it now: …': 'trying-again',
   'entry … of the journal was written by another transaction': 'trying-again',
+  '… cannot hold a large transaction until it commits (…); from now on the server that it comes from has to':
+    'trying-again',
   'an earlier copy of … is still ending on the …': 'trying-again',
   'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
   'phase … is halted: …': 'lane-failed',
   'src/stages/end.ts: phase …: …': 'led-wrong',
+  'subscription … on the … still brings changes the other way; lane … waits for its end': 'trying-again',
+  'the triggers of … on the … cannot be removed': 'locked',
+  // What halts a lane of the native engine.
+  "the … does not let the …'s server in: …": 'lane-failed',
+  'our role may not make subscriptions on the …: …': 'lane-failed',
+  'src/engines/native/halt.ts: …: …': 'lane-failed',
   // The findings of a lane; each of them has its entry.
   'src/engines/stream/halt.ts: …: …': 'lane-failed',
   'the window of … ms has run out': 'window-out',
@@ -51,7 +59,7 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/cli/command.ts: kind, message': [],
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
-  'src/engines/stream/drain.ts: aborted, text': ['drain-late', 'behind'],
+  'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.

@@ -1,18 +1,18 @@
-import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { KeyRange } from '../../databases/digests.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { becomeApplier } from '../../platform/postgres/applier.ts';
-import { prepareForLongStatements } from '../../platform/postgres/backend.ts';
+import { cancelStatement, prepareForLongStatements } from '../../platform/postgres/backend.ts';
 import type { KeyColumn } from '../../platform/postgres/key.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
 import type { Chunk } from '../engine.ts';
 import { rangeCondition } from './chunks.ts';
 import type { LaneContext } from './context.ts';
+import type { CopyFormat } from './copy-format.ts';
+import { type CopyPipe, type Piped, pipeRows } from './copy-pipe.ts';
 
 /** One range of one table, to be copied in one transaction. */
 export interface Piece {
@@ -20,6 +20,7 @@ export interface Piece {
   /** The key that ranges are of. Empty when the table is copied whole. */
   readonly columns: readonly KeyColumn[];
   readonly range: KeyRange;
+  readonly format: CopyFormat;
 }
 
 /** The two sessions of one copying worker. */
@@ -70,6 +71,8 @@ export interface ChunkCopy {
   readonly context: LaneContext;
   readonly sessions: CopySessions;
   readonly signal: AbortSignal;
+  /** As {@link CopyPipe.onBytes}. */
+  readonly onBytes?: CopyPipe['onBytes'];
 }
 
 /**
@@ -102,45 +105,37 @@ const underSnapshot = async <T>(copy: ChunkCopy, piece: Piece, work: () => Promi
   return result;
 };
 
-const pipe = (copy: ChunkCopy, piece: Piece): Promise<Transferred> => {
-  const { table, columns, range } = piece;
-  return transfer(copy, { table, rows: `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}` });
+const pipe = (copy: ChunkCopy, piece: Piece): Promise<Piped> => {
+  const { table, columns, range, format } = piece;
+  return transfer(copy, { table, format, rows: `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}` });
 };
 
 /** Which rows are carried over: what stands after FROM, with the table under the name `t`. */
 export interface TransferRequest {
   readonly table: Table;
+  readonly format: CopyFormat;
   readonly rows: string;
 }
 
-/** What was carried over. */
-export interface Transferred {
-  readonly rows: number;
-  /** Of the text format. */
-  readonly bytes: number;
-}
-
 /**
- * Pipes rows from one server's COPY into the other's, as the text that the one writes and the other reads: no value passes
- * through our hands. Generated columns are left to the receiving side. Memory is the streams' buffers.
+ * Pipes rows from one server's COPY into the other's: no value passes through our hands. Generated columns are left to the
+ * receiving side. Memory is the sockets' buffers.
  */
 export const transfer = async (
-  { sessions, signal }: Pick<ChunkCopy, 'sessions' | 'signal'>,
-  { table, rows }: TransferRequest,
-): Promise<Transferred> => {
+  { context, sessions, signal, onBytes }: ChunkCopy,
+  { table, format, rows }: TransferRequest,
+): Promise<Piped> => {
   const columns = table.columns.filter((c) => !c.generated).map((c) => quoteName(c.name));
   const wanted = columns.map((column) => `t.${column}`).join(', ');
-  const source = sessions.reader.query(copyTo(`COPY (SELECT ${wanted} FROM ${rows}) TO STDOUT`));
   // A table may have no column to carry; COPY then takes no empty list, and leaves generated columns out by itself.
   const list = columns.length === 0 ? '' : ` (${columns.join(', ')})`;
-  const sink = sessions.writer.query(copyFrom(`COPY ${quoteTable(table)}${list} FROM STDIN`));
-  let bytes = 0;
-  source.on('data', (data: Buffer) => {
-    bytes += data.length;
-  });
-  // The streams report the end of their session again after the pipeline has, and nobody would be listening.
-  source.on('error', () => undefined);
-  sink.on('error', () => undefined);
-  await pipeline(source, sink, { signal });
-  return { rows: sink.rowCount, bytes };
+  const read = `COPY (SELECT ${wanted} FROM ${rows}) TO STDOUT WITH (FORMAT ${format})`;
+  const write = `COPY ${quoteTable(table)}${list} FROM STDIN WITH (FORMAT ${format})`;
+  try {
+    return await pipeRows({ reader: sessions.reader, read, writer: sessions.writer, write, signal, onBytes });
+  } catch (error) {
+    // A server whose session was cut off goes on with what it does with the rows that it has got.
+    if (sessions.writer.connection.stream.destroyed) void cancelStatement(context.to, sessions.writerPid);
+    throw error;
+  }
 };

@@ -10,12 +10,14 @@ import { type Chunk, phaseOfLane } from '../engine.ts';
 import { firstChunkRows, gapsOf, sortChunks } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import { copyLockSql } from './copy-chunk.ts';
+import { type CopyFormat, chooseFormats } from './copy-format.ts';
 
 /** What is left to copy of one table, and how far it is. */
 export interface TableWork {
   readonly table: Table;
   /** Of its key, to cut by. Empty when it is copied whole: without a key, or small. */
   readonly columns: readonly KeyColumn[];
+  readonly format: CopyFormat;
   /** Not yet handed out, in key order. */
   gaps: readonly KeyRange[];
   /** Handed out and not yet committed. */
@@ -52,6 +54,7 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
   const { tables } = context.spec;
   requireDistinctNames(tables);
   const journal = await readJournal(context);
+  const formats = await chooseFormats(context, tables);
   const works: TableWork[] = [];
   for (const table of tables) {
     const chunks = journal.get(displayName(table)) ?? [];
@@ -60,6 +63,7 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
     works.push({
       table,
       columns,
+      format: formats.get(displayName(table)) ?? 'text',
       gaps: await remaining(context.from, { table, columns }, chunks),
       inFlight: 0,
       rows: chunks.reduce((sum, chunk) => sum + chunk.rows, 0),

@@ -1,23 +1,23 @@
-import { availableParallelism } from 'node:os';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Blocker } from '../../domain/event.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { cancelStatement } from '../../platform/postgres/backend.ts';
-import { isConnectionLost } from '../../platform/postgres/server.ts';
+import { codeOf, isConnectionLost } from '../../platform/postgres/server.ts';
 import type { Chunk, FollowOptions } from '../engine.ts';
 import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
+import { FIRST_CLIMB } from './connections.ts';
 import type { LaneContext } from './context.ts';
 import { type CopySessions, copyChunk, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
+import { tuneCopy } from './copy-tune.ts';
 import { isFinished, planCopy, type TableWork } from './copy-work.ts';
 import { originHead } from './origin.ts';
+import { ByteRate, Pace } from './pace.ts';
+import { type LoadSample, sampleLoad } from './source-load.ts';
 import { waitUntilVisible } from './visibility.ts';
 
-/**
- * Chunks copied at once. Each keeps a core busy on either server and a part of one here; more than four gained nothing on
- * the machines we measured, and take sessions from the application.
- */
-const CONNECTIONS = availableParallelism() <= 2 ? 2 : 4;
+/** The server has no session to spare. */
+const TOO_MANY_SESSIONS = '53300';
 /** How long an aborted chunk may take to roll back before its sessions are cut. */
 const ROLLBACK_WITHIN_MS = 3_000;
 
@@ -76,6 +76,11 @@ class CopyRun {
   readonly #works: readonly TableWork[];
   readonly #failed = new AbortController();
   readonly #signal: AbortSignal;
+  readonly #pace: Pace;
+  readonly #workers = new Set<Promise<void>>();
+  /** How many workers there should be, and how many are not about to end. */
+  #wanted = FIRST_CLIMB.connections;
+  #active = 0;
   #keylessLeft: number;
   /** The cut after the last one handed out, made while that one is copied. */
   #ahead: Promise<Task | null> | undefined;
@@ -84,6 +89,7 @@ class CopyRun {
     this.#context = context;
     this.#options = options;
     this.#works = works;
+    this.#pace = new Pace(context.copyRate ?? new ByteRate(null));
     this.#signal = AbortSignal.any([options.signal, this.#failed.signal]);
     this.#keylessLeft = works.filter((work) => work.table.key === null && !isFinished(work)).length;
   }
@@ -91,26 +97,66 @@ class CopyRun {
   async run(): Promise<void> {
     if (this.#keylessLeft === 0) await this.#context.snapshot?.release();
     for (const work of this.#works) if (isFinished(work)) this.#tell(work);
-    const workers = Array.from({ length: CONNECTIONS }, () => this.#copyTasks());
-    await Promise.allSettled(workers);
+    const before = await sampleLoad(this.#context.from);
+    const ended = new AbortController();
+    // Not waited for: it may be waiting for a source that no longer answers.
+    void this.#tune(before, ended.signal);
+    this.#use(this.#wanted);
+    while (this.#workers.size > 0) await Promise.race(this.#workers);
+    ended.abort();
     await this.#ahead?.catch(() => undefined);
     this.#options.signal.throwIfAborted();
     // The first worker to fail aborted the others; what those threw is its consequence.
     this.#failed.signal.throwIfAborted();
   }
 
-  /** One worker: copies until nothing is left. */
+  async #tune(before: LoadSample, signal: AbortSignal): Promise<void> {
+    const tuning = {
+      source: this.#context.from,
+      before,
+      pace: this.#pace,
+      onConnections: (count: number): void => this.#use(count),
+      onPace: (text: string): void => this.#options.observer.paced?.(text),
+    };
+    await tuneCopy(tuning, signal).catch((error: unknown) => this.#failed.abort(error));
+  }
+
+  /** Copies with so many workers from now on; those that are too many end after the chunk in hand. */
+  #use(count: number): void {
+    this.#wanted = count;
+    while (this.#active < this.#wanted && !this.#signal.aborted) {
+      this.#active += 1;
+      const worker: Promise<void> = this.#copyTasks().finally(() => this.#workers.delete(worker));
+      this.#workers.add(worker);
+    }
+  }
+
+  /** One worker: copies until nothing is left, or there are too many. */
   async #copyTasks(): Promise<void> {
-    let sessions: CopySessions | undefined;
+    const sessions = await this.#openSessions();
+    if (sessions === null) return;
     try {
-      for (let task = await this.#next(); task !== null; task = await this.#next()) {
-        sessions ??= await openCopySessions(this.#context);
+      while (this.#active <= this.#wanted) {
+        const task = await this.#next();
+        if (task === null) break;
         await this.#copy(task, sessions);
       }
     } catch (error) {
       this.#failed.abort(error);
     } finally {
-      if (sessions !== undefined) await endCopySessions(sessions);
+      this.#active -= 1;
+      await endCopySessions(sessions);
+    }
+  }
+
+  /** Null when a server has none to spare while others copy, and after a failure. */
+  async #openSessions(): Promise<CopySessions | null> {
+    try {
+      return await openCopySessions(this.#context);
+    } catch (error) {
+      this.#active -= 1;
+      if (codeOf(error) !== TOO_MANY_SESSIONS || this.#active === 0) this.#failed.abort(error);
+      return null;
     }
   }
 
@@ -127,13 +173,13 @@ class CopyRun {
     const work = this.#works.find((w) => w.gaps.length > 0);
     const within = work?.gaps[0];
     if (work === undefined || within === undefined) return null;
-    const { table, columns, chunkRows } = work;
+    const { table, columns, format, chunkRows } = work;
     const request = { table, columns, within, rows: chunkRows };
     const range = columns.length === 0 ? within : await cutChunk(this.#context.from, request);
     const rest = sameKey(range.upTo, within.upTo) ? [] : [{ after: range.upTo, upTo: within.upTo }];
     work.gaps = [...rest, ...work.gaps.slice(1)];
     work.inFlight += 1;
-    return { table, columns, range, work, askedRows: chunkRows };
+    return { table, columns, range, format, work, askedRows: chunkRows };
   }
 
   async #copy(task: Task, sessions: CopySessions): Promise<void> {
@@ -159,7 +205,8 @@ class CopyRun {
     };
     this.#signal.addEventListener('abort', onAbort, { once: true });
     try {
-      return await copyChunk({ context: this.#context, sessions, signal: this.#signal }, task);
+      const onBytes = (bytes: number): Promise<void> | undefined => this.#pace.take(bytes);
+      return await copyChunk({ context: this.#context, sessions, signal: this.#signal, onBytes }, task);
     } catch (error) {
       throw this.#signal.aborted ? error : this.#explain(error, task.table);
     } finally {

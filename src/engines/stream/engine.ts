@@ -3,15 +3,32 @@ import { sidesOf } from '../../domain/position.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
 import { streamChecks } from './checks/checks.ts';
-import type { LaneContext } from './context.ts';
+import { type LaneContext, type MarkerOf, sharedMarker } from './context.ts';
 import { StreamLane } from './lane.ts';
+import { ByteRate } from './pace.ts';
 import { dropPublication, ensurePublication } from './publication.ts';
 import { repairRows } from './repair.ts';
 import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
 
+/** How the engine works. */
+export interface StreamOptions {
+  /** Most that all copies together read of the origin, in bytes per second; no limit when null or absent. */
+  readonly copyRate?: number | null;
+  /** Where lanes write their markers; the sidecar's own table when absent. */
+  readonly markerOf?: MarkerOf;
+}
+
 /** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
-export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): Engine => ({
-  capabilities: { truncate: true, keyless: true },
+export const streamEngine = (
+  servers: Readonly<Record<Side, PostgresServer>>,
+  { copyRate = null, markerOf = sharedMarker }: StreamOptions = {},
+): Engine => makeEngine(servers, { copyRate: new ByteRate(copyRate), markerOf });
+
+const makeEngine = (
+  servers: Readonly<Record<Side, PostgresServer>>,
+  { copyRate, markerOf }: { readonly copyRate: ByteRate; readonly markerOf: MarkerOf },
+): Engine => ({
+  capabilities: { truncate: true, keyless: true, strict: true },
 
   async checks({ direction, tables }) {
     return await streamChecks({ direction, from: servers[sidesOf(direction).from], tables });
@@ -20,7 +37,7 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
   async publish(spec) {
     const server = servers[sidesOf(spec.direction).from];
     const { publication: name, tables, roots, guard } = spec;
-    await ensurePublication(server, { name, tables, roots }, guard);
+    await ensurePublication(server, { name, tables, roots, marker: markerOf(name, spec.direction) }, guard);
   },
 
   async retire({ direction, slot, publication, guard }) {
@@ -42,12 +59,14 @@ export const streamEngine = (servers: Readonly<Record<Side, PostgresServer>>): E
 
   async openLane(spec, start) {
     const { from, to } = sidesOf(spec.direction);
-    return await openLane({ spec, from: servers[from], to: servers[to] }, start);
+    const marker = markerOf(spec.publication, spec.direction);
+    return await openLane({ spec, from: servers[from], to: servers[to], marker, copyRate }, start);
   },
 
   async repair(spec, requests, options) {
     const { from, to } = sidesOf(spec.direction);
-    return await repairRows({ spec, from: servers[from], to: servers[to] }, requests, options);
+    const marker = markerOf(spec.publication, spec.direction);
+    return await repairRows({ spec, from: servers[from], to: servers[to], marker }, requests, options);
   },
 });
 

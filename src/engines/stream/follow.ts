@@ -1,18 +1,19 @@
 import type pg from 'pg';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
-import { displayName } from '../../domain/table.ts';
+import { displayName, type TableName } from '../../domain/table.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
+import { MarkerWriter } from '../../platform/postgres/marker.ts';
 import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, LaneProgress } from '../engine.ts';
 import { Applier } from './apply.ts';
-import type { LaneContext } from './context.ts';
-import { MarkerWriter } from './marker.ts';
+import { type LaneContext, SHARED_MARKER } from './context.ts';
 import type { Batch, Ending } from './queue.ts';
 import { SlotReader } from './reader.ts';
 import { evictReader, inspectSlot } from './slot.ts';
+import type { SpoolPlace } from './spool.ts';
 import { TouchedKeys } from './touched.ts';
 import { readWrittenTables } from './written-tables.ts';
 
@@ -28,6 +29,8 @@ const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, m
 export interface FollowerOptions extends FollowOptions {
   /** At the beginning and after each commit, with the newest marker that has arrived in this run. */
   readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
+  /** See {@link SlotReader}. */
+  readonly place: SpoolPlace;
 }
 
 /**
@@ -40,6 +43,7 @@ export class Follower {
   /** Aborted by the caller, or by a part of us that failed. */
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
+  readonly #marker: TableName;
   #progress: LaneProgress = NOWHERE;
   #applier: Applier | undefined;
   #reader: SlotReader | undefined;
@@ -48,6 +52,7 @@ export class Follower {
 
   constructor(context: LaneContext, options: FollowerOptions) {
     this.#context = context;
+    this.#marker = context.marker ?? SHARED_MARKER;
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
   }
@@ -87,12 +92,15 @@ export class Follower {
     this.#applier = await Applier.open(this.#context);
     this.#progress = await this.#claim(this.#applier.client);
     this.#options.onProgress(this.#progress, this.#arrived);
-    const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, side: to.label };
+    const marker = displayName(this.#marker);
+    const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, marker, side: to.label };
     const startMs = monotonicMs();
     for (;;) {
       await inspectSlot(from, spec.slot, async () => this.#progress.position);
       const { lane, publication, slot } = spec;
-      const reader = new SlotReader({ server: from, lane, publication, slot, from: this.#progress.position, tables });
+      const { position } = this.#progress;
+      const { place } = this.#options;
+      const reader = new SlotReader({ server: from, lane, publication, slot, from: position, tables, place });
       this.#reader = reader;
       try {
         await reader.start();
@@ -107,6 +115,7 @@ export class Follower {
     const markers = await MarkerWriter.open({
       server: from,
       lane: spec.lane,
+      table: this.#marker,
       onLag: (seconds) => this.#options.observer.lag(seconds),
       onFailure: (error) => this.#stop.abort(error),
     });

@@ -28,13 +28,14 @@ export type TypeNames = ReadonlyMap<number, { readonly schema: string; readonly 
 export interface LaneTables {
   readonly tables: ReadonlyMap<string, Table>;
   readonly written: WrittenTables;
+  /** Display name of the table of markers. */
+  readonly marker: string;
   /** Label of the written side, for messages. */
   readonly side: string;
 }
 
 /** Types below have the same OID on every server. */
 const FIRST_USER_TYPE_ID = 10_000;
-const MARKER = 'switchback.marker';
 
 /**
  * Finds what a relation of the stream is, and makes sure that the written side has the same columns (S13). Throws kind
@@ -42,7 +43,7 @@ const MARKER = 'switchback.marker';
  */
 export const matchRelation = (relation: Relation, types: TypeNames, lane: LaneTables): Matched => {
   const name = displayName(relation);
-  if (name === MARKER) return { kind: 'marker', columns: relation.columns.map((c) => c.name) };
+  if (name === lane.marker) return { kind: 'marker', columns: relation.columns.map((c) => c.name) };
   const table = lane.tables.get(name);
   const written = lane.written.get(name);
   if (table === undefined) {

@@ -1,18 +1,21 @@
+import { tmpdir } from 'node:os';
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
+import { Drain, type DrainOptions, type Reached } from '../../platform/postgres/drain.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { copyTables } from './copy.ts';
 import { startKeylessCopy } from './copy-start.ts';
-import { Drain, type DrainOptions, type Reached } from './drain.ts';
 import { Follower } from './follow.ts';
 import { dropSlot } from './slot.ts';
+import { SpoolPlace } from './spool.ts';
 
 /** The lane of the stream engine; see {@link Lane}. */
 export class StreamLane implements Lane {
   readonly #context: LaneContext;
   readonly #closing = new AbortController();
   readonly #drains = new Set<Drain>();
+  readonly #place = new SpoolPlace(tmpdir());
   #follower: Follower | undefined;
   #following: Promise<void> = Promise.resolve();
   #progress: LaneProgress | undefined;
@@ -40,7 +43,7 @@ export class StreamLane implements Lane {
       for (const drain of this.#drains) drain.check(this.#reached);
     };
     const signal = AbortSignal.any([options.signal, this.#closing.signal]);
-    this.#follower = new Follower(this.#context, { ...options, signal, onProgress });
+    this.#follower = new Follower(this.#context, { ...options, signal, onProgress, place: this.#place });
     const following = this.#run(this.#follower);
     this.#following = following.catch(() => undefined);
     await following;

@@ -20,7 +20,7 @@ export interface Relation {
   readonly columns: readonly RelationColumn[];
 }
 
-/** One message of pgoutput, protocol version 1. LSNs are the origin's. */
+/** One message of pgoutput, protocol version 1 or 2. LSNs and transaction numbers are the origin's. */
 export type Message =
   /** `commitLsn` is where the commit record begins. */
   | { readonly type: 'begin'; readonly commitLsn: bigint }
@@ -40,9 +40,19 @@ export type Message =
     }
   | { readonly type: 'delete'; readonly relationId: number; readonly before: Tuple }
   | { readonly type: 'truncate'; readonly relationIds: readonly number[]; readonly restartIdentity: boolean }
+  /** The messages up to the next stop belong to a transaction that has not ended; see {@link decodeStreamed}. */
+  | { readonly type: 'stream-start'; readonly xid: number }
+  | { readonly type: 'stream-stop' }
+  /** As `begin` and `commit` together: all of the transaction has come in segments before. */
+  | { readonly type: 'stream-commit'; readonly xid: number; readonly commitLsn: bigint; readonly endLsn: bigint }
+  /** A subtransaction is rolled back, with those within it; the whole transaction when both numbers are the same. */
+  | { readonly type: 'stream-abort'; readonly xid: number; readonly subXid: number }
   /** Origin and logical messages: nothing to apply. */
   | { readonly type: 'ignored' };
 
+const STREAM_STOP = 0x45;
+const ORIGIN = 0x4f;
+const XID_BYTES = 4;
 const NEW_TUPLE = 0x4e;
 const OLD_KEY = 0x4b;
 const OLD_ROW = 0x4f;
@@ -58,31 +68,66 @@ export interface Span {
 
 /**
  * Decodes one message (documentation: "Logical Replication Message Formats"). Tuples refer to the buffer, which must not be
- * written to afterwards. Throws RangeError on anything that version 1 does not have.
+ * written to afterwards. Throws RangeError on anything that version 2 does not have.
  */
-export const decode = (span: Span): Message => {
+export const decode = (span: Span): Message => decodeBody(span, span.start + 1);
+
+/** Decodes a message that came within a segment, where the number of its subtransaction follows the type. */
+export const decodeStreamed = (span: Span): Message => decodeBody(span, span.start + 1 + XID_BYTES);
+
+/** Whether a message ends a segment. */
+export const isStreamStop = ({ bytes, start }: Span): boolean => bytes[start] === STREAM_STOP;
+
+/**
+ * The subtransaction, or the transaction itself, that a message within a segment belongs to; null for the one kind that
+ * names none and has nothing to apply.
+ */
+export const streamedXid = (message: Buffer): number | null => (message[0] === ORIGIN ? null : message.readUInt32BE(1));
+
+const decodeBody = (span: Span, at: number): Message => {
   const { bytes, start } = span;
   switch (bytes[start]) {
     case 0x49: // I
-      return { type: 'insert', relationId: bytes.readUInt32BE(start + 1), after: newTuple(span, start + 5) };
+      return { type: 'insert', relationId: bytes.readUInt32BE(at), after: newTuple(span, at + 4) };
     case 0x55: // U
-      return decodeUpdate(span);
+      return decodeUpdate(span, at);
     case 0x44: // D
-      oldKind(span, start + 5);
-      return { type: 'delete', relationId: bytes.readUInt32BE(start + 1), before: tupleAt(span, start + 6) };
+      oldKind(span, at + 4);
+      return { type: 'delete', relationId: bytes.readUInt32BE(at), before: tupleAt(span, at + 5) };
+    case 0x52: // R
+      return { type: 'relation', relation: decodeRelation(new Fields(span, at)) };
+    case 0x59: // Y
+      return decodeType(new Fields(span, at));
+    case 0x54: // T
+      return decodeTruncate(new Fields(span, at));
+    case ORIGIN:
+    case 0x4d: // M
+      return { type: 'ignored' };
+    default:
+      return decodeBoundary(span);
+  }
+};
+
+/** What begins or ends a transaction or a segment; never within a segment but for its stop. */
+const decodeBoundary = ({ bytes, start }: Span): Message => {
+  switch (bytes[start]) {
     case 0x42: // B
       return { type: 'begin', commitLsn: bytes.readBigUInt64BE(start + 1) };
     case 0x43: // C: flags, the commit record's beginning, its end
       return { type: 'commit', endLsn: bytes.readBigUInt64BE(start + 10) };
-    case 0x52: // R
-      return { type: 'relation', relation: decodeRelation(new Fields(span)) };
-    case 0x59: // Y
-      return decodeType(new Fields(span));
-    case 0x54: // T
-      return decodeTruncate(new Fields(span));
-    case 0x4f: // O
-    case 0x4d: // M
-      return { type: 'ignored' };
+    case 0x53: // S: the transaction, whether this is its first segment
+      return { type: 'stream-start', xid: bytes.readUInt32BE(start + 1) };
+    case STREAM_STOP:
+      return { type: 'stream-stop' };
+    case 0x63: // c: the transaction, flags, the commit record's beginning, its end
+      return {
+        type: 'stream-commit',
+        xid: bytes.readUInt32BE(start + 1),
+        commitLsn: bytes.readBigUInt64BE(start + 6),
+        endLsn: bytes.readBigUInt64BE(start + 14),
+      };
+    case 0x41: // A
+      return { type: 'stream-abort', xid: bytes.readUInt32BE(start + 1), subXid: bytes.readUInt32BE(start + 5) };
     default:
       throw new RangeError(`unknown message of pgoutput: ${bytes[start]}`);
   }
@@ -106,14 +151,14 @@ const oldKind = (span: Span, at: number): number => {
   return kind;
 };
 
-const decodeUpdate = (span: Span): Message => {
-  const { bytes, start } = span;
-  const relationId = bytes.readUInt32BE(start + 1);
-  if (bytes[start + 5] === NEW_TUPLE) {
-    return { type: 'update', relationId, before: null, isWhole: false, after: tupleAt(span, start + 6) };
+const decodeUpdate = (span: Span, at: number): Message => {
+  const { bytes } = span;
+  const relationId = bytes.readUInt32BE(at);
+  if (bytes[at + 4] === NEW_TUPLE) {
+    return { type: 'update', relationId, before: null, isWhole: false, after: tupleAt(span, at + 5) };
   }
-  const isWhole = oldKind(span, start + 5) === OLD_ROW;
-  const before = tupleAt(span, start + 6);
+  const isWhole = oldKind(span, at + 4) === OLD_ROW;
+  const before = tupleAt(span, at + 5);
   return { type: 'update', relationId, before, isWhole, after: newTuple(span, before.end) };
 };
 
@@ -144,14 +189,14 @@ const decodeTruncate = (fields: Fields): Message => {
   return { type: 'truncate', relationIds: Array.from({ length: count }, () => fields.uint32()), restartIdentity };
 };
 
-/** Reads fields one after another, from behind the message's type. */
+/** Reads fields one after another. */
 class Fields {
   readonly #bytes: Buffer;
   #at: number;
 
-  constructor(span: Span) {
+  constructor(span: Span, at: number) {
     this.#bytes = span.bytes.subarray(0, span.end);
-    this.#at = span.start + 1;
+    this.#at = at;
   }
 
   uint8(): number {

@@ -11,9 +11,10 @@ export interface PublicationSpec {
   readonly tables: readonly Table[];
   /** Partitioned tables, published as such; their leaves are among `tables`. */
   readonly roots: readonly TableName[];
+  /** The table of the markers. */
+  readonly marker: TableName;
 }
 
-const MARKER: TableName = { schema: 'switchback', name: 'marker' };
 const DUPLICATE_OBJECT = '42710';
 
 /** Tables of the publication `$1`: schema, name. */
@@ -36,9 +37,11 @@ const SETTINGS = `
 export const ensurePublication = async (server: PostgresServer, spec: PublicationSpec, guard: Guard): Promise<void> => {
   const roots = new Set(spec.roots.map(displayName));
   const plain = spec.tables.filter((t) => t.root === null || !roots.has(displayName(t.root)));
-  const members = [...spec.roots, ...plain, MARKER];
+  const members = [...spec.roots, ...plain, spec.marker];
   // A parent by plain inheritance is published alone: its children are tables of their own.
-  const list = [...spec.roots.map(quoteTable), ...[...plain, MARKER].map((t) => `ONLY ${quoteTable(t)}`)].join(', ');
+  const list = [...spec.roots.map(quoteTable), ...[...plain, spec.marker].map((t) => `ONLY ${quoteTable(t)}`)].join(
+    ', ',
+  );
   const { rows } = await server.query(SETTINGS, [spec.name]);
   if (rows[0] === undefined) {
     try {

@@ -76,7 +76,8 @@ const repairBatch = async (repair: Repair, { table, columns, keys }: Batch): Pro
   const values = keyValues(columns, keys);
   await runTransaction(sessions.writer, to.label, async (sql) => {
     await sql.query(`DELETE FROM ONLY ${quoteTable(table)} t USING ${values} WHERE ${matches}`);
-    await transfer({ sessions, signal }, { table, rows: `${values} JOIN ONLY ${quoteTable(table)} t ON ${matches}` });
+    const rows = `${values} JOIN ONLY ${quoteTable(table)} t ON ${matches}`;
+    await transfer({ context, sessions, signal }, { table, format: 'text', rows });
     await raiseStrictFrom(sql, spec.store, await originHead(from));
   });
 };

@@ -1,22 +1,25 @@
 import { type Direction, type Position, type Side, sidesOf } from '../../domain/position.ts';
 import type { TextRow } from '../../domain/sql.ts';
-import { displayName } from '../../domain/table.ts';
-import { quoteName } from '../../platform/postgres/quote.ts';
+import { displayName, type TableName } from '../../domain/table.ts';
+import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneTraces, PublicationTrace, SlotTrace } from '../traces.ts';
+import { type MarkerOf, sharedMarker } from './context.ts';
 import { PUBLISHED } from './publication.ts';
 import { lossOf, SLOT_FACTS } from './slot.ts';
 
-const MARKER = 'switchback.marker';
-
 /** Traces of the stream engine's lanes. */
-export const streamTraces = (servers: Readonly<Record<Side, PostgresServer>>): LaneTraces => {
+export const streamTraces = (
+  servers: Readonly<Record<Side, PostgresServer>>,
+  markerOf: MarkerOf = sharedMarker,
+): LaneTraces => {
   const origin = (direction: Direction): PostgresServer => servers[sidesOf(direction).from];
   return {
     slots: (direction, prefix) => readSlots(origin(direction), prefix),
-    publication: (direction, name) => readPublication(origin(direction), name),
-    mendMarker: (direction, what) => mendMarker(origin(direction), what),
+    publication: (direction, name) => readPublication(origin(direction), name, markerOf(name, direction)),
+    mendMarker: (direction, what) =>
+      mendMarker(origin(direction), { ...what, table: markerOf(what.publication ?? '', direction) }),
   };
 };
 
@@ -35,29 +38,32 @@ const slotOf = (row: TextRow): SlotTrace => ({
   confirmed: (row.confirmed ?? '0/0') as Position,
 });
 
-const readPublication = async (server: PostgresServer, name: string): Promise<PublicationTrace | null> => {
+const readPublication = async (
+  server: PostgresServer,
+  name: string,
+  marker: TableName,
+): Promise<PublicationTrace | null> => {
   const { rowCount } = await server.query('SELECT 1 FROM pg_publication WHERE pubname = $1', [name]);
   if (rowCount === 0) return null;
   const { rows } = await server.query(PUBLISHED, [name]);
   const tables = rows.map((row) => ({ schema: textOf(row, 'schema'), name: textOf(row, 'name') }));
   return {
-    tables: tables.filter((table) => displayName(table) !== MARKER),
-    hasMarker: tables.some((table) => displayName(table) === MARKER),
+    tables: tables.filter((table) => displayName(table) !== displayName(marker)),
+    hasMarker: tables.some((table) => displayName(table) === displayName(marker)),
   };
 };
 
-const mendMarker: (server: PostgresServer, what: Parameters<LaneTraces['mendMarker']>[1]) => Promise<void> = async (
-  server,
-  { lane, marker, publication },
-) => {
+type Mending = Parameters<LaneTraces['mendMarker']>[1] & { readonly table: TableName };
+
+const mendMarker = async (server: PostgresServer, { lane, marker, publication, table }: Mending): Promise<void> => {
   // A marker that began to count anew would never be seen to arrive: the other side knows a higher one.
   await server.query(
-    `INSERT INTO switchback.marker AS m (lane, seq) VALUES ($1, $2)
+    `INSERT INTO ${quoteTable(table)} AS m (lane, seq) VALUES ($1, $2)
        ON CONFLICT (lane) DO UPDATE SET seq = greatest(m.seq, excluded.seq)`,
     [lane, String(marker)],
   );
   if (publication === null) return;
-  const found = await readPublication(server, publication);
+  const found = await readPublication(server, publication, table);
   if (found === null || found.hasMarker) return;
-  await server.query(`ALTER PUBLICATION ${quoteName(publication)} ADD TABLE ONLY ${MARKER}`);
+  await server.query(`ALTER PUBLICATION ${quoteName(publication)} ADD TABLE ONLY ${quoteTable(table)}`);
 };

@@ -134,6 +134,46 @@ const sslOf = (side: string, params: URLSearchParams, { mode, host, root }: Trus
   };
 };
 
+/** A text as a value of libpq's keyword form. */
+const quoted = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+
+/** Forms of values that both ends read alike, as newer servers ask for by themselves. */
+const CONNINFO_OPTIONS = '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3';
+
+/**
+ * A URL as a server gives it to libpq to reach another one, password included: whoever prints it has to redact it. Modes are
+ * read as in {@link readPostgresUrl}; files are named, not read, because they are on that server's machine. Throws kind
+ * `usage` as it does.
+ */
+export const conninfoOf = (text: string, side: string): string => {
+  const url = URL.parse(text);
+  if (url === null) throw wrong(side, 'cannot be read', 'write postgresql://user@host:port/database');
+  const { searchParams: params } = url;
+  const unknown = [...params.keys()].find((name) => !PARAMETERS.has(name));
+  if (unknown !== undefined)
+    throw wrong(side, `has the parameter ${unknown}, which would have no effect`, 'leave it out');
+  const inUrl = decoded(url.hostname).replace(/^\[(.*)\]$/, '$1');
+  const host = orUndefined(params.get('host')) ?? orUndefined(inUrl) ?? process.env.PGHOST ?? 'localhost';
+  const password =
+    orUndefined(params.get('password')) ?? orUndefined(decoded(url.password)) ?? orUndefined(process.env.PGPASSWORD);
+  const settings = {
+    host,
+    port: orUndefined(params.get('port')) ?? orUndefined(url.port),
+    dbname: orUndefined(decoded(url.pathname.slice(1))),
+    user: orUndefined(params.get('user')) ?? orUndefined(decoded(url.username)),
+    password,
+    sslmode: modeOf(side, params, isLocal(host)),
+    sslrootcert: orUndefined(params.get('sslrootcert')),
+    sslcert: orUndefined(params.get('sslcert')),
+    sslkey: orUndefined(params.get('sslkey')),
+    connect_timeout: '10',
+    options: CONNINFO_OPTIONS,
+  };
+  if (password !== undefined) rememberSecret(password, [url.password, quoted(password).slice(1, -1)]);
+  const entries = Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+  return entries.map(([name, value]) => `${name}=${quoted(value ?? '')}`).join(' ');
+};
+
 const libpqOf = (url: URL, trust: Trust, database: string | undefined): string => {
   const { searchParams: params } = url;
   const settings = new URLSearchParams({ host: trust.host, sslmode: trust.mode, connect_timeout: '10' });

@@ -260,10 +260,12 @@ export const retireLeftovers = async (
   const { recorded, source, target } = left.evidence;
   if (conclusion.state === 'recorded' && recorded?.name === 'switching') return;
   for (const direction of DIRECTIONS) {
-    const guard = guardOn(tenure, sidesOf(direction).from, [conclusion.phase]);
+    const { from, to } = sidesOf(direction);
+    const guard = guardOn(tenure, from, [conclusion.phase]);
+    const guardWritten = guardOn(tenure, to, [conclusion.phase]);
     const { slots } = direction === 'forward' ? source : target;
     for (const { name } of slots.filter((slot) => slot.name !== conclusion.lane?.slot)) {
-      await context.engine.retire({ direction, slot: name, publication: null, guard });
+      await context.engine.retire({ direction, slot: name, publication: null, guard, guardWritten });
     }
   }
 };

@@ -90,7 +90,13 @@ const dropUnused = async (s: Switch): Promise<void> => {
   await closeWayBack(s);
   for (const runner of s.wayBack.values()) {
     await engine
-      .retire({ direction: runner.direction, slot: runner.slot, publication: null, guard: UNGUARDED })
+      .retire({
+        direction: runner.direction,
+        slot: runner.slot,
+        publication: null,
+        guard: UNGUARDED,
+        guardWritten: UNGUARDED,
+      })
       .catch((error: unknown) =>
         emit({ type: 'note', phase: null, text: `slot ${runner.slot} is still there: ${messageOf(error)}` }),
       );

@@ -5,6 +5,7 @@ import { monotonicMs } from '../../platform/clock.ts';
 import { laneName, writeLane } from '../../sidecar/lanes.ts';
 import { readCertificate } from '../../sidecar/records.ts';
 import type { Certificate } from '../certificate.ts';
+import { proveWhileFollowing } from '../certify.ts';
 import type { RunContext } from '../context.ts';
 import { haltedError } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
@@ -13,6 +14,9 @@ import { routerOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
 import { retireUnusedSlot } from '../slots.ts';
 import { runnerOf, type Switch, sideA, sideB } from './types.ts';
+
+/** So many changed keys are compared within the window in a few milliseconds. */
+const KEYS_LEFT = 500;
 
 const refused = (message: string, remedy: string): SwitchbackError =>
   new SwitchbackError('refused', message, { remedy });
@@ -89,6 +93,7 @@ export const checkBeforeWindow = async (s: Switch): Promise<void> => {
     await sideA(s).database.sequences.read(phase.scope.sequences);
     await sideB(s).database.sequences.read(phase.scope.sequences);
   }
+  for (const phase of s.phases) await leaveFewKeys(s, phase);
   const made = await Promise.allSettled(s.phases.map((phase) => proveWayBack(s, phase)));
   for (const result of made) if (result.status === 'rejected') throw result.reason;
 };
@@ -150,6 +155,12 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
       'wait until the lag falls: switchback status PLAN --watch; or raise switch.window',
     );
   }
+};
+
+/** Compares what has changed since the certificate now, so that the proof within the window is about what changes last. */
+const leaveFewKeys = async (s: Switch, phase: Phase): Promise<void> => {
+  const { touched } = runnerOf(phase);
+  if (touched.complete && touched.size > KEYS_LEFT) await proveWhileFollowing(s.tools.context, phase, s.tools.signal);
 };
 
 /** Makes the slot of the lane B→A now: that it can be had is the strongest proof that it can be had in the window. */

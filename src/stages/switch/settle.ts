@@ -159,9 +159,11 @@ const dropWayBack = async (s: Settlement): Promise<undefined> => {
  */
 const dropSlot = async (s: Settlement, direction: Direction, slot: string): Promise<void> => {
   const { context, tenure } = s.tools;
-  const guard = guardOn(tenure, sidesOf(direction).from, namesOf(s));
+  const { from, to } = sidesOf(direction);
+  const guard = guardOn(tenure, from, namesOf(s));
+  const guardWritten = guardOn(tenure, to, namesOf(s));
   try {
-    await context.engine.retire({ direction, slot, publication: null, guard });
+    await context.engine.retire({ direction, slot, publication: null, guard, guardWritten });
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     context.emit({ type: 'note', phase: null, text: `slot ${slot} is still there: ${messageOf(error)}` });

@@ -5,6 +5,7 @@ import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { proveTouched } from '../certify.ts';
+import type { Phase } from '../machine.ts';
 import { routersOf } from '../routes.ts';
 import { recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
@@ -91,18 +92,27 @@ const drain: Act = {
   },
 };
 
+/**
+ * Does something for all phases at once. When one fails the others are waited for all the same: a lane that is stopped after
+ * the undo has begun would not follow any more.
+ */
+const allOf = async <T>(phases: readonly Phase[], work: (phase: Phase) => Promise<T>): Promise<readonly T[]> => {
+  const settled = await Promise.allSettled(phases.map(work));
+  return settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+};
+
 /** Both sides stand still now, so one comparison of what has changed since the certificate decides (S10). */
 const prove: Act = {
   act: async (s) => {
-    let keys = 0;
-    for (const phase of s.phases) {
-      keys += await proveTouched(s.tools.context, phase, s.tools.signal);
-      // Nothing may be done any more when the window has run out meanwhile: the undo is under way.
-      s.left();
-      await runnerOf(phase).stop();
-    }
+    const proven = await allOf(s.phases, (phase) => proveTouched(s.tools.context, phase, s.tools.signal));
+    // Nothing may be done any more when the window has run out meanwhile: the undo is under way.
     s.left();
-    return `${keys} changed keys equal on both sides`;
+    await allOf(s.phases, (phase) => runnerOf(phase).stop());
+    s.left();
+    return `${proven.reduce((sum, keys) => sum + keys, 0)} changed keys equal on both sides`;
   },
 };
 

@@ -50,6 +50,7 @@ export const dropItems = async (
 /**
  * Builds what is not there. First what belongs to partitioned tables, which holds no entries and takes no time; then
  * indexes, several at once; then, the partitions' indexes being there, the marks of the partitioned ones; foreign keys last.
+ * `early` builds only the indexes.
  */
 export const buildItems = async (
   server: PostgresServer,
@@ -60,11 +61,18 @@ export const buildItems = async (
   const isForeignKey = (item: DeferredItem): boolean => item.kind === 'foreign key';
   const parents = items.filter((item) => item.partitioned);
   const indexes = items.filter((item) => !item.partitioned && !isForeignKey(item));
+  if (options.early === true) {
+    await builder.run(indexes, { parallel: options.parallel, parts: ['index', 'constraint', 'marks'] });
+    return;
+  }
   await builder.run(parents, { parallel: 1, parts: ['index', 'constraint'] });
   await builder.run(indexes, { parallel: options.parallel, parts: ['index', 'constraint', 'marks'] });
   await builder.run(parents, { parallel: 1, parts: ['marks'] });
   await builder.run(items.filter(isForeignKey), { parallel: options.parallel, parts: ['constraint', 'marks'] });
 };
+
+/** Whether it is a part of a partitioned table's index, whose marks need that one. */
+const isPart = (item: DeferredItem): boolean => item.drop === null;
 
 type Part = 'index' | 'constraint' | 'marks';
 
@@ -109,7 +117,7 @@ class Builder {
     const cancel = (): void => void cancelStatement(this.#server, pid);
     signal.addEventListener('abort', cancel, { once: true });
     try {
-      await client.query(RAISE_SORT_MEMORY, [String(this.#options.parallel)]);
+      await client.query(RAISE_SORT_MEMORY, [String(this.#options.sharers ?? this.#options.parallel)]);
       for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
         signal.throwIfAborted();
         await this.#build(client, item, { ...round, signal });
@@ -141,7 +149,7 @@ class Builder {
       const step = { sql: item.constraint, kind: 'constraint', lockMs: LOCK_ATTEMPT_MS } as const;
       await patiently(() => this.#step(client, item, step), signal);
     }
-    if (!parts.includes('marks')) return;
+    if (!parts.includes('marks') || (this.#options.early === true && isPart(item))) return;
     for (const sql of item.marks) {
       await patiently(() => this.#step(client, item, { sql, kind: 'mark', lockMs: LOCK_ATTEMPT_MS }), signal);
     }

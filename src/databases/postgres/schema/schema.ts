@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { messageOf, SwitchbackError } from '../../../domain/errors.ts';
 import type { Guard, SqlExecutor } from '../../../domain/sql.ts';
 import type { Table, TableName } from '../../../domain/table.ts';
-import { quoteTable } from '../../../platform/postgres/quote.ts';
 import { onlyRow, textOf } from '../../../platform/postgres/row.ts';
 import { type PostgresServer, runTransaction } from '../../../platform/postgres/server.ts';
 import type {
@@ -14,6 +13,7 @@ import type {
   SchemaOrigin,
   SchemaTool,
 } from '../../schema.ts';
+import { analyzeTables } from './analyze.ts';
 import { buildItems, dropItems } from './build.ts';
 import { captureDeferred } from './capture.ts';
 import { createdSince, takeCensus, undoCreated } from './created.ts';
@@ -88,14 +88,7 @@ class PostgresSchemaTool implements SchemaTool {
   }
 
   async analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void> {
-    const { rows } = await this.#target.query(TABLES_AND_ROOTS, [
-      tables.map((t) => t.schema),
-      tables.map((t) => t.name),
-    ]);
-    for (const row of rows) {
-      signal.throwIfAborted();
-      await this.#target.query(`ANALYZE ${quoteTable({ schema: textOf(row, 'schema'), name: textOf(row, 'name') })}`);
-    }
+    await analyzeTables(this.#target, tables, signal);
   }
 
   async #prepare(origin: SchemaOrigin): Promise<readonly Prepared[]> {
@@ -129,15 +122,6 @@ class PostgresSchemaTool implements SchemaTool {
     }
   }
 }
-
-const TABLES_AND_ROOTS = `
-  SELECT DISTINCT n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS is_partitioned
-  FROM unnest($1::text[], $2::text[]) AS t (schema, name)
-  JOIN pg_namespace tn ON tn.nspname = t.schema
-  JOIN pg_class l ON l.relnamespace = tn.oid AND l.relname = t.name
-  JOIN pg_class c ON c.oid = l.oid OR (l.relispartition AND c.oid = pg_partition_root(l.oid))
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  ORDER BY is_partitioned, schema, name`;
 
 const prepareFile = async (path: string): Promise<Prepared> => {
   let text: string;

@@ -69,6 +69,8 @@ const FIRING = `
     JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)
   SELECT w.schema, w.name, t.tgname AS firing, 'trigger' AS what
   FROM wanted w JOIN pg_trigger t ON t.tgrelid = w.oid AND t.tgenabled IN ('A', 'R')
+   AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                    WHERE p.oid = t.tgfoid AND n.nspname = 'switchback')
   UNION ALL
   SELECT w.schema, w.name, r.rulename, 'rule'
   FROM wanted w JOIN pg_rewrite r ON r.ev_class = w.oid AND r.ev_enabled IN ('A', 'R')

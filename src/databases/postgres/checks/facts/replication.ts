@@ -22,14 +22,15 @@ const PUBLICATIONS = `
   JOIN pg_publication_tables p ON p.schemaname = w.schema AND p.tablename = w.name
   WHERE NOT starts_with(p.pubname, 'switchback') ORDER BY 1, 2, 3`;
 
-/** Before 14 a subscription's oid is for superusers; the statistics view has it for everybody. */
+/** Not those of the native engine, which bear the names of its slots. Before 14 a subscription's oid is for superusers; the
+ * statistics view has it for everybody. */
 const SUBSCRIPTIONS = `
   SELECT DISTINCT s.subname AS owner, w.schema, w.name
   FROM pg_subscription s
   JOIN pg_stat_subscription v ON v.subname = s.subname JOIN pg_subscription_rel r ON r.srsubid = v.subid
   JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN json_to_recordset($1::json) AS w(schema text, name text) ON w.schema = n.nspname AND w.name = c.relname
-  WHERE s.subenabled AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  WHERE s.subenabled AND NOT starts_with(s.subname::text, 'switchback_') AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   ORDER BY 1, 2, 3`;
 
 const membershipsOf = (rows: readonly TextRow[]): readonly Membership[] => {

@@ -85,6 +85,8 @@ const OF_TABLES = `
               || CASE t.tgenabled WHEN 'D' THEN ' DISABLED' ELSE '' END
               FROM rel JOIN pg_trigger t ON t.tgrelid = rel.oid
               WHERE NOT t.tgisinternal AND t.tgname <> '${FENCE_TRIGGER}'
+                AND NOT EXISTS (SELECT FROM pg_proc f JOIN pg_namespace fn ON fn.oid = f.pronamespace
+                                 WHERE f.oid = t.tgfoid AND fn.nspname = 'switchback')
     UNION ALL SELECT 'partition key', nspname, relname, '', pg_get_partkeydef(oid) FROM rel WHERE relkind = 'p'
     UNION ALL SELECT 'partition bound', rel.nspname, rel.relname, '',
               pn.nspname || '.' || p.relname || ' ' || pg_get_expr(rel.relpartbound, rel.oid)

@@ -1,7 +1,9 @@
 import type pg from 'pg';
 import { SwitchbackError } from '../../domain/errors.ts';
-import { monotonicMs } from '../../platform/clock.ts';
-import type { PostgresServer } from '../../platform/postgres/server.ts';
+import type { TableName } from '../../domain/table.ts';
+import { monotonicMs } from '../clock.ts';
+import { quoteTable } from './quote.ts';
+import type { PostgresServer } from './server.ts';
 
 const EVERY_MS = 1_000;
 /**
@@ -12,13 +14,17 @@ const EVERY_MS_PER_LANE = 50;
 /** Nothing of ours holds a lock on the marker's row, so an answer that takes longer will not come. */
 const STUCK_MS = 30_000;
 
-const WRITE = `INSERT INTO switchback.marker AS m (lane, seq, at) VALUES ($1, 1, clock_timestamp())
+const writeTo = (
+  table: TableName,
+): string => `INSERT INTO ${quoteTable(table)} AS m (lane, seq, at) VALUES ($1, 1, clock_timestamp())
   ON CONFLICT (lane) DO UPDATE SET seq = m.seq + 1, at = clock_timestamp() RETURNING seq`;
 
 /** What marker writing needs and tells. */
 export interface MarkerOptions {
   readonly server: PostgresServer;
   readonly lane: string;
+  /** The table of the markers there: lane, seq, at. */
+  readonly table: TableName;
   /** Age in seconds of the newest marker that has arrived, at its arrival, or of the oldest that has not, every second. */
   readonly onLag: (seconds: number) => void;
   /** A marker could not be written. */
@@ -66,7 +72,7 @@ export class MarkerWriter {
 
   async #write(): Promise<bigint> {
     const sentMs = monotonicMs();
-    const { rows } = await this.#client.query<{ seq: string }>(WRITE, [this.#options.lane]);
+    const { rows } = await this.#client.query<{ seq: string }>(writeTo(this.#options.table), [this.#options.lane]);
     const [row] = rows;
     if (row === undefined) throw new SwitchbackError('internal', 'the marker was not written');
     const seq = BigInt(row.seq);

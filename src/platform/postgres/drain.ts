@@ -1,6 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
-import { Lsn } from '../../platform/postgres/lsn.ts';
+import { Lsn } from './lsn.ts';
 
 /** What a lane has reached. */
 export interface Reached {

@@ -1,0 +1,265 @@
+import type pg from 'pg';
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
+import type { Position } from '../../domain/position.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { Lsn } from '../../platform/postgres/lsn.ts';
+import { MarkerWriter } from '../../platform/postgres/marker.ts';
+import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
+import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
+import type { NativeContext } from './context.ts';
+import { subscriptionLost } from './halt.ts';
+import { markerTable } from './names.ts';
+import { latest } from './slot.ts';
+import { startSubscription } from './start.ts';
+import { disableSubscription, dissolve, laneGuard, readSubscription, rememberedSlot } from './subscription.ts';
+import { takeKeys } from './touched.ts';
+import { readSeen, type Seen, Supervisor } from './watch.ts';
+
+/** Between two looks at the written side: while nobody waits for a marker, and while somebody does. */
+const LOOK_EVERY_MS = 100;
+const HURRY_MS = 5;
+/** The stored progress is renewed this often, also when nothing has come: it tells whether we are still the owner. */
+const RECORD_EVERY_MS = 1_000;
+const BEFORE_ANEW_MS = 200;
+const SILENT_MS = 30_000;
+const SERIALIZATION_FAILURE = '40001';
+const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
+
+/** What a follower is made from. */
+export interface NativeFollowerOptions extends FollowOptions {
+  /** The stream engine's lane of the same spec, for what has to be applied idempotently. */
+  readonly inner: Lane;
+  /** At the beginning and after each change, with the newest marker that has arrived in this run. */
+  readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
+  /** Whether somebody waits for a marker. */
+  readonly isAwaited: () => boolean;
+}
+
+/**
+ * One run of a lane. Chunks of a copy were read at different times, so until the stored progress has passed `strictFrom` only an
+ * idempotent apply will do, and the stream engine's lane does it. Then the written side's server takes over by a subscription
+ * to the same slot, from exactly there, and we look at how it fares.
+ */
+export class NativeFollower {
+  readonly #context: NativeContext;
+  readonly #options: NativeFollowerOptions;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #markers = Promise.withResolvers<MarkerWriter>();
+  #progress: LaneProgress = NOWHERE;
+  #arrived = 0n;
+  #client: pg.Client | undefined;
+  #recordedMs = 0;
+  #isSubscribed = false;
+  #nap = new AbortController();
+
+  constructor(context: NativeContext, options: NativeFollowerOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
+  }
+
+  /** Follows until the signal is aborted. Rejects with kind `halted`, `unreachable`, `busy`, `refused` or `deposed`. */
+  async run(): Promise<void> {
+    this.#markers.promise.catch(() => undefined);
+    try {
+      await this.#open();
+      while (!isPassed(this.#progress)) await this.#catchUp();
+      await this.#watch();
+    } catch (error) {
+      this.#markers.reject(error);
+      await this.#end(error);
+    } finally {
+      const closing = this.#markers.promise.then((markers) => markers.close()).catch(() => undefined);
+      await Promise.all([closing, this.#client?.end().catch(() => undefined)]);
+    }
+  }
+
+  /** Writes a marker on the origin, as soon as that is reached; its number. */
+  async mark(): Promise<bigint> {
+    this.#nap.abort();
+    try {
+      const markers = await this.#markers.promise;
+      return await markers.write();
+    } catch (error) {
+      if (!this.#options.signal.aborted) throw this.#context.from.wrap(error);
+      throw new SwitchbackError('aborted', `lane ${this.#context.spec.lane} has stopped following`);
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { spec, from, to } = this.#context;
+    this.#client = await to.connect('native', { silentMs: SILENT_MS });
+    this.#advance(await this.#claim(this.#client));
+    const isGone = (await readSubscription(to, spec.slot)) === null && (await rememberedSlot(to, spec)) === spec.slot;
+    if (isGone) throw subscriptionLost(this.#context);
+    const markers = await MarkerWriter.open({
+      server: from,
+      lane: spec.lane,
+      table: markerTable(spec.publication, spec.direction),
+      onLag: (seconds) => this.#options.observer.lag(seconds),
+      onFailure: (error) => this.#stop.abort(error),
+    });
+    this.#markers.resolve(markers);
+  }
+
+  /** As the stream engine's: an earlier worker may be storing progress right now, and is refused from here on. */
+  async #claim(client: pg.Client): Promise<LaneProgress> {
+    const { spec, to } = this.#context;
+    for (;;) {
+      try {
+        return await runTransaction(client, to.label, async (sql) => {
+          await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+          const progress = await spec.store.progress(sql);
+          if (progress === null || progress.strictFrom === null) {
+            throw new SwitchbackError('internal', `lane ${spec.lane} cannot follow before its copy has ended`);
+          }
+          await spec.store.record(sql, progress);
+          return progress;
+        });
+      } catch (error) {
+        if (codeOf(error) !== SERIALIZATION_FAILURE) throw error;
+      }
+      this.#signal.throwIfAborted();
+    }
+  }
+
+  /** The stream engine's lane, until it has passed `strictFrom`; it stops after the batch in hand, at a commit boundary. */
+  async #catchUp(): Promise<void> {
+    const { inner, observer } = this.#options;
+    await dissolve(this.#context);
+    const handOver = new AbortController();
+    const look = async (): Promise<void> => {
+      const progress = await inner.applied();
+      this.#advance(progress);
+      if (isPassed(progress)) handOver.abort();
+    };
+    await inner.follow({
+      signal: AbortSignal.any([this.#signal, handOver.signal]),
+      observer: {
+        ...observer,
+        lag: () => undefined,
+        applied: (applied) => {
+          observer.applied(applied);
+          void look();
+        },
+      },
+    });
+    this.#signal.throwIfAborted();
+    this.#advance(await inner.applied());
+  }
+
+  async #watch(): Promise<void> {
+    await this.#subscribe();
+    const supervisor = new Supervisor(this.#context);
+    for (;;) {
+      const { seen, moved } = await this.#look();
+      if ((await supervisor.judge(seen, moved)) === 'failed') {
+        await sleep(BEFORE_ANEW_MS, this.#signal);
+        await this.#subscribe();
+      }
+      await this.#rest();
+    }
+  }
+
+  async #subscribe(): Promise<void> {
+    const progress = await startSubscription(this.#context, this.#progress);
+    this.#isSubscribed = true;
+    // A marker from before proves nothing.
+    const { marker } = await readSeen(this.#executor(), this.#context);
+    this.#progress = { ...progress, marker };
+    this.#options.onProgress(this.#progress, this.#arrived);
+  }
+
+  async #rest(): Promise<void> {
+    this.#signal.throwIfAborted();
+    this.#nap = new AbortController();
+    const ms = this.#options.isAwaited() ? HURRY_MS : LOOK_EVERY_MS;
+    await sleep(ms, AbortSignal.any([this.#signal, this.#nap.signal])).catch(() => undefined);
+    this.#signal.throwIfAborted();
+  }
+
+  /** What has arrived is stored and told, keys first; only then a drain may end by it. */
+  async #look(): Promise<{ readonly seen: Seen; readonly moved: boolean }> {
+    const seen = await readSeen(this.#executor(), this.#context);
+    const next = {
+      ...this.#progress,
+      position: latest(this.#progress.position, seen.position),
+      marker: seen.marker,
+    };
+    const moved = next.position !== this.#progress.position || next.marker !== this.#progress.marker;
+    if (moved || monotonicMs() - this.#recordedMs > RECORD_EVERY_MS) await this.#record(next);
+    return { seen, moved };
+  }
+
+  async #record(next: LaneProgress): Promise<void> {
+    const { spec, to } = this.#context;
+    await runTransaction(this.#parts(), to.label, async (sql) => {
+      await spec.store.record(sql, next);
+      const taken = await takeKeys(sql, spec);
+      this.#options.observer.applied({ position: next.position, ...taken });
+    });
+    this.#recordedMs = monotonicMs();
+    this.#advance(next);
+  }
+
+  #advance(next: LaneProgress): void {
+    const isMarked = next.marker !== this.#progress.marker && this.#progress !== NOWHERE;
+    this.#progress = next;
+    if (isMarked) {
+      this.#arrived = next.marker;
+      void this.#markers.promise.then(
+        (markers) => markers.arrived(next.marker),
+        () => undefined,
+      );
+    }
+    this.#options.onProgress(next, this.#arrived);
+  }
+
+  /** Whatever ended the run: a subscription that nobody looks after must not go on, but for what may pass by itself. */
+  async #end(error: unknown): Promise<void> {
+    const { options, context } = { options: this.#options, context: this.#context };
+    const isHalted = isKind(error, 'halted');
+    if (isKind(error, 'deposed')) throw error;
+    if (options.signal.aborted || isHalted) {
+      const stopped = await this.#stopSubscription().catch((failure: unknown) => failure);
+      if (isHalted) throw error;
+      if (stopped !== undefined) throw context.to.wrap(stopped);
+      return;
+    }
+    if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+    if (isKind(error, 'unknown')) throw new SwitchbackError('unreachable', error.message, { cause: error });
+    throw context.to.wrap(error);
+  }
+
+  /** Stops it after the transaction in hand, and stores and tells what has come until then. */
+  async #stopSubscription(): Promise<undefined> {
+    const { spec, to } = this.#context;
+    if (!this.#isSubscribed) return undefined;
+    await disableSubscription(to, spec.slot, laneGuard(spec.store));
+    const subscription = await readSubscription(to, spec.slot);
+    if (subscription === null) return undefined;
+    await this.#record({ ...this.#progress, position: latest(this.#progress.position, subscription.position) });
+    return undefined;
+  }
+
+  #executor(): SqlExecutor {
+    const client = this.#parts();
+    return {
+      async query(text, params) {
+        const { rows, rowCount } = await client.query<Record<string, string | null>>(text, params ? [...params] : []);
+        return { rows, rowCount: rowCount ?? 0 };
+      },
+    };
+  }
+
+  #parts(): pg.Client {
+    if (this.#client === undefined) throw new SwitchbackError('internal', 'not open');
+    return this.#client;
+  }
+}
+
+/** Whether everything up to `strictFrom` is applied, so that the next change is the first that is applied strictly. */
+const isPassed = ({ position, strictFrom }: LaneProgress): boolean =>
+  strictFrom !== null && Lsn.reached(position, strictFrom);

@@ -1,0 +1,96 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
+import { displayName } from '../../domain/table.ts';
+import { quoteTable } from '../../platform/postgres/quote.ts';
+import { textOf } from '../../platform/postgres/row.ts';
+import { codeOf } from '../../platform/postgres/server.ts';
+import type { LaneProgress } from '../engine.ts';
+import type { NativeContext } from './context.ts';
+import { markerTable } from './names.ts';
+import { explainSubscribing } from './reach.ts';
+import { assertSameSchemas, publishedTables } from './schemas.ts';
+import { freeSlot } from './slot.ts';
+import { dissolve, readSubscription, subscribe } from './subscription.ts';
+import { noteKeys } from './touched.ts';
+
+/** Enabled subscriptions that write to this side what a publication of the same name on the other side publishes. */
+const OPPOSITE = `
+  SELECT s.subname::text AS name FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+   WHERE d.datname = current_database() AND s.subenabled AND $1 = ANY (s.subpublications)`;
+
+const READY = `
+  SELECT n.nspname AS schema, c.relname AS name FROM pg_subscription_rel r
+    JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE r.srsubid = $1::oid AND r.srsubstate = 'r'`;
+
+/** The table that markers arrive in; its row is there before the first one does, which then comes as an update. */
+export const makeMarkerTable = async (
+  sql: SqlExecutor,
+  { spec }: Pick<NativeContext, 'spec'>,
+  marker: bigint,
+): Promise<void> => {
+  const table = quoteTable(markerTable(spec.publication, spec.direction));
+  await sql.query(markerTableSql(table));
+  await sql.query(
+    `INSERT INTO ${table} (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE SET seq = excluded.seq`,
+    [spec.lane, String(marker)],
+  );
+};
+
+/** The statement that makes a table of markers. */
+export const markerTableSql = (table: string): string =>
+  `CREATE TABLE IF NOT EXISTS ${table}
+     (lane text PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL DEFAULT now())`;
+
+/**
+ * Whether a subscription that runs already, because the worker that began it was killed, takes all that is published. Tables
+ * that came since are not its: it would pass over their rows.
+ */
+const takesAll = async ({ spec, from, to }: NativeContext, oid: string): Promise<boolean> => {
+  const published = await publishedTables(from, spec.publication);
+  const { rows } = await to.query(READY, [oid]);
+  const ready = new Set(rows.map((row) => displayName({ schema: textOf(row, 'schema'), name: textOf(row, 'name') })));
+  return published !== null && published.length === ready.size && published.every((t) => ready.has(displayName(t)));
+};
+
+const assertAlone = async ({ spec, from }: NativeContext): Promise<void> => {
+  const [other] = (await from.query(OPPOSITE, [spec.publication])).rows;
+  if (other === undefined) return;
+  throw new SwitchbackError(
+    'busy',
+    `subscription ${other.name} on the ${from.label} still brings changes the other way; lane ${spec.lane} waits for its end`,
+    { remedy: 'it is ended with its lane: switchback resume PLAN; then give the command again' },
+  );
+};
+
+const UNDEFINED_TABLE = '42P01';
+
+/**
+ * Makes the lane's subscription run from where the lane is. One that runs is taken over; any other is made anew, so that
+ * nothing of an earlier one (tables, address, what it had counted) is left. Resolves with the lane's progress.
+ *
+ * One transaction on the written side, under the epoch of whoever does it (S7): a worker that slept can neither make one nor
+ * enable it. Kind `halted` when the schemas differ; `busy` while the lane the other way still runs, whose changes would come
+ * back (S9); `unreachable` when the servers do not reach each other.
+ */
+export const startSubscription = async (context: NativeContext, claimed: LaneProgress): Promise<LaneProgress> => {
+  const { spec, from, to } = context;
+  await assertSameSchemas(context);
+  const found = await readSubscription(to, spec.slot);
+  if (found?.enabled && (await takesAll(context, found.oid))) return claimed;
+  await dissolve(context);
+  await assertAlone(context);
+  await freeSlot(from, spec.slot);
+  return await to.transaction(async (sql) => {
+    const progress = (await spec.store.progress(sql)) ?? claimed;
+    await spec.store.record(sql, progress);
+    await makeMarkerTable(sql, context, progress.marker);
+    await noteKeys(sql, spec);
+    await subscribe(sql, context, progress).catch(async (error: unknown) => {
+      // A table that has just been published, and is not here.
+      if (codeOf(error) === UNDEFINED_TABLE) await assertSameSchemas(context);
+      throw explainSubscribing(context, error);
+    });
+    return progress;
+  });
+};

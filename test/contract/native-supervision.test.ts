@@ -1,0 +1,185 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import { LaneWorld } from '../support/lanes.ts';
+import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
+import { runSql, useServerPair } from '../support/servers.ts';
+import { failureOf } from './lane.ts';
+
+/** What happens to a subscription that is not as its lane left it. */
+const pair = useServerPair(NATIVE_SETTINGS);
+const opened: LaneWorld[] = [];
+afterEach(async () => {
+  for (const world of opened.splice(0)) await world.close();
+});
+
+const SUBSCRIPTION = `SELECT subname AS name, subenabled AS enabled FROM pg_subscription
+  WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+
+const begun = async (direction: 'forward' | 'backward' = 'forward') => {
+  const { source, target } = pair();
+  const servers = direction === 'forward' ? { from: source, to: target } : { from: target, to: source };
+  const world = await LaneWorld.create(servers, makeNativeEngine, 'CREATE TABLE t (id int PRIMARY KEY, v int)');
+  opened.push(world);
+  await runSql(world.fromUrl, 'INSERT INTO t SELECT i, i FROM generate_series(1, 10) i');
+  const { lane, following } = await world.begin();
+  await world.drain(lane);
+  await expect.poll(() => runSql(world.toUrl, SUBSCRIPTION), { timeout: 10_000 }).toHaveLength(1);
+  await world.drain(lane);
+  const name = (await world.spec()).slot;
+  return { world, lane, following, name };
+};
+const expectSame = async (world: LaneWorld): Promise<void> => {
+  const { from, to } = await world.contents();
+  expect(to).toEqual(from);
+};
+
+describe('a subscription', () => {
+  test('that somebody has dropped halts the lane, and is not made anew', async () => {
+    const { world, lane, following, name } = await begun();
+    await runSql(world.toUrl, `ALTER SUBSCRIPTION ${name} DISABLE`);
+    await runSql(world.toUrl, `ALTER SUBSCRIPTION ${name} SET (slot_name = NONE)`);
+    await runSql(world.toUrl, `DROP SUBSCRIPTION ${name}`);
+    const findings = [{ severity: 'blocks' }];
+    expect(await failureOf(following, 'halted')).toMatchObject({ findings });
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/slot-lost');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toEqual([]);
+  });
+
+  test('that somebody has disabled halts the lane, and goes on with it', async () => {
+    const { world, lane, following, name } = await begun();
+    await runSql(world.toUrl, `ALTER SUBSCRIPTION ${name} DISABLE`);
+    expect((await failureOf(following, 'halted')).findings[0]?.id).toBe('lane/subscription-disabled');
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0');
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+  });
+
+  test('whose slot is dropped halts the lane', async () => {
+    const { world, lane, following, name } = await begun();
+    const drop = `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${name}' AND active;
+      SELECT pg_drop_replication_slot('${name}')`;
+    await expect
+      .poll(() => runSql(world.fromUrl, drop).catch(() => null), { interval: 1, timeout: 20_000 })
+      .not.toBe(null);
+    expect((await failureOf(following, 'halted')).findings[0]?.id).toBe('lane/slot-lost');
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/slot-lost');
+  });
+
+  test.each(['forward', 'backward'] as const)(
+    'whose worker is ended again and again loses nothing (%s)',
+    async (way) => {
+      const { world, lane } = await begun(way);
+      for (let round = 1; round <= 4; round++) {
+        await runSql(world.toUrl, 'SELECT pg_terminate_backend(pid) FROM pg_stat_subscription WHERE pid IS NOT NULL');
+        await runSql(world.fromUrl, `INSERT INTO t VALUES (${100 + round}, 0); UPDATE t SET v = v + 1`);
+        await sleep(100);
+      }
+      await world.drain(lane);
+      await expectSame(world);
+    },
+  );
+
+  test('that passes over a row is a divergence where the server counts it', async () => {
+    const { world, following } = await begun();
+    await runSql(world.toUrl, 'DELETE FROM t WHERE id = 2');
+    await runSql(world.fromUrl, 'UPDATE t SET v = 9 WHERE id = 2');
+    const error = await failureOf(following, 'halted');
+    expect(error.findings[0]).toMatchObject({
+      id: 'lane/divergence',
+      fact: expect.stringContaining('update_missing: 1'),
+    });
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+  });
+
+  test('that cannot apply a change halts the lane, and goes on when it is mended', async () => {
+    const { world, lane, following, name } = await begun('backward');
+    await runSql(world.toUrl, 'INSERT INTO t VALUES (50, 0)');
+    await runSql(world.fromUrl, 'INSERT INTO t VALUES (50, 1)');
+    const error = await failureOf(following, 'halted');
+    expect(error.findings[0]).toMatchObject({ id: 'lane/apply-failed', subject: `subscription ${name}` });
+    // It does not go on failing while nobody looks.
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+    await runSql(world.toUrl, 'DELETE FROM t WHERE id = 50');
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+  });
+});
+
+describe('workers', () => {
+  test('that come after one that was killed take over a subscription that runs', async () => {
+    const { world, following } = await begun();
+    const before = await runSql(world.toUrl, `SELECT oid, * FROM pg_subscription`);
+    // As if it had died: nothing of it stops the subscription.
+    world.epoch = 2n;
+    await world.to.query('UPDATE switchback.progress SET epoch = 2');
+    const late = world.epoch;
+    await runSql(world.fromUrl, 'UPDATE t SET v = v + 1');
+    const lane = await world.open({ kind: 'resume' });
+    const heir = world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+    expect(await runSql(world.toUrl, `SELECT oid, * FROM pg_subscription`)).toEqual(before);
+    expect(late).toBe(2n);
+    await heir.stop();
+    await following.stop().catch(() => undefined);
+  });
+
+  test('that slept can neither enable nor make a subscription', async () => {
+    const { world, lane, following } = await begun();
+    await following.stop();
+    await world.to.query('UPDATE switchback.progress SET epoch = 2');
+    await failureOf(world.follow(lane), 'deposed');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+    await expect(lane.close({ drop: true })).rejects.toMatchObject({ kind: 'deposed' });
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+    const guard = async (): Promise<void> => Promise.reject(new Error('not ours'));
+    const { slot, publication } = await world.spec();
+    const what = {
+      direction: 'forward',
+      slot,
+      publication,
+      guard: async () => undefined,
+      guardWritten: guard,
+    } as const;
+    await expect(world.engine.retire(what)).rejects.toThrow('not ours');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toHaveLength(1);
+  });
+
+  test('do not begin while a subscription brings changes the other way', async () => {
+    const { world, lane, following } = await begun();
+    await following.stop();
+    const { publication } = await world.spec();
+    await runSql(world.toUrl, `CREATE PUBLICATION ${publication}`);
+    const other = `${publication}_other`;
+    await runSql(
+      world.fromUrl,
+      `CREATE SUBSCRIPTION ${other} CONNECTION 'host=127.0.0.1 port=1' PUBLICATION ${publication}
+         WITH (connect = false, enabled = false, slot_name = NONE, create_slot = false)`,
+    );
+    await runSql(world.fromUrl, `ALTER SUBSCRIPTION ${other} SET (slot_name = '${other}')`);
+    await runSql(world.fromUrl, `ALTER SUBSCRIPTION ${other} ENABLE`);
+    await failureOf(world.follow(lane), 'busy');
+    await runSql(world.fromUrl, `ALTER SUBSCRIPTION ${other} DISABLE`);
+    world.follow(lane);
+    await world.drain(lane);
+    await runSql(world.fromUrl, `ALTER SUBSCRIPTION ${other} SET (slot_name = NONE)`);
+    await runSql(world.fromUrl, `DROP SUBSCRIPTION ${other}`);
+  });
+
+  test('retire leaves nothing of a lane on either side', async () => {
+    const { world, following } = await begun();
+    await following.stop();
+    const { slot, publication } = await world.spec();
+    const guard = async (): Promise<void> => undefined;
+    const what = { direction: 'forward', slot, publication, guard, guardWritten: guard } as const;
+    await world.engine.retire(what);
+    await world.engine.retire(what);
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toEqual([]);
+    const left = `SELECT tgname AS name FROM pg_trigger WHERE NOT tgisinternal UNION ALL
+      SELECT relname FROM pg_class WHERE relname ~ '^(marker|touched)_' UNION ALL SELECT proname FROM pg_proc WHERE proname ~ '^touch_'`;
+    expect(await runSql(world.toUrl, left)).toEqual([]);
+    expect(await runSql(world.fromUrl, left)).toEqual([]);
+  });
+});
