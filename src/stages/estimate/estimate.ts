@@ -20,7 +20,7 @@ export const sizeOf = (phase: {
 /** Stages whose time is estimated; catching up is not among them, because it depends on what is written meanwhile. */
 export const ESTIMATED_STAGES = ['prepare', 'copy', 'build', 'verify'] as const;
 
-/** One of {@link ESTIMATED_STAGES}: `build` is keys, indexes, foreign keys and statistics. */
+/** One of {@link ESTIMATED_STAGES}: `build` is what is left of keys, indexes, foreign keys and statistics after the rows. */
 export type EstimatedStage = (typeof ESTIMATED_STAGES)[number];
 
 /** Milliseconds of each stage. */
