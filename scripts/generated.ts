@@ -5,6 +5,7 @@ import { planJsonSchema } from '../src/plan/issues.ts';
 import { promelaOf } from './promela.ts';
 import { withProtocol } from './protocol-page.ts';
 import { planReference, type SchemaNode } from './reference.ts';
+import { withScaling } from './scaling-page.ts';
 
 /** A file that is made from the sources and checked in. */
 export interface GeneratedFile {
@@ -19,10 +20,12 @@ const fileAt = (path: string): string => fileURLToPath(new URL(`../${path}`, imp
 export const generatedFiles = async (): Promise<readonly GeneratedFile[]> => {
   const schema = planJsonSchema();
   const design = fileAt('docs/design.md');
+  const scaling = fileAt('docs/scaling.md');
   return [
     { path: fileAt('plan.schema.json'), content: `${JSON.stringify(schema, null, 2)}\n` },
     { path: fileAt('docs/plan.md'), content: await planReference(schema as SchemaNode) },
     { path: design, content: withProtocol(await readFile(design, 'utf8')) },
+    { path: scaling, content: withScaling(await readFile(scaling, 'utf8')) },
     { path: fileAt('test/model/protocol.pml'), content: promelaOf(SWITCH_STEPS) },
   ];
 };

@@ -1,7 +1,7 @@
 import { PHASE_TRANSITIONS, SWITCH_STEPS } from '../src/domain/protocol.ts';
 
 /** Replaces what stands between `<!-- made: name -->` and `<!-- end: name -->`. Throws when the page has no such place. */
-const fill = (page: string, name: string, content: string): string => {
+export const fill = (page: string, name: string, content: string): string => {
   const [begin, end] = [`<!-- made: ${name} -->\n`, `<!-- end: ${name} -->`];
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
@@ -18,7 +18,8 @@ const diagram = (): string =>
     '```',
   ].join('\n');
 
-const table = (rows: readonly (readonly string[])[]): string => {
+/** Rows of cells as a Markdown table; the first one is its head. */
+export const table = (rows: readonly (readonly string[])[]): string => {
   const [head = [], ...body] = rows;
   return [head, head.map(() => '---'), ...body].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 };

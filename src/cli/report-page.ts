@@ -4,6 +4,7 @@ import { primarySide } from '../domain/protocol.ts';
 import type { Report, ReportLag, ReportPhase } from '../stages/report-data.ts';
 import type { JournalLine } from '../stages/status.ts';
 import { bytesText, countText, durationText } from './render.ts';
+import { estimatesSection } from './report-estimates.ts';
 import { type Html, html, type Piece } from './report-html.ts';
 import { lagPlot, pointsOf } from './report-plot.ts';
 import { REPORT_STYLE } from './report-style.ts';
@@ -41,6 +42,7 @@ ${alert === null ? null : html`<p class="alert bad">${alert}</p>`}
 ${report.phases.length === 0 ? null : html`<section><h2>Phases</h2><div class="cards">${report.phases.map((phase) => phaseCard(phase, report))}</div></section>`}
 ${findingsSection(report)}
 ${switchesSection(report.switches, report.worker?.alive === true)}
+${estimatesSection(report.outcomes)}
 ${lagSection(report)}
 ${certificatesSection(report)}
 ${journalSection(report.journal)}

@@ -1,24 +1,24 @@
 import { SwitchbackError } from '../domain/errors.ts';
 import type { PhaseScope } from '../stages/context.ts';
+import { ESTIMATED_STAGES, estimatePhase, type PhaseEstimate, sizeOf } from '../stages/estimate/estimate.ts';
+import { FIT } from '../stages/estimate/fit.ts';
 import { readScope } from '../stages/scope.ts';
 import { describeSteps } from '../stages/switch/steps.ts';
 import { type CommandModule, flag, list, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
 
-/** Rows per second that the copy of a phase is guessed at; the report has what it really was. */
-const COPY_BYTES_PER_SECOND = 40_000_000;
-
 const summary = (phase: PhaseScope) => {
-  const rows = phase.tables.reduce((sum, t) => sum + t.estimatedRows, 0);
-  const bytes = phase.tables.reduce((sum, t) => sum + t.bytes, 0);
-  return {
-    phase: phase.name,
-    tables: phase.tables.length,
-    rows,
-    bytes,
-    copyMs: (bytes / COPY_BYTES_PER_SECOND) * 1000,
-  };
+  const { rows, bytes, tables } = sizeOf(phase);
+  return { phase: phase.name, tables, rows, bytes, estimate: estimatePhase({ tables, rows, bytes }) };
 };
+
+/** Where the estimates come from, and what corrects them. */
+const ORIGIN = `estimates: a model fitted on ${FIT.machine}, ${FIT.date}; the run's own times are in: switchback report`;
+
+const FIT_ORIGIN = { machine: FIT.machine, date: FIT.date, servers: FIT.servers };
+
+const estimateText = (estimate: PhaseEstimate): string =>
+  ESTIMATED_STAGES.map((stage) => `${stage} ${durationText(estimate[stage])}`).join(', ');
 
 const PREPARE_STEPS = [
   { step: 'sidecars', does: 'schema switchback in both databases', undo: 'abort' },
@@ -61,13 +61,13 @@ export const show: CommandModule = {
           failback: describeSteps({ direction: 'reverse', tables: phase.tables }),
         }));
         if (flag(args, 'json')) {
-          sayJson({ ok: true, windowMs: context.plan.switch.windowMs, phases: data });
+          sayJson({ ok: true, windowMs: context.plan.switch.windowMs, fit: FIT_ORIGIN, phases: data });
           return 0;
         }
         for (const phase of data) {
           say(color.bold(`phase ${phase.phase}`));
           say(
-            `${phase.tables} tables, about ${countText(phase.rows)} rows, ${bytesText(phase.bytes)}; copy about ${durationText(phase.copyMs)} at ${bytesText(COPY_BYTES_PER_SECOND)}/s (a guess)`,
+            `${phase.tables} tables, about ${countText(phase.rows)} rows, ${bytesText(phase.bytes)}; about ${estimateText(phase.estimate)}`,
           );
           say(table([['step', 'does', 'undone by'], ...phase.prepare.map((s) => [`  ${s.step}`, s.does, s.undo])]));
           say(`cutover, within ${durationText(context.plan.switch.windowMs)} or undone:`);
@@ -83,6 +83,7 @@ export const show: CommandModule = {
           say('failback: the same with source and target swapped');
           say();
         }
+        say(ORIGIN);
         say(`next: switchback run ${context.plan.path}`);
         return 0;
       },

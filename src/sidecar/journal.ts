@@ -150,6 +150,29 @@ export const readSwitchJournal = async (sql: SqlExecutor, limit: number): Promis
   return rows.map(entryOf).reverse();
 };
 
+/** What a step of a phase took in all, over its attempts that succeeded. */
+export interface PhaseTimes {
+  readonly phase: string;
+  readonly scope: string;
+  readonly step: string;
+  readonly ms: number;
+}
+
+/** Times of the steps of these scopes, for steps of one phase alone. */
+export const readStageTimes = async (sql: SqlExecutor, scopes: readonly string[]): Promise<readonly PhaseTimes[]> => {
+  const rows = await fetch(
+    sql,
+    build
+      .selectFrom('journal')
+      .select(['phases', 'scope', 'step', raw<string>`sum(ms)`.as('total')])
+      .where('scope', 'in', scopes)
+      .where('status', '=', 'done')
+      .where('ms', 'is not', null)
+      .groupBy(['phases', 'scope', 'step']),
+  );
+  return rows.map(({ phases: phase, scope, step, total }) => ({ phase, scope, step, ms: Number(total) }));
+};
+
 /** The newest line's id, zero when there is none. */
 export const lastJournalId = async (sql: SqlExecutor): Promise<bigint> => {
   const [row] = await fetch(sql, build.selectFrom('journal').select('id').orderBy('id', 'desc').limit(1));

@@ -16,6 +16,8 @@ export interface RunFacts {
   readonly schemaReady?: boolean;
   /** On the source: the tables of every phase that has been prepared, by display name. Others have no copy and no lane. */
   readonly tables?: Readonly<Record<string, readonly string[]>>;
+  /** On the source: what the stages of a phase were thought to take when it was prepared, in milliseconds, by phase and stage. */
+  readonly estimates?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** On the source: a rebuild of the sidecars has begun and not ended; nothing else may act on the run. */
   readonly rebuilding?: boolean;
 }
@@ -103,7 +105,18 @@ export const writeEnding = async (sql: SqlExecutor, phases: readonly string[], e
   await changeFacts(sql, (facts) => ({ ...facts, ending: { ...facts.ending, ...these } }));
 };
 
-/** Stores on the source which tables a phase is made of. The caller has asserted the lease. */
-export const writePinned = async (sql: SqlExecutor, phase: string, tables: readonly string[]): Promise<void> => {
-  await changeFacts(sql, (facts) => ({ ...facts, tables: { ...facts.tables, [phase]: tables } }));
+/**
+ * Stores on the source which tables a phase is made of, and what its stages are thought to take where that is given. The
+ * caller has asserted the lease.
+ */
+export const writePinned = async (
+  sql: SqlExecutor,
+  phase: string,
+  { tables, estimate }: { readonly tables: readonly string[]; readonly estimate?: Readonly<Record<string, number>> },
+): Promise<void> => {
+  await changeFacts(sql, (facts) => ({
+    ...facts,
+    tables: { ...facts.tables, [phase]: tables },
+    ...(estimate === undefined ? {} : { estimates: { ...facts.estimates, [phase]: estimate } }),
+  }));
 };

@@ -10,6 +10,7 @@ import { readDeferred, writeCreated, writeDeferred } from '../sidecar/records.ts
 import { changeFacts, readRun, writePinned } from '../sidecar/run.ts';
 import type { RunContext } from './context.ts';
 import type { Effect } from './effect.ts';
+import { estimatePhase, sizeOf } from './estimate/estimate.ts';
 import { guardOn, guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { Phase } from './machine.ts';
@@ -86,7 +87,8 @@ const pinTables = async ({ look, tenure, phase }: StageTools): Promise<string> =
   await phase.runner?.close();
   phase.runner = null;
   phase.revise(scope);
-  await tenure.act((sql) => writePinned(sql, phase.name, scope.tables.map(displayName)));
+  const pinned = { tables: scope.tables.map(displayName), estimate: estimatePhase(sizeOf(scope)) };
+  await tenure.act((sql) => writePinned(sql, phase.name, pinned));
   return `${scope.tables.length} tables`;
 };
 

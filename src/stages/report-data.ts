@@ -5,11 +5,13 @@ import { type JournalEntry, lastJournalId, readJournal, readSwitchJournal } from
 import { readLanes } from '../sidecar/lanes.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { type LagSample, readCertificates, readLag } from '../sidecar/records.ts';
+import { readRun } from '../sidecar/run.ts';
 import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import { readCheckInput } from './check.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { readRuns } from './open.ts';
+import { type PhaseOutcome, readOutcomes } from './report-estimates.ts';
 import { type ReportSwitch, reportSwitch, type SwitchFacts } from './report-switches.ts';
 import { type JournalLine, journalLine, type PhaseStatus, type RunStatus, readStatusFromEither } from './status.ts';
 
@@ -39,9 +41,11 @@ export interface Report extends Omit<RunStatus, 'run' | 'phases' | 'lastSwitch'>
   /** Oldest first; `complete` is false when older lines were left out. */
   readonly journal: { readonly complete: boolean; readonly lines: readonly JournalLine[] };
   readonly lag: readonly ReportLag[];
+  /** What the stages of each phase were thought to take, and what they took. Empty in what the mirror knows. */
+  readonly outcomes: readonly PhaseOutcome[];
 }
 
-type Depth = Pick<Report, 'switches' | 'halts' | 'findings' | 'findingsError' | 'journal' | 'lag'>;
+type Depth = Omit<Report, keyof RunStatus | 'generatedAt' | 'outcomes'>;
 
 /** Bounds of one report, so that neither its memory nor its page grows with the age of the run. */
 const JOURNAL_LINES = 5_000;
@@ -70,12 +74,14 @@ export const readReport = async (context: RunContext): Promise<Report> => {
   const depth = mirrored
     ? mirrorDepth({ phases, lastSwitch, sourceError: status.sourceError })
     : await readDepth(context);
+  const certified = mirrored ? phases.map(mirroredPhase) : await certifiedPhases(context, phases);
   return {
     ...status,
     generatedAt: await serverTime(portsOf(context, status.answeredBy).sql),
     mirroredAt: status.mirroredAt === null ? null : utc(status.mirroredAt),
     run: { ...run, createdAt: utc(run.createdAt) },
-    phases: mirrored ? phases.map(mirroredPhase) : await certifiedPhases(context, phases),
+    phases: certified,
+    outcomes: mirrored ? [] : await outcomesOf(context, certified),
     ...depth,
   };
 };
@@ -92,6 +98,12 @@ const certifiedPhases = async (
     ...inUtc(phase),
     certified: stored.get(phase.name)?.document ?? null,
   }));
+};
+
+const outcomesOf = async (context: RunContext, phases: readonly ReportPhase[]): Promise<readonly PhaseOutcome[]> => {
+  const { sql } = context.source;
+  const verified = phases.map(({ name, certified }) => ({ name, verifiedSeconds: certified?.seconds ?? null }));
+  return await readOutcomes(sql, verified, (await readRun(sql))?.facts.estimates ?? {});
 };
 
 const inUtc = ({ certificate }: PhaseStatus): Pick<PhaseStatus, 'certificate'> => ({

@@ -38,7 +38,7 @@ export const reviseScope = async (tools: ReviseTools): Promise<void> => {
   assertThere(added, { side: to, there });
   if (added.length > 0) await fenceReplica(tools, { side: to, tables: added });
   const names = new Set([...kept, ...added.map(displayName)]);
-  await tenure.act((sql) => writePinned(sql, phase.name, [...names]));
+  await tenure.act((sql) => writePinned(sql, phase.name, { tables: [...names] }));
   // The source names the sequences: what a column uses is judged by one side only, as it was at the beginning.
   const sequences = from === 'source' ? now.sequences : phase.scope.sequences;
   phase.revise({ ...phase.scope, tables: now.tables.filter((table) => names.has(displayName(table))), sequences });

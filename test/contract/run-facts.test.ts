@@ -32,12 +32,14 @@ describe.each([13, 18] as const)('facts of a run, PostgreSQL %i', (version) => {
     const hasWritten = Promise.withResolvers<void>();
     const mayCommit = Promise.withResolvers<void>();
     const first = sql.transaction(async (transaction: SqlExecutor) => {
-      await writePinned(transaction, 'orders', ['public.order']);
+      await writePinned(transaction, 'orders', { tables: ['public.order'] });
       hasWritten.resolve();
       await mayCommit.promise;
     });
     await hasWritten.promise;
-    const second = sql.transaction((transaction) => writePinned(transaction, 'catalog', ['public.product']));
+    const second = sql.transaction((transaction) =>
+      writePinned(transaction, 'catalog', { tables: ['public.product'] }),
+    );
     const third = sql.transaction((transaction) => writeEnding(transaction, ['stock'], ENDING));
     await expect.poll(async () => (await runSql(url, WAITING))[0]?.n, { timeout: 20_000 }).toBe(2);
     mayCommit.resolve();

@@ -192,6 +192,7 @@ export const emptyReport: Report = {
   findingsError: null,
   journal: { complete: true, lines: [] },
   lag: [],
+  outcomes: [],
 };
 
 const SHOP = [
@@ -261,6 +262,18 @@ export const sampleReport = (): Report => {
       },
     ],
     journal: { complete: true, lines: journal.lines },
+    outcomes: [
+      {
+        phase: 'orders',
+        stages: [
+          { stage: 'prepare', estimatedMs: 900, actualMs: 1_027 },
+          { stage: 'copy', estimatedMs: 400_000, actualMs: 431_000 },
+          { stage: 'build', estimatedMs: 90_000, actualMs: null },
+          { stage: 'catch up', estimatedMs: null, actualMs: 12_000 },
+          { stage: 'verify', estimatedMs: 60_000, actualMs: 41_000 },
+        ],
+      },
+    ],
     lag: [
       sampleLag('catalog/forward', { from: 190_000, count: 46, catchUpMs: 4_000 }),
       sampleLag('catalog/reverse', { from: 424_000, count: 287 }),

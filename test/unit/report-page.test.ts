@@ -123,6 +123,17 @@ describe('the page of a report', () => {
     expect(page).toContain('cutover-1000:');
   });
 
+  it('compares what each stage was thought to take with what it took', () => {
+    const page = reportPage(sampleReport());
+    const cells = (stage: string) =>
+      new RegExp(`<tr><td>orders</td><td>${stage}</td>(.*?)</tr>`).exec(page)?.[1]?.match(/(?<=>)[^<]+/g);
+    expect(cells('copy')).toEqual(['7 min', '7 min', '1.08']);
+    // What has not ended has no ratio, and neither has what cannot be estimated.
+    expect(cells('build')).toEqual(['90.0 s', '–', '–']);
+    expect(cells('catch up')).toEqual(['–', '12.0 s', '–']);
+    expect(reportPage(emptyReport)).not.toContain('Estimate and outcome');
+  });
+
   it('stays bounded for the longest journal and the longest lag', () => {
     const journal = new SampleJournal();
     for (let n = 0; n < 2_500; n++) {
