@@ -51,6 +51,7 @@ export class Applier {
   readonly client: pg.Client;
   readonly #context: LaneContext;
   readonly #stages: Stages;
+  #onBusy: () => void = () => undefined;
 
   /** Opens the session. The caller closes it. Throws kind `unreachable` or `refused`. */
   static async open(context: LaneContext): Promise<Applier> {
@@ -85,8 +86,16 @@ export class Applier {
     return { mode, segments };
   }
 
-  /** As {@link Applier.apply}. */
-  async applyPrepared({ mode, segments }: Prepared, touched: TouchedKeys): Promise<Position | null> {
+  /**
+   * As {@link Applier.apply}. `onBusy` is called whenever the server has got work for a while, and may use the time; it must
+   * not throw.
+   */
+  async applyPrepared(
+    { mode, segments }: Prepared,
+    touched: TouchedKeys,
+    onBusy: () => void = () => undefined,
+  ): Promise<Position | null> {
+    this.#onBusy = onBusy;
     let strictFrom: Position | null = null;
     for (const segment of segments) {
       await this.#stages.sweep();
@@ -136,10 +145,12 @@ export class Applier {
     try {
       const text = ['SAVEPOINT merge', ...statements.map((s) => s.sql)].join(';\n');
       // Several statements in one text give an array of results.
-      const results = [await this.client.query(text)].flat();
+      const answer = this.client.query(text);
+      if (statements.length > 0) setImmediate(this.#onBusy);
+      const results = [await answer].flat();
       if (statements.every(({ expect }, i) => expect === null || results[i + 1]?.rowCount === expect)) {
         // What is new comes last: a value may have moved out of its way.
-        for (const { inserts } of merges) if (inserts !== null) await copyIn(this.client, inserts.sql, inserts.chunks);
+        for (const { inserts } of merges) if (inserts !== null) await copyIn(this.client, inserts, this.#onBusy);
         return true;
       }
     } catch (error) {

@@ -2,11 +2,16 @@ import type pg from 'pg';
 
 /**
  * Runs COPY … FROM STDIN with rows that are in memory already: one write, and no stream, whose ticks cost a small batch more
- * than its rows do. Rejects with what the server refused; the session can go on then, once its transaction is rolled back.
+ * than its rows do. Rejects with what the server refused; the session can go on then, once its transaction is rolled back. `onSent` is called when the rest is the
+ * server's work.
  */
-export const copyIn = async (client: pg.Client, sql: string, chunks: readonly Buffer[]): Promise<void> => {
+export const copyIn = async (
+  client: pg.Client,
+  copy: { readonly sql: string; readonly chunks: readonly Buffer[] },
+  onSent: () => void = () => undefined,
+): Promise<void> => {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  client.query(new CopyIn(sql, chunks, { resolve, reject }));
+  client.query(new CopyIn(copy, { resolve, reject, onSent }));
   await promise;
 };
 
@@ -17,18 +22,20 @@ interface CopyConnection extends pg.Connection {
 
 const COPY_DATA = 0x64;
 
+interface CopyOutcome {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  readonly onSent: () => void;
+}
+
 class CopyIn implements pg.Submittable {
   readonly #sql: string;
   readonly #chunks: readonly Buffer[];
-  readonly #outcome: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
+  readonly #outcome: CopyOutcome;
 
-  constructor(
-    sql: string,
-    chunks: readonly Buffer[],
-    outcome: { readonly resolve: () => void; readonly reject: (error: unknown) => void },
-  ) {
-    this.#sql = sql;
-    this.#chunks = chunks;
+  constructor(copy: { readonly sql: string; readonly chunks: readonly Buffer[] }, outcome: CopyOutcome) {
+    this.#sql = copy.sql;
+    this.#chunks = copy.chunks;
     this.#outcome = outcome;
   }
 
@@ -49,6 +56,7 @@ class CopyIn implements pg.Submittable {
     }
     connection.endCopyFrom();
     stream.uncork();
+    setImmediate(this.#outcome.onSent);
   }
 
   handleCommandComplete(): void {}

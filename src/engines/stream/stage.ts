@@ -76,7 +76,8 @@ export class Stages {
   /** Copies rows of a merge in. */
   async fillFolded(rows: EncodedRows): Promise<Staged & Place> {
     const stage = this.#stageFor(rows.count);
-    await copyIn(this.#client, `COPY ${stage} (${rows.columns.join(', ')}) ${BINARY}`, rows.chunks);
+    const sql = `COPY ${stage} (${rows.columns.join(', ')}) ${BINARY}`;
+    await copyIn(this.#client, { sql, chunks: rows.chunks });
     return { stage, part: rows.part, counts: rows.counts, isMasked: rows.isMasked };
   }
 
@@ -98,7 +99,8 @@ export class Stages {
     }
     const stage = this.#stageFor(changes.length);
     const columns = [...numbered('n', table.columns.length), ...numbered('o', found.length)];
-    await copyIn(this.#client, `COPY ${stage} (part, seq, op, mask, ${columns.join(', ')}) ${BINARY}`, out.take());
+    const sql = `COPY ${stage} (part, seq, op, mask, ${columns.join(', ')}) ${BINARY}`;
+    await copyIn(this.#client, { sql, chunks: out.take() });
     return { stage, part };
   }
 
