@@ -174,7 +174,13 @@ export class Follower {
     });
     failpoint('apply:committed');
     this.#committed(progress);
-    this.#options.observer.applied({ position: progress.position, changes, touched: touched.list() });
+    this.#options.observer.applied({
+      position: progress.position,
+      changes,
+      get touched() {
+        return touched.list();
+      },
+    });
   }
 
   /** Applies a batch in one or two stretches: what is before `strictFrom` idempotently, the rest strictly. */
