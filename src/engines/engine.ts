@@ -90,6 +90,7 @@ export interface LaneObserver {
   applied(progress: {
     readonly position: Position;
     readonly changes: number;
+    /** Made when it is read, which costs as much as folding: read it only if it is wanted, and during the call. */
     readonly touched: readonly Touched[];
   }): void;
   lag(seconds: number): void;

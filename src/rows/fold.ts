@@ -129,6 +129,7 @@ class TableFolder<T extends Keyed> {
   /** The first change to a key says what it found; the last one what it left. */
   #set(key: string, row: FoldedRow): void {
     const earlier = this.#rows.get(key);
-    this.#rows.set(key, earlier === undefined ? row : { ...row, found: earlier.found });
+    const isFirst = earlier === undefined || earlier.found === row.found;
+    this.#rows.set(key, isFirst ? row : { found: earlier.found, key: row.key, after: row.after });
   }
 }

@@ -265,9 +265,9 @@ export class LaneRunner {
           ...progress,
           estimatedRows: estimates.get(progress.table) ?? 0,
         }),
-      applied: ({ changes, touched }) => {
-        this.#changes += changes;
-        this.touched.add(touched);
+      applied: (progress) => {
+        this.#changes += progress.changes;
+        if (this.touched.complete) this.touched.add(progress.touched);
       },
       lag: (seconds) => this.#onLag(seconds),
       blocked: (blockers) => context.emit({ type: 'blocked', phases: [scope.name], blockers }),

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { LaneTable } from '../../src/engines/stream/lane-table.ts';
-import { type Batch, ChangeQueue } from '../../src/engines/stream/queue.ts';
+import { type Batch, ChangeQueue, lingerMs } from '../../src/engines/stream/queue.ts';
 import type { Change } from '../../src/rows/change.ts';
 import { tupleOf } from '../../src/rows/tuple.ts';
 
@@ -156,5 +156,32 @@ describe('the queue of changes', () => {
       await vi.advanceTimersByTimeAsync(6_000);
       expect(summary(state.batch)).toEqual({ changes: 0, ends: [[11n, 0]], open: null });
     });
+  });
+
+  test('shows the next batch before it is taken once it is full, and no other', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    transaction(queue, 10n);
+    expect(queue.next).toBeUndefined();
+    transaction(queue, 20n, { changes: 20_000 });
+    const { next } = queue;
+    expect(summary(next ?? null)).toMatchObject({ changes: 1, ends: [[11n, 1]] });
+    expect(await queue.take(never)).toBe(next);
+  });
+});
+
+describe('how long a batch may wait to grow', () => {
+  test('grows with what the last wait brought, between bounds', () => {
+    expect([0, 1, 500, 1_000, 2_500, 5_000, 20_000].map(lingerMs)).toEqual([20, 20, 20, 40, 100, 200, 200]);
+  });
+
+  test.each([
+    ['a slow stream ends at the shortest wait', 5, 20],
+    ['a stream that a target hardly keeps up with ends at the longest', 60, 200],
+  ])('%s, from wherever it began', (_, changesPerMs, expected) => {
+    for (const start of [0, 20_000]) {
+      let waitMs = lingerMs(start);
+      for (let i = 0; i < 20; i++) waitMs = lingerMs(changesPerMs * waitMs);
+      expect(waitMs).toBe(expected);
+    }
   });
 });

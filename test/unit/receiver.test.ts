@@ -42,7 +42,7 @@ const commit = (xid: number, at: number): Buffer => message('c', u32(xid), u8(0)
 
 const receiver = () => {
   const failures: unknown[] = [];
-  const tables = { tables: new Map(), written: new Map(), side: 'target' };
+  const tables = { tables: new Map(), written: new Map(), side: 'target', marker: 'switchback.marker' };
   const place = new SpoolPlace(tmpdir());
   const onFailure = (error: unknown): void => void failures.push(error);
   const it = new Receiver({ lane: 'all/forward', tables, place, onRoom: () => undefined, onFailure });
@@ -71,7 +71,7 @@ test('what comes behind the commit of a streamed transaction waits until that ha
     commit(999, 7),
     message('A', u32(300), u32(300)),
   );
-  for (const frame of frames) it.receive(frame);
+  for (const frame of frames) it.receive({ bytes: frame, start: 0, end: frame.length });
   expect(it.isFull).toBe(true);
   await expect.poll(() => it.isFull).toBe(false);
   it.end();
@@ -82,7 +82,8 @@ test('what comes behind the commit of a streamed transaction waits until that ha
 
 test('a transaction that is read back when the stream breaks is handed out before the failure, and nothing after it', async () => {
   const { it } = receiver();
-  for (const frame of [...segment(100), commit(100, 3), ...plain(4)]) it.receive(frame);
+  for (const frame of [...segment(100), commit(100, 3), ...plain(4)])
+    it.receive({ bytes: frame, start: 0, end: frame.length });
   it.end(new Error('broken'));
   const batch = await it.queue.take(new AbortController().signal);
   expect(batch?.endings.map(({ commitLsn }) => commitLsn)).toEqual([3n]);
@@ -93,7 +94,8 @@ test('a transaction that is read back when the stream breaks is handed out befor
 test('a change of a relation that nobody described is a failure, also when it is read back', async () => {
   const { it, failures } = receiver();
   const start = message('S', u32(100), u8(1));
-  for (const frame of [start, marker(1, u32(100)), message('E'), commit(100, 3), ...plain(4)]) it.receive(frame);
+  for (const frame of [start, marker(1, u32(100)), message('E'), commit(100, 3), ...plain(4)])
+    it.receive({ bytes: frame, start: 0, end: frame.length });
   await expect.poll(() => failures).toHaveLength(1);
   expect(String(failures[0])).toContain('was not described: 5');
   await it.close();

@@ -4,15 +4,22 @@ const HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const TRAILER = Buffer.from([0xff, 0xff]);
 /** Larger values go out as they are, without being copied into a chunk. */
 const CHUNK_BYTES = 128 * 2 ** 10;
+/** Up to here a loop is faster than a call. */
+const SHORT_BYTES = 32;
 
 /**
  * Writes rows for COPY … WITH (FORMAT binary) into all-text columns (documentation: COPY, "Binary Format"). A text column
- * takes a length and bytes, so that values pass without being escaped or looked at. Take what is full now and then.
+ * takes a length and bytes, so that values pass without being escaped or looked at.
  */
 export class CopyRows {
-  #full: Buffer[] = [HEADER];
+  readonly #full: Buffer[] = [HEADER];
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   #used = 0;
+  /** One for all rows: a closure for each would cost as much as its values. */
+  readonly #column = (bytes: Buffer, start: number, end: number): void => {
+    if (start < 0) this.nulls(1);
+    else this.#range(bytes, start, end);
+  };
 
   /** Begins a row of so many fields. */
   row(fields: number): void {
@@ -28,9 +35,9 @@ export class CopyRows {
   }
 
   /** A text field of our own. */
-  text(value: string | null): void {
+  text(value: Buffer | null): void {
     if (value === null) this.nulls(1);
-    else this.#bytes(Buffer.from(value, 'utf8'));
+    else this.#bytes(value);
   }
 
   /** So many fields that are NULL. */
@@ -43,10 +50,7 @@ export class CopyRows {
 
   /** All columns of a row; an unchanged value is written as NULL. */
   tuple(tuple: Tuple): void {
-    tuple.visit((bytes, start, end) => {
-      if (start < 0) this.nulls(1);
-      else this.#range(bytes, start, end);
-    });
+    tuple.visit(this.#column);
   }
 
   /** Some columns of a row. */
@@ -58,17 +62,11 @@ export class CopyRows {
     }
   }
 
-  /** What can be sent already. */
-  takeFull(): readonly Buffer[] {
-    const full = this.#full;
-    this.#full = [];
-    return full;
-  }
-
-  /** The rest, with the end of the COPY. */
-  takeRest(): readonly Buffer[] {
+  /** Everything that was written, with the end of the COPY. */
+  take(): readonly Buffer[] {
     this.#flush();
-    return [...this.takeFull(), TRAILER];
+    this.#full.push(TRAILER);
+    return this.#full;
   }
 
   #bytes(value: Buffer): void {
@@ -85,7 +83,14 @@ export class CopyRows {
       return;
     }
     this.#reserve(length);
-    this.#used += bytes.copy(this.#chunk, this.#used, start, end);
+    if (length > SHORT_BYTES) {
+      this.#used += bytes.copy(this.#chunk, this.#used, start, end);
+      return;
+    }
+    const chunk = this.#chunk;
+    let used = this.#used;
+    for (let at = start; at < end; at++) chunk[used++] = bytes[at] as number;
+    this.#used = used;
   }
 
   #reserve(bytes: number): void {

@@ -8,7 +8,7 @@ import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
 import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, LaneProgress } from '../engine.ts';
-import { Applier } from './apply.ts';
+import { Applier, type Prepared } from './apply.ts';
 import { type LaneContext, SHARED_MARKER } from './context.ts';
 import type { Batch, Ending } from './queue.ts';
 import { SlotReader } from './reader.ts';
@@ -24,6 +24,14 @@ const RETRY_MS = 200;
 
 const SERIALIZATION_FAILURE = '40001';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
+
+/** A batch that was folded and encoded while the one before it was applied. */
+interface Ahead {
+  readonly batch: Batch;
+  readonly prepared: Prepared;
+  /** All of it is strict if the lane is strict from here. */
+  readonly strictFrom: Position | null;
+}
 
 /** What {@link Follower} tells its lane. */
 export interface FollowerOptions extends FollowOptions {
@@ -49,6 +57,7 @@ export class Follower {
   #reader: SlotReader | undefined;
   readonly #markers = Promise.withResolvers<MarkerWriter>();
   #arrived = 0n;
+  #ahead: Ahead | null = null;
 
   constructor(context: LaneContext, options: FollowerOptions) {
     this.#context = context;
@@ -169,7 +178,13 @@ export class Follower {
     });
     failpoint('apply:committed');
     this.#committed(progress);
-    this.#options.observer.applied({ position: progress.position, changes, touched: touched.list() });
+    this.#options.observer.applied({
+      position: progress.position,
+      changes,
+      get touched() {
+        return touched.list();
+      },
+    });
   }
 
   /** Applies a batch in one or two stretches: what is before `strictFrom` idempotently, the rest strictly. */
@@ -189,7 +204,10 @@ export class Follower {
       while (last + 1 < stretches.length && isStrict(last + 1) === strict) last += 1;
       const until = stretches[last]?.until ?? done;
       const changes = done === 0 && until === batch.changes.length ? batch.changes : batch.changes.slice(done, until);
-      const strictFrom = await applier.apply(changes, strict ? 'strict' : 'idempotent', touched);
+      const ahead = this.#takeAhead(batch, changes, next.strictFrom);
+      const prepared = ahead ?? applier.prepare(changes, strict ? 'strict' : 'idempotent');
+      const { strictFrom: from } = next;
+      const strictFrom = await applier.applyPrepared(prepared, touched, () => this.#prepareAhead(from));
       if (strictFrom !== null && next.strictFrom !== null) {
         next = { ...next, strictFrom: Lsn.max(next.strictFrom, strictFrom) };
       }
@@ -197,6 +215,30 @@ export class Follower {
       i = last + 1;
     }
     return advance(next, batch.endings);
+  }
+
+  #takeAhead(batch: Batch, changes: Batch['changes'], strictFrom: Position | null): Prepared | null {
+    const ahead = this.#ahead;
+    if (ahead?.batch !== batch) return null;
+    this.#ahead = null;
+    return changes === batch.changes && ahead.strictFrom === strictFrom ? ahead.prepared : null;
+  }
+
+  /**
+   * Folds and encodes the next batch if it is full already, so that the server need not wait for that. Only a strict one:
+   * of others a row that is read again decides how they are applied.
+   */
+  #prepareAhead(strictFrom: Position | null): void {
+    const { applier, reader } = this.#parts();
+    const batch = reader.next;
+    if (batch === undefined || this.#ahead?.batch === batch) return;
+    const first = batch.endings[0]?.commitLsn ?? batch.open ?? 0n;
+    if (!isPast(first, strictFrom)) return;
+    try {
+      this.#ahead = { batch, strictFrom, prepared: applier.prepare(batch.changes, 'strict') };
+    } catch {
+      // It fails again, and is heard, when it is this batch's turn.
+    }
   }
 
   #committed(progress: LaneProgress): void {

@@ -31,16 +31,12 @@ export interface MergeStatement {
  * The statements that merge a stage into its table, in an order in which a value that moves from one row to another meets
  * no unique index: what goes, what changes, what comes.
  */
-export const mergeStatements = (
-  table: LaneTable,
-  staged: Staged & { readonly stage: string; readonly part: number },
-  mode: Mode,
-): readonly MergeStatement[] => {
+export const mergeStatements = (table: LaneTable, staged: StagedAt, mode: Mode): readonly MergeStatement[] => {
   const { counts, stage } = staged;
   const target = `ONLY ${quoteTable(table.table)} AS t`;
   const of: Readonly<Record<Operation, () => string>> = {
-    absent: () => `SELECT 1 FROM ${target}, ${stage} AS s WHERE ${matches(table, staged.part, 'absent')}`,
-    delete: () => `DELETE FROM ${target} USING ${stage} AS s WHERE ${matches(table, staged.part, 'delete')}`,
+    absent: () => `SELECT 1 FROM ${target}, ${stage} AS s WHERE ${matches(table, staged, 'absent')}`,
+    delete: () => `DELETE FROM ${target} USING ${stage} AS s WHERE ${matches(table, staged, 'delete')}`,
     update: () => updateSql(table, staged),
     upsert: () => `${insertSql(table, staged, 'upsert')} ${onConflict(table)}`,
     insert: () => insertSql(table, staged, 'insert'),
@@ -105,31 +101,32 @@ export const onConflict = (table: LaneTable): string => {
   return `ON CONFLICT (${key}) DO ${sets.length === 0 ? 'NOTHING' : `UPDATE SET ${sets.join(', ')}`}`;
 };
 
-const matches = (table: LaneTable, part: number, operation: Operation): string => {
+const matches = (table: LaneTable, staged: StagedAt, operation: Operation): string => {
   const keys = (table.keyAt ?? []).flatMap((i) => {
     const column = table.columns[i];
     return column === undefined ? [] : [`t.${quoteName(column.name)} ${column.equals} ${typed(column, `s.n${i + 1}`)}`];
   });
-  return [`s.part = ${part} AND s.op = ${quoteText(operation)}`, ...keys].join(' AND ');
+  return [chosen(staged, operation), ...keys].join(' AND ');
 };
 
-interface StagedAt {
-  readonly stage: string;
-  readonly part: number;
-  readonly isMasked: boolean;
-}
+type StagedAt = Staged & { readonly stage: string; readonly part: number };
 
-const updateSql = (table: LaneTable, { stage, part, isMasked }: StagedAt): string => {
+/** Of one fill the rows of one operation; where there is but one, the rows do not name it. */
+const chosen = ({ part, counts }: StagedAt, operation: Operation): string =>
+  counts.size > 1 ? `s.part = ${part} AND s.op = ${quoteText(operation)}` : `s.part = ${part}`;
+
+const updateSql = (table: LaneTable, staged: StagedAt): string => {
+  const { stage, isMasked } = staged;
   const names = { row: 't', staged: 's', isMasked };
-  const where = [matches(table, part, 'update'), ...fixed(table, names)].join(' AND ');
+  const where = [matches(table, staged, 'update'), ...fixed(table, names)].join(' AND ');
   const sets = settable(table, false).map((column) => assign(column, names));
   // A table that is all key has nothing to set, but the row must be there.
   if (sets.length === 0) return `SELECT 1 FROM ONLY ${quoteTable(table.table)} AS t, ${stage} AS s WHERE ${where}`;
   return `UPDATE ONLY ${quoteTable(table.table)} AS t SET ${sets.join(', ')} FROM ${stage} AS s WHERE ${where}`;
 };
 
-const insertSql = (table: LaneTable, { stage, part }: StagedAt, operation: Operation): string => {
+const insertSql = (table: LaneTable, staged: StagedAt, operation: Operation): string => {
   const values = table.columns.map((column, i) => typed(column, `s.n${i + 1}`));
   const into = `INSERT INTO ${quoteTable(table.table)} ${insertColumns(table)} OVERRIDING SYSTEM VALUE`;
-  return `${into} SELECT ${values.join(', ')} FROM ${stage} AS s WHERE s.part = ${part} AND s.op = ${quoteText(operation)}`;
+  return `${into} SELECT ${values.join(', ')} FROM ${staged.stage} AS s WHERE ${chosen(staged, operation)}`;
 };

@@ -6,6 +6,7 @@ import type { Position } from '../../domain/position.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import type { RowChange } from '../../rows/change.ts';
 import type { LaneContext } from './context.ts';
+import { encodeStaged } from './encode.ts';
 import type { LaneTable } from './lane-table.ts';
 import { insertColumns, mergeStatements } from './merge-sql.ts';
 import type { Stages } from './stage.ts';
@@ -36,10 +37,11 @@ export const isMove = (change: RowChange<LaneTable>): change is Move => {
 export const moveRow = async (mover: Mover, change: Move): Promise<Position | null> => {
   const { table } = change;
   if (change.before === null) throw new SwitchbackError('internal', 'a move without an old key');
-  const staged = await mover.stages.fillFolded(table, [
+  const rows = [
     { operation: 'delete', tuple: change.before, isKeyOnly: true },
     { operation: 'update', tuple: change.after, isKeyOnly: false },
-  ]);
+  ] as const;
+  const staged = await mover.stages.fillFolded(encodeStaged(table, rows, mover.stages.nextPart()));
   let found = 0;
   for (const { sql } of mergeStatements(table, staged, 'idempotent')) {
     found = (await mover.client.query(sql)).rowCount ?? 0;

@@ -28,8 +28,11 @@ const BATCH_BYTES = 8 * 2 ** 20;
 /** The socket is paused above, and resumed below half of it. */
 const QUEUED_CHANGES = 40_000;
 const QUEUED_BYTES = 16 * 2 ** 20;
-/** While more keeps coming a batch may wait this long to grow: a large one folds better and costs one commit. */
-const LINGER_MS = 200;
+/** While more keeps coming a batch may wait this long to grow, at least and at most. */
+const SHORT_LINGER_MS = 20;
+const LONG_LINGER_MS = 200;
+/** Changes per millisecond above which larger batches are worth a wait: below it a target keeps up with small ones. */
+const BUSY_CHANGES_PER_MS = 25;
 /** Nothing has come for this long: the stream is idle. */
 const IDLE_MS = 3;
 /**
@@ -37,6 +40,14 @@ const IDLE_MS = 3;
  * slot all of them, and 24 idle lanes made 330 commits a second on the other side, for each other's markers.
  */
 const FOREIGN_MS = 5_000;
+
+/**
+ * How long a batch may wait to grow, in milliseconds, after one of so many changes. A large batch folds better and costs one
+ * commit, a small one arrives sooner: so the wait grows only while waiting brings many changes, and a lane that has caught
+ * up with a slow stream of them lags by little more than the shortest. One that is far behind never waits: its batches are full.
+ */
+export const lingerMs = (lastChanges: number): number =>
+  Math.min(LONG_LINGER_MS, Math.max(SHORT_LINGER_MS, lastChanges / BUSY_CHANGES_PER_MS));
 
 /** Cuts the stream into batches of whole transactions, and says when the socket must pause. */
 export class ChangeQueue {
@@ -55,6 +66,8 @@ export class ChangeQueue {
   /** Whether what has ended holds a change or a marker of the lane. */
   #hasOwn = false;
   #received = 0;
+  /** Of the batch that was handed out last. */
+  #lastChanges = 0;
   #isDone = false;
   #failure: unknown;
   #wake: () => void = () => undefined;
@@ -67,6 +80,11 @@ export class ChangeQueue {
   /** Whether the socket has to wait. */
   get isFull(): boolean {
     return this.#queuedBytes > QUEUED_BYTES || this.#queuedChanges > QUEUED_CHANGES;
+  }
+
+  /** The batch that `take` hands out next, once it is full. */
+  get next(): Batch | undefined {
+    return this.#ready[0]?.batch;
   }
 
   begin(commitLsn: bigint): void {
@@ -136,7 +154,7 @@ export class ChangeQueue {
   /** Whether the batch that is being filled should go: it has waited long enough, or nothing more is coming. */
   async #isRipe(signal: AbortSignal): Promise<boolean> {
     const received = this.#received;
-    const leftMs = this.#firstEndMs + (this.#hasOwn ? LINGER_MS : FOREIGN_MS) - monotonicMs();
+    const leftMs = this.#firstEndMs + (this.#hasOwn ? lingerMs(this.#lastChanges) : FOREIGN_MS) - monotonicMs();
     if (this.#isDone || leftMs <= 0) return true;
     if (!this.#hasOwn) {
       await this.#something(signal, leftMs);
@@ -164,6 +182,7 @@ export class ChangeQueue {
   #release(next: { readonly batch: Batch; readonly bytes: number }): Batch {
     this.#queuedBytes -= next.bytes;
     this.#queuedChanges -= next.batch.changes.length;
+    this.#lastChanges = next.batch.changes.length;
     if (this.#queuedBytes < QUEUED_BYTES / 2 && this.#queuedChanges < QUEUED_CHANGES / 2) this.#onRoom();
     return next.batch;
   }

@@ -95,6 +95,11 @@ export class SlotReader {
     return batch;
   }
 
+  /** The batch that {@link SlotReader.take} would hand out at once, if there is one that is full. */
+  get next(): Batch | undefined {
+    return this.#receiver.queue.next;
+  }
+
   /** Everything before this end of a commit is durable on the other side; the origin may forget it. */
   confirm(position: Position): void {
     this.#durable = Lsn.parse(position);

@@ -1,14 +1,13 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import type { Table } from '../../domain/table.ts';
 import type { RowChange } from '../../rows/change.ts';
-import type { FoldedRow } from '../../rows/fold.ts';
 import type { Tuple } from '../../rows/tuple.ts';
+import { copyIn } from './copy-in.ts';
 import { CopyRows } from './copy-rows.ts';
+import type { EncodedRows } from './encode.ts';
+import { maskOf, OPERATION_BYTES } from './encode.ts';
 import type { LaneTable } from './lane-table.ts';
-import type { Mode, Operation, Staged } from './merge-sql.ts';
+import type { Operation, Staged } from './merge-sql.ts';
 
 /** Stages on a session. The first is shared by all small fills, the others take large ones in turn. */
 const STAGES = 6;
@@ -19,6 +18,7 @@ const STAGES = 6;
  */
 const LARGE_ROWS = 2_000;
 const FIXED_COLUMNS = 4;
+const BINARY = 'FROM STDIN WITH (FORMAT binary)';
 /** Of a table, in PostgreSQL. */
 const MAX_COLUMNS = 1_600;
 
@@ -67,75 +67,50 @@ export class Stages {
     for (const name of full) this.#rows.set(name, 0);
   }
 
-  /** Copies folded rows in; tells how many there are of each operation, and whether any has unchanged values. */
-  async fillFolded(table: LaneTable, rows: readonly StagedRow[]): Promise<Staged & Place> {
-    const place = this.#place(rows.length);
-    const counts = new Map<Operation, number>();
-    for (const { operation } of rows) counts.set(operation, (counts.get(operation) ?? 0) + 1);
-    const encode = function* (): Generator<Buffer> {
-      const out = new CopyRows();
-      for (const { operation, tuple, isKeyOnly } of rows) {
-        out.row(3 + table.columns.length);
-        out.integer(place.part);
-        out.text(operation);
-        out.text(maskOf(tuple));
-        writeNew(out, table, { tuple, isKeyOnly });
-        yield* out.takeFull();
-      }
-      yield* out.takeRest();
-    };
-    await this.#copy(place.stage, ['part', 'op', 'mask', ...numbered('n', table.columns.length)], encode());
-    return { ...place, counts, isMasked: rows.some((row) => row.tuple.hasUnchanged) };
+  /** A number for the rows of one fill. */
+  nextPart(): number {
+    this.#part += 1;
+    return this.#part;
+  }
+
+  /** Copies rows of a merge in. */
+  async fillFolded(rows: EncodedRows): Promise<Staged & Place> {
+    const stage = this.#stageFor(rows.count);
+    const sql = `COPY ${stage} (${rows.columns.join(', ')}) ${BINARY}`;
+    await copyIn(this.#client, { sql, chunks: rows.chunks });
+    return { stage, part: rows.part, counts: rows.counts, isMasked: rows.isMasked };
   }
 
   /** Copies changes in as they came, numbered from 0. */
   async fillOrdered(table: LaneTable, changes: readonly StagedChange[]): Promise<Place> {
-    const place = this.#place(changes.length);
+    const part = this.nextPart();
     const found = foundBy(table);
-    const encode = function* (): Generator<Buffer> {
-      const out = new CopyRows();
-      for (const [seq, { operation, before, after }] of changes.entries()) {
-        out.row(4 + table.columns.length + found.length);
-        out.integer(place.part);
-        out.integer(seq);
-        out.text(operation);
-        out.text(after === null ? null : maskOf(after));
-        if (after === null) out.nulls(table.columns.length);
-        else out.tuple(after);
-        if (before === null) out.nulls(found.length);
-        else out.columns(before, found);
-        yield* out.takeFull();
-      }
-      yield* out.takeRest();
-    };
+    const out = new CopyRows();
+    for (const [seq, { operation, before, after }] of changes.entries()) {
+      out.row(4 + table.columns.length + found.length);
+      out.integer(part);
+      out.integer(seq);
+      out.text(OPERATION_BYTES[operation]);
+      out.text(after === null ? null : maskOf(after));
+      if (after === null) out.nulls(table.columns.length);
+      else out.tuple(after);
+      if (before === null) out.nulls(found.length);
+      else out.columns(before, found);
+    }
+    const stage = this.#stageFor(changes.length);
     const columns = [...numbered('n', table.columns.length), ...numbered('o', found.length)];
-    await this.#copy(place.stage, ['part', 'seq', 'op', 'mask', ...columns], encode());
-    return place;
+    const sql = `COPY ${stage} (part, seq, op, mask, ${columns.join(', ')}) ${BINARY}`;
+    await copyIn(this.#client, { sql, chunks: out.take() });
+    return { stage, part };
   }
 
-  #place(rows: number): Place {
+  #stageFor(rows: number): string {
     const [small = '', ...large] = this.#rows.keys();
-    this.#part += 1;
     if (rows >= LARGE_ROWS) this.#turn += 1;
     const stage = rows >= LARGE_ROWS ? (large[this.#turn % large.length] ?? small) : small;
     this.#rows.set(stage, (this.#rows.get(stage) ?? 0) + rows);
-    return { stage, part: this.#part };
+    return stage;
   }
-
-  async #copy(stage: string, columns: readonly string[], rows: Generator<Buffer>): Promise<void> {
-    const sink = this.#client.query(copyFrom(`COPY ${stage} (${columns.join(', ')}) FROM STDIN WITH (FORMAT binary)`));
-    // The stream reports the end of its session once more after the pipeline has, when nobody would be listening.
-    sink.on('error', () => undefined);
-    await pipeline(Readable.from(rows, { objectMode: true, highWaterMark: 4 }), sink);
-  }
-}
-
-/** What a merge stages of a folded row. */
-export interface StagedRow {
-  readonly operation: Operation;
-  readonly tuple: Tuple;
-  /** Only the key's columns matter. */
-  readonly isKeyOnly: boolean;
 }
 
 /** What a replay stages of a change. */
@@ -151,41 +126,5 @@ export interface StagedChange {
 /** Columns by which an old row is found, as places in its tuple. */
 export const foundBy = (table: LaneTable): readonly number[] => table.keyAt ?? table.columns.map((_, i) => i);
 
-/** How a folded row is staged, by mode; see {@link Operation}. */
-export const stageRow = (row: FoldedRow, mode: Mode): StagedRow => {
-  if (row.after !== null) {
-    const isUpdate = mode === 'strict' ? row.found : row.after.hasUnchanged;
-    const otherwise: Operation = mode === 'strict' ? 'insert' : 'upsert';
-    return { operation: isUpdate ? 'update' : otherwise, tuple: row.after, isKeyOnly: false };
-  }
-  const isDelete = row.found || mode === 'idempotent';
-  return { operation: isDelete ? 'delete' : 'absent', tuple: row.key, isKeyOnly: true };
-};
-
 const numbered = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`);
-
-const writeNew = (
-  out: CopyRows,
-  table: LaneTable,
-  row: { readonly tuple: Tuple; readonly isKeyOnly: boolean },
-): void => {
-  const { keyAt } = table;
-  if (!row.isKeyOnly || keyAt === null) {
-    out.tuple(row.tuple);
-    return;
-  }
-  for (let i = 0; i < table.columns.length; i++) {
-    if (keyAt.includes(i)) out.columns(row.tuple, [i]);
-    else out.nulls(1);
-  }
-};
-
-/** A `u` at each column that was not sent, or null when there is none. */
-const maskOf = (tuple: Tuple): string | null => {
-  if (!tuple.hasUnchanged) return null;
-  return tuple
-    .values()
-    .map((value) => (value === 'unchanged' ? 'u' : '-'))
-    .join('');
-};

@@ -8,9 +8,10 @@ import type { LaneTable } from './lane-table.ts';
 /** Beyond this many keys of a table in one commit they are not told one by one: a transaction has no bound, memory has. */
 const MAX_KEYS = 20_000;
 
-/** Collects the keys that one transaction on the written side has changed. */
+/** Collects the keys that one transaction on the written side has changed; their texts are made only for who asks. */
 export class TouchedKeys {
-  readonly #tables = new Map<string, KeyText[] | 'all'>();
+  /** By table, and by the form of its columns, where that changes in between. */
+  readonly #tables = new Map<string, Map<LaneTable, Tuple[]> | 'all'>();
 
   /** Tables whose keys cannot be told. */
   addAll(tables: readonly LaneTable[]): void {
@@ -33,17 +34,23 @@ export class TouchedKeys {
 
   /** All that was collected. */
   list(): readonly Touched[] {
-    return [...this.#tables].map(([table, keys]) => ({ table, keys }));
+    return [...this.#tables].map(([table, forms]) => ({ table, keys: forms === 'all' ? forms : textsOf(forms) }));
   }
 
   #add(table: LaneTable, tuple: Tuple): void {
-    const keys = this.#tables.get(table.name) ?? [];
-    if (keys === 'all') return;
-    if (table.keyAt === null || keys.length >= MAX_KEYS) {
+    const forms = this.#tables.get(table.name) ?? new Map<LaneTable, Tuple[]>();
+    if (forms === 'all') return;
+    const tuples = forms.get(table) ?? [];
+    if (table.keyAt === null || tuples.length >= MAX_KEYS) {
       this.#tables.set(table.name, 'all');
       return;
     }
-    keys.push(tuple.texts(table.keyAt).map((text) => text ?? ''));
-    this.#tables.set(table.name, keys);
+    if (tuples.length === 0) this.#tables.set(table.name, forms.set(table, tuples));
+    tuples.push(tuple);
   }
 }
+
+const textsOf = (forms: ReadonlyMap<LaneTable, readonly Tuple[]>): readonly KeyText[] =>
+  [...forms].flatMap(([{ keyAt }, tuples]) =>
+    tuples.map((tuple) => tuple.texts(keyAt ?? []).map((text) => text ?? '')),
+  );
