@@ -203,6 +203,61 @@ describe('copy', () => {
     expect(released).toBeGreaterThan(0);
   });
 
+  /**
+   * The statistics are of an earlier time: rows have come behind the last bound since, and others have gone. The keys' order
+   * is the table's own, which is not that of their texts.
+   */
+  test('chunks end at bounds of the statistics, and behind the last one at rows', async () => {
+    const f = await fixture(
+      `CREATE EXTENSION citext; CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (k citext PRIMARY KEY);
+       CREATE TABLE c (k text COLLATE "C" PRIMARY KEY); CREATE TABLE d (k date, n int, PRIMARY KEY (k, n))`,
+      `INSERT INTO a SELECT i FROM generate_series(-20000, 39999) i; INSERT INTO b SELECT CASE WHEN i % 2 = 0 THEN 'K' ELSE 'k' END || i FROM a t (i);
+       INSERT INTO c SELECT chr(65 + i % 50) || E'\\\\''' || i FROM a t (i); INSERT INTO d SELECT '2024-01-01'::date + i % 300, i FROM a t (i)`,
+    );
+    await runSql(
+      f.sourceUrl,
+      `ANALYZE a; ANALYZE b; ANALYZE c; ANALYZE d; DELETE FROM a WHERE id BETWEEN 500 AND 9000;
+       INSERT INTO a SELECT i FROM generate_series(40000, 60000) i`,
+    );
+    const real = await f.context();
+    // Large enough to be cut, with the rows that the statistics know.
+    const tables = real.spec.tables.map((t) => ({ ...t, bytes: 1e7 }));
+    await copyTables({ ...real, spec: { ...real.spec, tables } }, { signal: noSignal(), observer: recorder() });
+    expect(await contents(f.to, tables)).toEqual(await contents(f.from, tables));
+    const chunks = await f.store.chunks(f.to);
+    for (const table of tables) expectChain(chunks, displayName(table));
+    for (const name of ['a', 'b', 'c']) {
+      const [row] = await runSql(
+        f.sourceUrl,
+        `SELECT histogram_bounds::text::text[] AS bounds FROM pg_stats WHERE tablename = '${name}'`,
+      );
+      const ends = chunks.filter((c) => c.table === `public.${name}` && c.upTo !== null).map((c) => c.upTo?.[0]);
+      const atBounds = ends.filter((end) => ((row?.bounds ?? []) as string[]).includes(end ?? ''));
+      expect(atBounds.length, name).toBeGreaterThan(2);
+    }
+    expect(chunks.filter((c) => c.table === 'public.d').length).toBeGreaterThan(2);
+  });
+
+  test('small tables share transactions, large ones and those without a key have their own', async () => {
+    const names = Array.from({ length: 45 }, (_, i) => `t_${i}`);
+    const each = (sql: (name: string) => string) => names.map(sql).join(';');
+    const f = await fixture(
+      `${each((name) => `CREATE TABLE ${name} (id int PRIMARY KEY)`)}; CREATE TABLE large (id int PRIMARY KEY)`,
+      `${each((name) => `INSERT INTO ${name} SELECT generate_series(1, 5)`)}; INSERT INTO large VALUES (1)`,
+    );
+    const real = await f.context();
+    const tables = real.spec.tables.map((t) => (t.name === 'large' ? { ...t, bytes: 1e9 } : t));
+    const observer = recorder();
+    await copyTables({ ...real, spec: { ...real.spec, tables } }, { signal: noSignal(), observer });
+    expect(await contents(f.to, tables)).toEqual(await contents(f.from, tables));
+    expect(observer.seen.filter((s) => s.finished && s.rows === 5).length).toBe(45);
+    const [row] = await runSql(
+      f.targetUrl,
+      'SELECT count(*)::int AS chunks, count(DISTINCT xmin::text)::int AS transactions FROM switchback.chunk',
+    );
+    expect(row).toEqual({ chunks: 46, transactions: 4 });
+  });
+
   test('it keeps the rate that it is given, by all connections together', async () => {
     const f = await fixture(
       'CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text)',

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { KeyText } from '../../src/databases/digests.ts';
 import type { Chunk } from '../../src/engines/engine.ts';
-import { firstChunkRows, gapsOf, nextChunkRows } from '../../src/engines/stream/chunks.ts';
+import { firstChunkRows, gapsOf, nextChunkRows, rowsToCut } from '../../src/engines/stream/chunks.ts';
 import { fakeTable } from '../support/fake-digests.ts';
 
 const chunk = (after: KeyText | null, upTo: KeyText | null): Chunk => ({ table: 't', after, upTo, rows: 1, bytes: 1 });
@@ -62,5 +62,15 @@ describe('sizes of chunks', () => {
     expect(nextChunkRows({ ...measure, asked: 1_900_000, rows: 1_900_000, seconds: 0.1 })).toBe(2_000_000);
     expect(nextChunkRows({ ...measure, rows: 10, seconds: 0.001 })).toBe(10_000);
     expect(nextChunkRows({ asked: 1, rows: 1, bytes: 2 ** 30, seconds: 30 })).toBe(1);
+  });
+
+  test('smaller towards the end of a table, but not below a first one, and not beyond what statistics know', () => {
+    expect(rowsToCut(100_000, { rows: 5_000_000, connections: 2 })).toBe(100_000);
+    expect(rowsToCut(100_000, { rows: 200_000, connections: 2 })).toBe(50_000);
+    expect(rowsToCut(100_000, { rows: 200_000, connections: 5 })).toBe(20_000);
+    expect(rowsToCut(100_000, { rows: 1_000, connections: 2 })).toBe(5_000);
+    expect(rowsToCut(16, { rows: 1_000, connections: 2 })).toBe(16);
+    expect(rowsToCut(100_000, { rows: 0, connections: 2 })).toBe(100_000);
+    expect(rowsToCut(100_000, { rows: -70_000, connections: 2 })).toBe(100_000);
   });
 });

@@ -1,5 +1,5 @@
 import type { KeyRange, KeyText } from '../../databases/digests.ts';
-import type { SqlSide } from '../../domain/sql.ts';
+import type { SqlExecutor, SqlSide } from '../../domain/sql.ts';
 import type { Table } from '../../domain/table.ts';
 import { type KeyColumn, keyCompares, keyOrder } from '../../platform/postgres/key.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
@@ -19,16 +19,66 @@ export const rangeCondition = (columns: readonly KeyColumn[], range: KeyRange): 
   return ends.length === 0 ? '' : ` WHERE ${ends.join(' AND ')}`;
 };
 
+/** Keys of a table at about equal distances, from its statistics. In no order: the server sorts them when it compares. */
+export interface KeyBounds {
+  readonly keys: readonly string[];
+  /** Rows from one to the next, as far as the statistics know. */
+  readonly rowsApart: number;
+}
+
+const HISTOGRAM = `
+  SELECT b.key FROM pg_stats s CROSS JOIN LATERAL unnest(s.histogram_bounds::text::text[]) AS b (key)
+   WHERE s.schemaname = $1 AND s.tablename = $2 AND s.attname = $3 AND NOT s.inherited AND b.key IS NOT NULL`;
+
+/** Reads the bounds of the key's histogram; null without one, and for a key of several columns, of which none is kept. */
+export const readBounds = async (
+  sql: SqlExecutor,
+  table: Table,
+  columns: readonly KeyColumn[],
+): Promise<KeyBounds | null> => {
+  const [column, ...more] = columns;
+  if (column === undefined || more.length > 0) return null;
+  const { rows } = await sql.query(HISTOGRAM, [table.schema, table.name, column.name]);
+  if (rows.length < 2) return null;
+  return { keys: rows.map((row) => textOf(row, 'key')), rowsApart: table.estimatedRows / (rows.length - 1) };
+};
+
 /** Where a cut begins and how far it may go. */
 export interface CutRequest {
   readonly table: Table;
   readonly columns: readonly KeyColumn[];
+  readonly bounds: KeyBounds | null;
   readonly within: KeyRange;
   readonly rows: number;
 }
 
-/** The first piece of `within` with about `rows` rows: to the key of the row at that distance, or to the end. */
-export const cutChunk = async (side: SqlSide, request: CutRequest): Promise<KeyRange> => {
+/**
+ * The first piece of `within` with about `rows` rows. Up to a bound of the statistics where these are close enough, which
+ * costs nothing; else, and behind the last bound, up to the key of the row at that distance, to which the server has to
+ * walk; or to the end.
+ */
+export const cutChunk = async (side: SqlSide, request: CutRequest): Promise<KeyRange> =>
+  (await cutAtBound(side, request)) ?? (await cutAtRow(side, request));
+
+const cutAtBound = async (side: SqlSide, request: CutRequest): Promise<KeyRange | null> => {
+  const { table, columns, within, bounds } = request;
+  if (bounds === null || bounds.rowsApart > request.rows) return null;
+  const [key = ''] = expressions(columns);
+  const [{ name, type } = { name: '', type: '' }] = columns;
+  const steps = Math.floor(request.rows / Math.max(1, bounds.rowsApart));
+  // The empty branch lends the table's collation to the keys that we bring.
+  const { rows } = await side.query(
+    `SELECT ${key} AS key FROM (
+       SELECT u.key::${type} AS ${quoteName(name)} FROM unnest($1::text[]) AS u (key)
+       UNION ALL SELECT ${key} FROM ONLY ${quoteTable(table)} t WHERE false) t${rangeCondition(columns, within)}
+     ORDER BY ${keyOrder(columns, [key])} OFFSET ${Math.max(0, steps - 1)} LIMIT 1`,
+    [bounds.keys],
+  );
+  const [row] = rows;
+  return row === undefined ? null : { after: within.after, upTo: [textOf(row, 'key')] };
+};
+
+const cutAtRow = async (side: SqlSide, request: CutRequest): Promise<KeyRange> => {
   const { table, columns, within } = request;
   const keys = expressions(columns);
   const { rows } = await side.transaction(async (sql) => {
@@ -125,4 +175,14 @@ export const nextChunkRows = (measure: ChunkMeasure): number => {
   const bySteps = Math.min(Math.max(byTime, asked / 2), asked * MAX_GROWTH);
   const byBytes = MAX_CHUNK_BYTES / Math.max(1, bytes / Math.max(1, rows));
   return Math.max(1, Math.floor(Math.min(bySteps, byBytes, MAX_CHUNK_ROWS)));
+};
+
+/**
+ * Rows to cut off next when so many are thought to be left: at the end of a table chunks get smaller, so that its connections
+ * end at about the same time and none is left alone with a large piece. What the statistics do not know of is no end.
+ */
+export const rowsToCut = (chunkRows: number, left: { readonly rows: number; readonly connections: number }): number => {
+  if (left.rows <= 0) return chunkRows;
+  const share = Math.floor(left.rows / (2 * left.connections));
+  return Math.min(chunkRows, Math.max(share, FIRST_CHUNK_ROWS));
 };

@@ -73,24 +73,30 @@ export interface ChunkCopy {
   readonly signal: AbortSignal;
   /** As {@link CopyPipe.onBytes}. */
   readonly onBytes?: CopyPipe['onBytes'];
+  /** Told of each piece before it is copied. */
+  readonly onPiece?: (piece: Piece) => void;
 }
 
 /**
- * Copies a piece and journals it, in one transaction on the written side. A table without a key is read under the slot's
+ * Copies pieces and journals them, in one transaction on the written side. A table without a key is read under the slot's
  * snapshot, since its changes cannot be applied twice. After an error the sessions are in an unknown state: end them.
  */
-export const copyChunk = async (copy: ChunkCopy, piece: Piece): Promise<Chunk> => {
+export const copyChunks = async (copy: ChunkCopy, pieces: readonly Piece[]): Promise<readonly Chunk[]> => {
   const { context, sessions } = copy;
-  const chunk = await runTransaction(sessions.writer, context.to.label, async (sql) => {
+  const chunks = await runTransaction(sessions.writer, context.to.label, async (sql) => {
     await sql.query(`SELECT pg_advisory_xact_lock_shared(${copyLockSql(context.spec.lane)})`);
-    const copied = await underSnapshot(copy, piece, () => pipe(copy, piece));
-    const done: Chunk = { table: displayName(piece.table), ...piece.range, ...copied };
-    await context.spec.store.recordChunk(sql, done);
+    const done: Chunk[] = [];
+    for (const piece of pieces) {
+      const copied = await underSnapshot(copy, piece, () => pipe(copy, piece));
+      const chunk: Chunk = { table: displayName(piece.table), ...piece.range, ...copied };
+      await context.spec.store.recordChunk(sql, chunk);
+      done.push(chunk);
+    }
     failpoint('copy:chunk');
     return done;
   });
   failpoint('copy:chunk-done');
-  return chunk;
+  return chunks;
 };
 
 /** Runs the read in the exported snapshot for a table without a key, else in a transaction of its own. */
@@ -106,6 +112,7 @@ const underSnapshot = async <T>(copy: ChunkCopy, piece: Piece, work: () => Promi
 };
 
 const pipe = (copy: ChunkCopy, piece: Piece): Promise<Piped> => {
+  copy.onPiece?.(piece);
   const { table, columns, range, format } = piece;
   return transfer(copy, { table, format, rows: `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}` });
 };

@@ -29,6 +29,7 @@ export const tuneCopy = async (tuning: CopyTuning, signal: AbortSignal): Promise
   let climb = FIRST_CLIMB;
   let lookedMs = monotonicMs();
   let rates: number[] = [];
+  let trouble: string | null = null;
   for (;;) {
     await sleep(EVERY_MS, signal).catch(() => undefined);
     if (signal.aborted) return;
@@ -36,7 +37,8 @@ export const tuneCopy = async (tuning: CopyTuning, signal: AbortSignal): Promise
     const nowMs = monotonicMs();
     const rate = (bytes / (nowMs - lookedMs)) * 1_000;
     lookedMs = nowMs;
-    await slowDown(tuning, rate);
+    trouble = await lookForTrouble(tuning, trouble, rate);
+    if (signal.aborted) return;
     rates = isLimited || bytes === 0 ? [] : [...rates, rate];
     if (rates.length < LOOKS_PER_CLIMB) continue;
     climb = climbOn(tuning, climb, rates);
@@ -50,13 +52,19 @@ const climbOn = (tuning: CopyTuning, climb: Climb, rates: readonly number[]): Cl
   return next;
 };
 
-/** A source that does not answer in time says nothing: if it is lost, the copy's own sessions are, too. */
-const slowDown = async ({ source, before, pace, onPace }: CopyTuning, rate: number): Promise<void> => {
+/**
+ * Sets the limit for the source's sake, and returns what troubles it now. Once is none: anything can be late once. A source
+ * that does not answer at all says nothing: if it is lost, the copy's own sessions are, too.
+ */
+const lookForTrouble = async (tuning: CopyTuning, last: string | null, rate: number): Promise<string | null> => {
+  const { source, before, pace, onPace } = tuning;
   const now = await sampleLoad(source).catch(() => null);
   const trouble = now === null ? null : troubleOf(before, now);
   const limit = pace.own.bytesPerSecond;
-  const next = nextLimit(limit, rate, trouble !== null);
+  const isTroubled = trouble !== null && last !== null;
+  const next = nextLimit(limit, rate, isTroubled);
   pace.own.bytesPerSecond = next;
-  if (trouble !== null && limit === null) onPace(`the copy slows down: ${trouble}`);
+  if (isTroubled && limit === null) onPace(`the copy slows down: ${trouble}`);
   if (limit !== null && next === null) onPace('the copy goes on as fast as it can');
+  return trouble;
 };

@@ -7,7 +7,7 @@ import { type KeyColumn, readKeyColumns } from '../../platform/postgres/key.ts';
 import { quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import { type Chunk, phaseOfLane } from '../engine.ts';
-import { firstChunkRows, gapsOf, sortChunks } from './chunks.ts';
+import { firstChunkRows, gapsOf, type KeyBounds, readBounds, sortChunks } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import { copyLockSql } from './copy-chunk.ts';
 import { type CopyFormat, chooseFormats } from './copy-format.ts';
@@ -17,6 +17,8 @@ export interface TableWork {
   readonly table: Table;
   /** Of its key, to cut by. Empty when it is copied whole: without a key, or small. */
   readonly columns: readonly KeyColumn[];
+  /** To cut at. */
+  readonly bounds: KeyBounds | null;
   readonly format: CopyFormat;
   /** Not yet handed out, in key order. */
   gaps: readonly KeyRange[];
@@ -25,6 +27,8 @@ export interface TableWork {
   /** Committed, by this process and earlier ones. */
   rows: number;
   bytes: number;
+  /** Rows that are not to be cut any more: those of earlier processes, and those that this one has asked for since. */
+  handedOut: number;
   /** Rows to cut next. */
   chunkRows: number;
 }
@@ -63,11 +67,13 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
     works.push({
       table,
       columns,
+      bounds: await readBounds(context.from, table, columns),
       format: formats.get(displayName(table)) ?? 'text',
       gaps: await remaining(context.from, { table, columns }, chunks),
       inFlight: 0,
       rows: chunks.reduce((sum, chunk) => sum + chunk.rows, 0),
       bytes: chunks.reduce((sum, chunk) => sum + chunk.bytes, 0),
+      handedOut: chunks.reduce((sum, chunk) => sum + chunk.rows, 0),
       chunkRows: firstChunkRows(table),
     });
   }

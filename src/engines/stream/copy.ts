@@ -5,10 +5,10 @@ import { monotonicMs } from '../../platform/clock.ts';
 import { cancelStatement } from '../../platform/postgres/backend.ts';
 import { codeOf, isConnectionLost } from '../../platform/postgres/server.ts';
 import type { Chunk, FollowOptions } from '../engine.ts';
-import { cutChunk, nextChunkRows, sameKey } from './chunks.ts';
+import { cutChunk, nextChunkRows, rowsToCut, sameKey } from './chunks.ts';
 import { FIRST_CLIMB } from './connections.ts';
 import type { LaneContext } from './context.ts';
-import { type CopySessions, copyChunk, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
+import { type CopySessions, copyChunks, endCopySessions, openCopySessions, type Piece } from './copy-chunk.ts';
 import { tuneCopy } from './copy-tune.ts';
 import { isFinished, planCopy, type TableWork } from './copy-work.ts';
 import { originHead } from './origin.ts';
@@ -16,6 +16,9 @@ import { ByteRate, Pace } from './pace.ts';
 import { type LoadSample, sampleLoad } from './source-load.ts';
 import { waitUntilVisible } from './visibility.ts';
 
+/** Small tables of one transaction, and their bytes together. */
+const TOGETHER = 20;
+const TOGETHER_BYTES = 8 * 2 ** 20;
 /** The server has no session to spare. */
 const TOO_MANY_SESSIONS = '53300';
 /** How long an aborted chunk may take to roll back before its sessions are cut. */
@@ -83,7 +86,7 @@ class CopyRun {
   #active = 0;
   #keylessLeft: number;
   /** The cut after the last one handed out, made while that one is copied. */
-  #ahead: Promise<Task | null> | undefined;
+  #ahead: Promise<readonly Task[]> | undefined;
 
   constructor(context: LaneContext, options: FollowOptions, works: readonly TableWork[]) {
     this.#context = context;
@@ -137,9 +140,9 @@ class CopyRun {
     if (sessions === null) return;
     try {
       while (this.#active <= this.#wanted) {
-        const task = await this.#next();
-        if (task === null) break;
-        await this.#copy(task, sessions);
+        const tasks = await this.#next();
+        if (tasks.length === 0) break;
+        await this.#copy(tasks, sessions);
       }
     } catch (error) {
       this.#failed.abort(error);
@@ -160,44 +163,71 @@ class CopyRun {
     }
   }
 
-  async #next(): Promise<Task | null> {
+  /** Empty when nothing is left. */
+  async #next(): Promise<readonly Task[]> {
     this.#signal.throwIfAborted();
-    const task = this.#ahead ?? this.#cut();
-    this.#ahead = task.then((cut) => (cut === null ? null : this.#cut()));
+    const tasks = this.#ahead ?? this.#gather();
+    this.#ahead = tasks.then((cut) => (cut.length === 0 ? [] : this.#gather()));
     // Whoever takes it sees its failure; at the end nobody may.
     this.#ahead.catch(() => undefined);
-    return await task;
+    return await tasks;
   }
 
-  async #cut(): Promise<Task | null> {
-    const work = this.#works.find((w) => w.gaps.length > 0);
-    const within = work?.gaps[0];
-    if (work === undefined || within === undefined) return null;
-    const { table, columns, format, chunkRows } = work;
-    const request = { table, columns, within, rows: chunkRows };
+  /** One piece of a large table, or several small tables for one transaction, whose commit would take longer than their rows. */
+  async #gather(): Promise<readonly Task[]> {
+    const tasks: Task[] = [];
+    let bytes = 0;
+    for (let work = this.#firstLeft(); work !== undefined; work = this.#firstLeft()) {
+      const isSmall = work.columns.length === 0 && work.table.key !== null;
+      bytes += work.table.bytes;
+      if (tasks.length > 0 && (!isSmall || bytes > TOGETHER_BYTES)) break;
+      tasks.push(await this.#cut(work));
+      if (!isSmall || tasks.length === TOGETHER) break;
+    }
+    return tasks;
+  }
+
+  #firstLeft(): TableWork | undefined {
+    return this.#works.find((work) => work.gaps.length > 0);
+  }
+
+  async #cut(work: TableWork): Promise<Task> {
+    const { table, columns, bounds, format } = work;
+    const [within = { after: null, upTo: null }] = work.gaps;
+    const left = { rows: table.estimatedRows - work.handedOut, connections: this.#wanted };
+    const rows = rowsToCut(work.chunkRows, left);
+    work.handedOut += rows;
+    const request = { table, columns, bounds, within, rows };
     const range = columns.length === 0 ? within : await cutChunk(this.#context.from, request);
     const rest = sameKey(range.upTo, within.upTo) ? [] : [{ after: range.upTo, upTo: within.upTo }];
     work.gaps = [...rest, ...work.gaps.slice(1)];
     work.inFlight += 1;
-    return { table, columns, range, format, work, askedRows: chunkRows };
+    return { table, columns, range, format, work, askedRows: rows };
   }
 
-  async #copy(task: Task, sessions: CopySessions): Promise<void> {
+  async #copy(tasks: readonly Task[], sessions: CopySessions): Promise<void> {
     const startedMs = monotonicMs();
-    const chunk = await this.#guarded(task, sessions);
-    const { work } = task;
-    work.inFlight -= 1;
-    work.rows += chunk.rows;
-    work.bytes += chunk.bytes;
+    const chunks = await this.#guarded(tasks, sessions);
     const seconds = (monotonicMs() - startedMs) / 1_000;
-    work.chunkRows = nextChunkRows({ asked: task.askedRows, rows: chunk.rows, bytes: chunk.bytes, seconds });
-    this.#tell(work);
-    if (task.table.key !== null || !isFinished(work)) return;
-    this.#keylessLeft -= 1;
-    if (this.#keylessLeft === 0) await this.#context.snapshot?.release();
+    for (const [at, { work, askedRows }] of tasks.entries()) {
+      const { rows, bytes } = chunks[at] ?? { rows: 0, bytes: 0 };
+      work.inFlight -= 1;
+      work.rows += rows;
+      work.bytes += bytes;
+      work.chunkRows = nextChunkRows({ asked: askedRows, rows, bytes, seconds });
+      this.#tell(work);
+      if (work.table.key !== null || !isFinished(work)) continue;
+      this.#keylessLeft -= 1;
+      if (this.#keylessLeft === 0) await this.#context.snapshot?.release();
+    }
   }
 
-  async #guarded(task: Task, sessions: CopySessions): Promise<Chunk> {
+  async #guarded(tasks: readonly Task[], sessions: CopySessions): Promise<readonly Chunk[]> {
+    let piece: Piece | undefined = tasks[0];
+    const onPiece = (begun: Piece): void => {
+      piece = begun;
+    };
+    const onBytes = (bytes: number): Promise<void> | undefined => this.#pace.take(bytes);
     // A chunk that is aborted rolls back by itself, unless its server no longer answers.
     let late: NodeJS.Timeout | undefined;
     const onAbort = (): void => {
@@ -205,10 +235,9 @@ class CopyRun {
     };
     this.#signal.addEventListener('abort', onAbort, { once: true });
     try {
-      const onBytes = (bytes: number): Promise<void> | undefined => this.#pace.take(bytes);
-      return await copyChunk({ context: this.#context, sessions, signal: this.#signal, onBytes }, task);
+      return await copyChunks({ context: this.#context, sessions, signal: this.#signal, onBytes, onPiece }, tasks);
     } catch (error) {
-      throw this.#signal.aborted ? error : this.#explain(error, task.table);
+      throw this.#signal.aborted || piece === undefined ? error : this.#explain(error, piece.table);
     } finally {
       clearTimeout(late);
       this.#signal.removeEventListener('abort', onAbort);

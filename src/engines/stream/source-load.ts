@@ -9,9 +9,9 @@ export interface LoadSample {
   readonly standbyLagMs: number;
 }
 
-/** A round trip is late when it takes so many times what it took before the copy, and so much more. */
-const LATE_FACTOR = 4;
-const LATE_BY_MS = 25;
+/** A round trip is late when it takes so many times what it took before the copy, and so much more: cores that are busy cost some. */
+const LATE_FACTOR = 10;
+const LATE_BY_MS = 50;
 const STANDBY_LATE_BY_MS = 10_000;
 
 /** Why a copy should slow down, against what was measured before it began; null when it need not. */
