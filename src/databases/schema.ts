@@ -70,18 +70,6 @@ export interface BuildOptions {
   }) => void;
 }
 
-/** Which tables are analysed, and how. */
-export interface AnalyzeOptions {
-  /**
-   * What earlier calls returned: a table that has hardly grown since then is left out, unless it has a unique index or an
-   * exclusion constraint over expressions. These are built last, and their statistics are gathered with the table's.
-   */
-  readonly since?: ReadonlyMap<string, number>;
-  /** Tables at once: each keeps a core of the server busy. */
-  readonly parallel: number;
-  readonly signal: AbortSignal;
-}
-
 /** How the schema is made. */
 export interface CreateSchema {
   readonly origin: SchemaOrigin;
@@ -115,9 +103,6 @@ export interface SchemaTool {
   build(items: readonly DeferredItem[], options: BuildOptions): Promise<void>;
   /** Empties the tables, past the fence, in one transaction. */
   empty(tables: readonly TableName[], guard: Guard): Promise<void>;
-  /**
-   * Gathers planner statistics of the tables and of the partitioned tables above them. Returns the size of each of these in
-   * bytes, by its display name, as it was before.
-   */
-  analyze(tables: readonly TableName[], options: AnalyzeOptions): Promise<ReadonlyMap<string, number>>;
+  /** Gathers planner statistics of the tables and of the partitioned tables above them. */
+  analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void>;
 }

@@ -1,6 +1,5 @@
 import type { DeferredItem, DeferredKind } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
-import { displayName } from '../domain/table.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readDeferred } from '../sidecar/records.ts';
 import { EarlyBuilds } from './early-builds.ts';
@@ -35,8 +34,7 @@ export const copy = async (tools: StageTools): Promise<void> => {
   if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
   const early = items.filter((item) => EARLY[item.kind]);
-  const analysed = new Map<string, number>();
-  const builds = earlyBuilds(tools, early, analysed);
+  const builds = earlyBuilds(tools, early);
   await tenure.step(where, 'rows', () => copyRows(runner, builds));
   // The lane finds rows by their key from here on, so keys come first; apply is idempotent until it has caught up.
   await tenure.step(where, 'keys', () =>
@@ -54,7 +52,7 @@ export const copy = async (tools: StageTools): Promise<void> => {
       items.filter((item) => !EARLY[item.kind]),
     ),
   );
-  await tenure.step(where, 'statistics', () => analyze(tools, analysed));
+  await tenure.step(where, 'statistics', () => context.schema.analyze(phase.scope.tables, tools.signal));
   runner.start();
   await phase.enter({ name: 'following', since: await serverTime(context.source.sql) });
 };
@@ -82,19 +80,14 @@ const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> =
   }
 };
 
-/** Sizes of the tables that were analysed with the early builds go to `analysed`. */
-const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[], analysed: Map<string, number>): EarlyBuilds => {
-  const { schema } = tools.context;
-  // A partition is analysed with its root, once all partitions are there.
-  const alone = tools.phase.scope.tables.filter((table) => table.root === null);
-  const byName = new Map(alone.map((table) => [displayName(table), table]));
+const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[]): EarlyBuilds => {
   let done = 0;
   return new EarlyBuilds({
     items: early.filter((item) => !item.partitioned),
     parallel: PARALLEL_BUILDS,
     signal: tools.signal,
-    build: async ({ tables, items }, signal) => {
-      await schema.build(items, {
+    build: async (items, signal) => {
+      await tools.context.schema.build(items, {
         guard: guardOnReplica(tools.tenure, [tools.phase.name]),
         parallel: 1,
         sharers: PARALLEL_BUILDS,
@@ -105,17 +98,8 @@ const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[], analysed
           tellBuilt(tools, item, { ms, done, total: early.length });
         },
       });
-      const some = tables.flatMap((name) => byName.get(name) ?? []);
-      if (some.length === 0) return;
-      for (const [name, bytes] of await schema.analyze(some, { parallel: 1, signal })) analysed.set(name, bytes);
     },
   });
-};
-
-/** What the early builds have not analysed, and what catching up has changed a lot since. After a crash that is all. */
-const analyze = async ({ context, phase, signal }: StageTools, since: ReadonlyMap<string, number>): Promise<string> => {
-  const now = await context.schema.analyze(phase.scope.tables, { since, parallel: PARALLEL_BUILDS, signal });
-  return `${since.size} tables analysed with their early builds, ${now.size} now`;
 };
 
 const build = async (tools: StageTools, items: readonly DeferredItem[]): Promise<string> => {

@@ -7,25 +7,18 @@ export interface EarlyBuildsOptions {
   readonly items: readonly DeferredItem[];
   /** Builds at once. */
   readonly parallel: number;
-  /** Builds items one after the other, then gathers the statistics of their tables. */
-  readonly build: (work: EarlyWork, signal: AbortSignal) => Promise<void>;
+  /** Builds items one after the other. */
+  readonly build: (items: readonly DeferredItem[], signal: AbortSignal) => Promise<void>;
   /** The stage's. */
   readonly signal: AbortSignal;
 }
 
-/** Some tables whose rows are in, and what is to be built of them. */
-export interface EarlyWork {
-  /** Their display names. */
-  readonly tables: readonly string[];
-  readonly items: readonly DeferredItem[];
-}
-
-/** Tables and items of one build: small tables come by the thousand, and each build makes sessions. */
-const AT_ONCE = 40;
+/** Items of one build: small tables come by the thousand, and each build makes a session. */
+const ITEMS_AT_ONCE = 20;
 
 /**
- * Builds keys and indexes of each table as soon as its rows are in, and has it analysed, while other tables are still being
- * copied, so that the cores and disks that a copy leaves idle are used.
+ * Builds keys and indexes of each table as soon as its rows are in, while other tables are still being copied, so that the
+ * cores and disks that a copy leaves idle are used.
  *
  * A key can be built before the lane has caught up, although the rows are of no one moment: a table's chunks are disjoint
  * ranges of its key, as the origin orders it, and each was read under one snapshot, in which the key was unique. A row that
@@ -39,8 +32,7 @@ export class EarlyBuilds {
   readonly #byTable: Map<string, DeferredItem[]>;
   readonly #failed = new AbortController();
   readonly #built = new Set<DeferredItem>();
-  readonly #added = new Set<string>();
-  readonly #waiting: string[] = [];
+  readonly #waiting: DeferredItem[] = [];
   readonly #running = new Set<Promise<void>>();
 
   constructor(options: EarlyBuildsOptions) {
@@ -56,9 +48,8 @@ export class EarlyBuilds {
 
   /** All rows of a table are there. May be told again. */
   add(table: string): void {
-    if (this.#added.has(table)) return;
-    this.#added.add(table);
-    this.#waiting.push(table);
+    this.#waiting.push(...(this.#byTable.get(table) ?? []));
+    this.#byTable.delete(table);
     while (this.#running.size < this.#options.parallel && this.#waiting.length > 0) this.#start();
   }
 
@@ -84,28 +75,14 @@ export class EarlyBuilds {
   async #work(): Promise<void> {
     const { signal } = this;
     while (this.#waiting.length > 0 && !signal.aborted) {
-      const work = this.#take();
+      const items = this.#waiting.splice(0, ITEMS_AT_ONCE);
       try {
-        await this.#options.build(work, signal);
+        await this.#options.build(items, signal);
       } catch (error) {
         this.#failed.abort(error);
         return;
       }
-      for (const item of work.items) this.#built.add(item);
+      for (const item of items) this.#built.add(item);
     }
-  }
-
-  /** At least one table. */
-  #take(): EarlyWork {
-    const tables: string[] = [];
-    const items: DeferredItem[] = [];
-    for (const table of this.#waiting) {
-      const own = this.#byTable.get(table) ?? [];
-      if (tables.length > 0 && tables.length + items.length + 1 + own.length > AT_ONCE) break;
-      tables.push(table);
-      items.push(...own);
-    }
-    this.#waiting.splice(0, tables.length);
-    return { tables, items };
   }
 }

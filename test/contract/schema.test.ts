@@ -543,39 +543,6 @@ describe('create and undo', () => {
   });
 });
 
-/**
- * Statistics are gathered per table while others are copied; at the end only what that left out is gathered. Grown by updates
- * counts: it is not the number of rows that makes a histogram stale.
- */
-test('tables that were analysed and have not grown since are left out, but for roots and unique expressions', async () => {
-  const f = await fixture(
-    '',
-    `CREATE TABLE stays (id int, n int); CREATE TABLE grows (id int, n int); CREATE TABLE late (id int, n int);
-     CREATE TABLE worded (id int, n int); CREATE UNIQUE INDEX worded_n ON worded ((n + 1)); CREATE INDEX ON stays ((n + 1));
-     CREATE TABLE parts (id int) PARTITION BY HASH (id); CREATE TABLE part PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0);
-     INSERT INTO part SELECT generate_series(1, 9)`,
-  );
-  for (const name of ['stays', 'grows', 'late', 'worded']) {
-    await runSql(f.targetUrl, `INSERT INTO ${name} SELECT i, i FROM generate_series(1, 5000) i`);
-  }
-  const named = (...names: readonly string[]) => names.map((name) => ({ schema: 'public', name }));
-  const { signal } = noProgress;
-  const early = await f.tool.analyze(named('stays', 'grows', 'worded'), { parallel: 1, signal });
-  expect([...early.keys()].sort()).toEqual(['public.grows', 'public.stays', 'public.worded']);
-  await runSql(f.targetUrl, 'UPDATE grows SET n = 7 WHERE id <= 1000');
-  const options = { since: early, parallel: 2, signal };
-  const last = await f.tool.analyze(named('stays', 'grows', 'worded', 'late', 'part'), options);
-  expect([...last.keys()].sort()).toEqual(['public.grows', 'public.late', 'public.parts', 'public.worded']);
-  const most = "SELECT most_common_vals::text AS vals FROM pg_stats WHERE tablename = 'grows' AND attname = 'n'";
-  expect(await runSql(f.targetUrl, most)).toEqual([{ vals: '{7}' }]);
-  const gathered = await runSql(
-    f.targetUrl,
-    "SELECT DISTINCT tablename AS name FROM pg_stats WHERE schemaname = 'public'",
-  );
-  const names = ['grows', 'late', 'part', 'parts', 'stays', 'stays_expr_idx', 'worded', 'worded_n'];
-  expect(gathered.map(({ name }) => name).sort()).toEqual(names);
-});
-
 const directories: string[] = [];
 
 afterEach(() => {

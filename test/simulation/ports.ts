@@ -311,10 +311,10 @@ export const simulatedSchema = (place: Place): SchemaTool => {
             server.write(transaction, store, key, undefined);
         }
       }),
-    analyze: (_, { signal }) =>
-      network.request<ReadonlyMap<string, number>>(process, side, 'analyze', (__, reply) => {
+    analyze: (_, signal) =>
+      network.request<void>(process, side, 'analyze', (__, reply) => {
         signal.throwIfAborted();
-        reply({ value: new Map() });
+        reply({ value: undefined });
       }),
   };
 };

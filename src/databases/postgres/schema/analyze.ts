@@ -1,15 +1,11 @@
-import { displayName, type TableName } from '../../../domain/table.ts';
+import type { TableName } from '../../../domain/table.ts';
 import { cancelStatement, prepareForLongStatements } from '../../../platform/postgres/backend.ts';
 import { quoteTable } from '../../../platform/postgres/quote.ts';
-import { isTrue, textOf } from '../../../platform/postgres/row.ts';
+import { textOf } from '../../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../../platform/postgres/server.ts';
-import type { AnalyzeOptions } from '../../schema.ts';
 
-/**
- * Growth after which a table is analysed again: autovacuum's own measure of when statistics are stale. Updates grow a table,
- * too. Deletes do not, but what they leave is a sample of what was there, and the planner reckons rows from the present size.
- */
-const GROWTH = 1.1;
+/** Tables at once: each keeps a core of the server busy. */
+const PARALLEL = 2;
 
 /** The largest first, so that the last one is not alone. A partitioned table's ANALYZE is one of its partitions, too. */
 const TABLES_OR_ROOTS = `
@@ -18,47 +14,21 @@ const TABLES_OR_ROOTS = `
     FROM unnest($1::text[], $2::text[]) AS t (schema, name)
     JOIN pg_namespace n ON n.nspname = t.schema
     JOIN pg_class l ON l.relnamespace = n.oid AND l.relname = t.name)
-  SELECT n.nspname AS schema, c.relname AS name, pg_relation_size(c.oid) AS bytes,
-         c.relkind = 'p' OR EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indexprs IS NOT NULL
-                                    AND (x.indisunique OR x.indisexclusion)) AS again
+  SELECT n.nspname AS schema, c.relname AS name
   FROM tables JOIN pg_class c ON c.oid = tables.oid JOIN pg_namespace n ON n.oid = c.relnamespace
   ORDER BY c.relkind = 'p' DESC, c.relpages DESC, pg_relation_size(c.oid) DESC, schema, name`;
 
-/**
- * Gathers planner statistics of the tables and of the partitioned tables above them, and returns their sizes, as
- * {@link AnalyzeOptions} has it. Rejects with the signal's reason.
- */
+/** Gathers planner statistics of the tables and of the partitioned tables above them. Rejects with the signal's reason. */
 export const analyzeTables = async (
   server: PostgresServer,
   tables: readonly TableName[],
-  options: AnalyzeOptions,
-): Promise<ReadonlyMap<string, number>> => {
-  const { rows } = await server.query(TABLES_OR_ROOTS, [tables.map((t) => t.schema), tables.map((t) => t.name)]);
-  const found = rows.map((row) => ({
-    table: { schema: textOf(row, 'schema'), name: textOf(row, 'name') },
-    bytes: Number(textOf(row, 'bytes')),
-    always: isTrue(row, 'again'),
-  }));
-  const stale = found.filter(({ table, bytes, always }) => {
-    const before = options.since?.get(displayName(table));
-    return always || before === undefined || bytes > before * GROWTH;
-  });
-  await analyze(
-    server,
-    stale.map(({ table }) => quoteTable(table)),
-    options,
-  );
-  return new Map(stale.map(({ table, bytes }) => [displayName(table), bytes]));
-};
-
-const analyze = async (
-  server: PostgresServer,
-  queue: string[],
-  { parallel, signal }: AnalyzeOptions,
+  signal: AbortSignal,
 ): Promise<void> => {
+  const { rows } = await server.query(TABLES_OR_ROOTS, [tables.map((t) => t.schema), tables.map((t) => t.name)]);
+  const queue = rows.map((row) => quoteTable({ schema: textOf(row, 'schema'), name: textOf(row, 'name') }));
   const failed = new AbortController();
   const any = AbortSignal.any([signal, failed.signal]);
-  const workers = Array.from({ length: Math.min(parallel, queue.length) }, async () => {
+  const workers = Array.from({ length: Math.min(PARALLEL, queue.length) }, async () => {
     try {
       await work(server, queue, any);
     } catch (error) {

@@ -5,7 +5,6 @@ import type { Table, TableName } from '../../../domain/table.ts';
 import { onlyRow, textOf } from '../../../platform/postgres/row.ts';
 import { type PostgresServer, runTransaction } from '../../../platform/postgres/server.ts';
 import type {
-  AnalyzeOptions,
   BuildOptions,
   CreatedObject,
   CreateSchema,
@@ -88,8 +87,8 @@ class PostgresSchemaTool implements SchemaTool {
     await emptyTables(this.#target, tables, guard);
   }
 
-  async analyze(tables: readonly TableName[], options: AnalyzeOptions): Promise<ReadonlyMap<string, number>> {
-    return await analyzeTables(this.#target, tables, options);
+  async analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void> {
+    await analyzeTables(this.#target, tables, signal);
   }
 
   async #prepare(origin: SchemaOrigin): Promise<readonly Prepared[]> {
