@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { WorkerProcess } from '../../src/demo/program.ts';
 import type { Event } from '../../src/domain/event.ts';
 import { monotonicMs, sleep } from '../../src/platform/clock.ts';
+import { builtProgram } from './built.ts';
 import { runSql } from './servers.ts';
 
 /** What is to be moved by Switchback. */
@@ -20,8 +20,6 @@ export interface MoveOptions {
   /** Everything that the worker tells, as it comes. */
   readonly onEvent?: (event: Event) => void;
 }
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 const planText = ({ phases, schema, more }: MoveOptions): string =>
   [
@@ -39,7 +37,7 @@ const planText = ({ phases, schema, more }: MoveOptions): string =>
     '',
   ].join('\n');
 
-/** A plan in a folder of its own with its worker, the program as users start it, and what it has told. */
+/** A plan in a folder of its own with its worker, the program as users of the package start it, and what it has told. */
 export class Move {
   readonly plan: string;
   readonly routeFile: string;
@@ -48,6 +46,7 @@ export class Move {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly #options: MoveOptions;
   readonly #directory: string;
+  readonly #program = builtProgram();
   #worker: WorkerProcess | undefined;
   #startedMs = 0;
   #peakBytes = 0;
@@ -73,7 +72,10 @@ export class Move {
       if (event.type === 'phase') this.#enteredMs.set(`${event.phase} ${event.to}`, monotonicMs());
       this.#options.onEvent?.(event);
     };
-    this.#worker = new WorkerProcess({ script: MAIN, environment: this.environment }, { plan: this.plan, onEvent });
+    this.#worker = new WorkerProcess(
+      { script: this.#program, environment: this.environment },
+      { plan: this.plan, onEvent },
+    );
     this.#worker.ended().catch(() => undefined);
   }
 

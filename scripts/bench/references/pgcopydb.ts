@@ -4,33 +4,42 @@ import { runSql } from '../servers.ts';
 /** A table above this is read by several of its processes, each a part of its pages. */
 const SPLIT_LARGER_THAN = '64MB';
 
-/**
- * The options it is given, besides the two databases and its directory: the fastest of those that were tried on both sets on
- * two cores. Binary COPY takes about 15% off its time; more jobs than cores, and whether and where tables are split, made no
- * difference beyond that between rounds.
- */
-export const pgcopydbOptions = (): readonly string[] => [
-  '--table-jobs',
-  String(jobs()),
-  '--index-jobs',
-  String(jobs()),
-  '--restore-jobs',
-  String(jobs()),
-  '--split-tables-larger-than',
-  SPLIT_LARGER_THAN,
-  '--use-copy-binary',
-  '--skip-large-objects',
-  '--skip-vacuum',
-  '--fail-fast',
-];
+/** How pgcopydb is called. */
+export interface Manner {
+  /** Follows its name in tables. */
+  readonly name: string;
+  /** What it is given besides the two databases and its directory. */
+  readonly options: readonly string[];
+  /** Whether it leaves tables without statistics, so that ANALYZE follows and is in its time. */
+  readonly isAnalysedAfter: boolean;
+}
+
+/** As its manual has it: so many jobs as there are cores, else its defaults, which copy as text and end with VACUUM ANALYZE. */
+export const byManual = (): Manner => ({
+  name: 'by its manual',
+  options: ['--table-jobs', String(jobs()), '--index-jobs', String(jobs()), '--fail-fast'],
+  isAnalysedAfter: false,
+});
 
 /**
- * Clones a database into an empty one: schema, rows, indexes, constraints. With --skip-vacuum it leaves tables without
- * statistics, so that ANALYZE follows, which is faster than its own VACUUM ANALYZE. Throws with what it said last.
+ * The fastest of what was tried on both sets on two cores. Binary COPY takes about 15% off its time; more jobs than cores, and
+ * whether and where tables are split, made no difference beyond that between rounds. ANALYZE is faster than its own VACUUM ANALYZE.
  */
+export const tuned = (): Manner => ({
+  name: 'tuned',
+  options: [
+    ...['--table-jobs', String(jobs()), '--index-jobs', String(jobs()), '--restore-jobs', String(jobs())],
+    ...['--split-tables-larger-than', SPLIT_LARGER_THAN, '--use-copy-binary'],
+    ...['--skip-large-objects', '--skip-vacuum', '--fail-fast'],
+  ],
+  isAnalysedAfter: true,
+});
+
+/** Clones a database into an empty one: schema, rows, indexes, constraints, statistics. Throws with what it said last. */
 export const clone = async (
   program: Program,
   urls: { readonly source: string; readonly target: string },
+  manner: Manner,
 ): Promise<void> => {
   const scratch = scratchIn(program);
   try {
@@ -43,9 +52,9 @@ export const clone = async (
       urls.target,
       '--dir',
       `${scratch.inside}/work`,
-      ...pgcopydbOptions(),
+      ...manner.options,
     ]);
-    await runSql(urls.target, 'ANALYZE');
+    if (manner.isAnalysedAfter) await runSql(urls.target, 'ANALYZE');
   } finally {
     scratch.remove();
   }

@@ -98,8 +98,10 @@ export class Stages {
       else out.columns(before, found);
     }
     const stage = this.#stageFor(changes.length);
-    const columns = [...numbered('n', table.columns.length), ...numbered('o', found.length)];
-    const sql = `COPY ${stage} (part, seq, op, mask, ${columns.join(', ')}) ${BINARY}`;
+    // A table may have no columns.
+    const values = [...numbered('n', table.columns.length), ...numbered('o', found.length)];
+    const columns = ['part', 'seq', 'op', 'mask', ...values];
+    const sql = `COPY ${stage} (${columns.join(', ')}) ${BINARY}`;
     await copyIn(this.#client, { sql, chunks: out.take() });
     return { stage, part };
   }
