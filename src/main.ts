@@ -1,7 +1,9 @@
 import { enableCompileCache } from 'node:module';
+import { boundGarbage } from './platform/heap.ts';
 
 // In a checkout every start would otherwise strip the types of some two hundred files again.
 enableCompileCache();
+boundGarbage();
 const { runCommandLine } = await import('./cli/cli.ts');
 
 process.exitCode = await runCommandLine(process.argv.slice(2));

@@ -3,6 +3,7 @@ import { messageOf } from '../../../src/domain/errors.ts';
 import type { Position } from '../../../src/domain/position.ts';
 import type { Lane, LaneObserver } from '../../../src/engines/engine.ts';
 import { streamEngine } from '../../../src/engines/stream/engine.ts';
+import { boundGarbage } from '../../../src/platform/heap.ts';
 import { PostgresServer } from '../../../src/platform/postgres/server.ts';
 import { laneStore } from '../../../src/sidecar/lanes.ts';
 import type { LaneOrder, LaneTold, LaneWord } from './lane-process.ts';
@@ -58,6 +59,9 @@ class Following {
     return { type: 'stopped', cpuSeconds: used, peakBytes: process.resourceUsage().maxRSS * 1024 };
   }
 }
+
+// As the program does.
+boundGarbage();
 
 let following: Following | undefined;
 

@@ -169,6 +169,7 @@ export class Follower {
       await store.record(sql, expected);
       let next = await this.#applyBatch(batch, this.#progress, touched);
       for (changes = batch.changes.length; batch.open !== null; changes += batch.changes.length) {
+        touched.detach();
         batch = await reader.take(this.#signal);
         next = await this.#applyBatch(batch, next, touched);
       }

@@ -24,10 +24,10 @@ export interface Batch {
 
 /** A batch is closed at this many changes or bytes; a transaction that is larger is applied in parts of this size. */
 const BATCH_CHANGES = 20_000;
-const BATCH_BYTES = 8 * 2 ** 20;
+const BATCH_BYTES = 4 * 2 ** 20;
 /** The socket is paused above, and resumed below half of it. */
 const QUEUED_CHANGES = 40_000;
-const QUEUED_BYTES = 16 * 2 ** 20;
+const QUEUED_BYTES = 8 * 2 ** 20;
 /** While more keeps coming a batch may wait this long to grow, at least and at most. */
 const SHORT_LINGER_MS = 20;
 const LONG_LINGER_MS = 200;
