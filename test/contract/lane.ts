@@ -204,7 +204,9 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
   });
 
   describe(`${name}: batches`, () => {
-    test('a transaction of 300,000 changes is one transaction there too, and takes little memory', async () => {
+    // What passes through us has to be more than our buffers hold; what does not, only more than the keys that are told.
+    const count = options.strict ? 200_000 : 20_000;
+    test(`a transaction of ${1.5 * count} changes is one transaction there too, and takes little memory`, async () => {
       const world = await worldOf('CREATE TABLE t (id int PRIMARY KEY, v text, n int)');
       const { lane, following } = await world.begin();
       await world.drain(lane);
@@ -214,20 +216,20 @@ export const laneContract = (name: string, options: LaneContractOptions): void =
       const watch = setInterval(() => {
         most = Math.max(most, process.memoryUsage().rss);
         // By key: reading it all while it is written would take longer than the writing.
-        void world.to.query('SELECT 1 FROM public.t WHERE id IN (1, 200000)').then(({ rowCount }) => {
+        void world.to.query('SELECT 1 FROM public.t WHERE id IN (1, $1)', [String(count)]).then(({ rowCount }) => {
           partly += rowCount === 1 ? 1 : 0;
         });
       }, 100);
       await runSql(
         world.fromUrl,
-        `INSERT INTO t SELECT i, repeat(md5(i::text), 30), i FROM generate_series(1, 200000) i; UPDATE t SET n = -n WHERE id <= 100000`,
+        `INSERT INTO t SELECT i, repeat(md5(i::text), 30), i FROM generate_series(1, ${count}) i; UPDATE t SET n = -n WHERE id <= ${count / 2}`,
       );
       await world.drain(lane);
       clearInterval(watch);
       await expectSame(world);
       expect(partly).toBe(0);
       expect((most - before) / 2 ** 20).toBeLessThan(256);
-      const large = following.told.applied.filter((a) => a.changes >= 300_000);
+      const large = following.told.applied.filter((a) => a.changes >= 1.5 * count);
       expect(large.map((a) => a.touched)).toEqual([[{ table: 'public.t', keys: 'all' }]]);
     });
 

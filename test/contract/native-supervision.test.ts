@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
+import { disableSubscription } from '../../src/engines/native/subscription.ts';
 import { LaneWorld } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -157,6 +158,45 @@ describe('workers', () => {
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: true }]);
     await runSql(world.fromUrl, 'UPDATE t SET v = -v');
     await expect.poll(() => world.contents().then(({ from, to }) => isDeepStrictEqual(from, to))).toBe(true);
+  });
+
+  // The worker of a subscription that waits for a lock does not leave by itself.
+  test('that slept while they ended a subscription do not end the worker of the one that took over', async () => {
+    const { world, following, name } = await begun();
+    const blocker = await world.to.connect('test');
+    const worker = 'SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL';
+    try {
+      await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
+      await runSql(world.fromUrl, 'INSERT INTO t VALUES (50, 0)');
+      await expect.poll(() => runSql(world.toUrl, 'SELECT FROM pg_locks WHERE NOT granted')).toHaveLength(1);
+      const before = await runSql(world.toUrl, worker);
+      let asked = 0;
+      const guard = async (): Promise<void> => {
+        asked += 1;
+        if (asked > 1) throw new Error('not ours');
+      };
+      await expect(disableSubscription(world.to, name, guard)).rejects.toThrow('not ours');
+      expect(await runSql(world.toUrl, worker)).toEqual(before);
+    } finally {
+      await blocker.end();
+    }
+    await following.ended;
+  });
+
+  test('ask for the locks of triggers in short attempts, and begin again', { timeout: 12_000 }, async () => {
+    const { world, lane, following, name } = await begun();
+    await following.stop();
+    await runSql(world.toUrl, 'DROP TRIGGER switchback_touch ON t');
+    const blocker = await world.to.connect('test');
+    try {
+      await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
+      expect((await failureOf(world.follow(lane), 'busy')).message).toContain('lock timeout');
+    } finally {
+      await blocker.end();
+    }
+    world.follow(lane);
+    await world.drain(lane);
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ name, enabled: true }]);
   });
 
   test('do not begin while a subscription brings changes the other way', async () => {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FlakyProxy } from '../../scripts/chaos/proxy.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Position } from '../../src/domain/position.ts';
 import { streamEngine } from '../../src/engines/stream/engine.ts';
@@ -150,6 +151,35 @@ describe('stream: nothing is lost', () => {
     await world.drain(lane);
     expect(await ids(world.toUrl)).toHaveLength(50_000);
     await following.stop();
+  });
+
+  test('and no key is kept back when nobody can tell whether a batch was committed', async () => {
+    const { source, target } = pair();
+    const proxy = await FlakyProxy.start(target.port);
+    const urlFor = (...of: Parameters<typeof target.urlFor>): string => {
+      const url = new URL(target.urlFor(...of));
+      url.port = String(proxy.port);
+      return url.toString();
+    };
+    try {
+      const to = { ...target, urlFor, url: urlFor('postgres') };
+      const schema = 'CREATE TABLE t (id int PRIMARY KEY)';
+      const world = await LaneWorld.create({ from: source, to }, (servers) => streamEngine(servers), schema);
+      opened.push(world);
+      const { lane, following } = await world.begin();
+      await world.drain(lane);
+      proxy.inject({ kind: 'commit', isHeard: true });
+      await runSql(world.fromUrl, 'INSERT INTO t VALUES (1)');
+      await failureOf(following, 'unreachable');
+      proxy.heal();
+      const again = world.follow(lane);
+      await world.drain(lane);
+      const told = [...following.told.applied, ...again.told.applied].flatMap(({ touched }) => touched);
+      expect(told).toContainEqual({ table: 'public.t', keys: [['1']] });
+      expect(again.told.applied.flatMap(({ touched }) => touched)).toEqual([]);
+    } finally {
+      await proxy.close();
+    }
   });
 
   test('an idle lane lets the origin forget its log', async () => {

@@ -1,6 +1,7 @@
+import { Socket } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Frames } from '../../src/engines/stream/frames.ts';
+import { Frames, tapFrames } from '../../src/engines/stream/frames.ts';
 
 /** A frame of the protocol: a type, a length that counts itself, a body. */
 const frame = (type: string, body: Buffer): Buffer => {
@@ -47,3 +48,18 @@ test('hands out whole frames in their order, wherever the reads end, and never w
     { numRuns: 60 },
   );
 });
+
+test.each([0, 3, 2 ** 30 + 1, 2 ** 32 - 1])(
+  'a length that no frame has (%i) ends the connection, not the process',
+  async (length) => {
+    const socket = new Socket();
+    const failed = new Promise((resolve) => socket.on('error', resolve));
+    const got: unknown[] = [];
+    tapFrames(socket, (span) => got.push(span));
+    const bytes = Buffer.concat([message(Buffer.from('one')), Buffer.from('d????w')]);
+    bytes.writeUInt32BE(length, bytes.length - 5);
+    socket.emit('data', bytes);
+    expect(await failed).toMatchObject({ message: `a frame cannot have ${length} bytes` });
+    expect(got).toHaveLength(1);
+  },
+);

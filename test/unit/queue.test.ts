@@ -54,6 +54,14 @@ describe('the queue of changes', () => {
     expect(summary(await queue.take(never))).toEqual({ changes: 1, ends: [[31n, 1]], open: null });
   });
 
+  // Twenty thousand is where a batch is closed, and a number that applications like.
+  test('the end of one whose changes were all handed out before waits for nothing', async () => {
+    const queue = new ChangeQueue(() => undefined);
+    transaction(queue, 10n, { changes: 20_000 });
+    expect(summary(await queue.take(never))).toEqual({ changes: 20_000, ends: [], open: 10n });
+    expect(summary(await queue.take(AbortSignal.timeout(1_000)))).toEqual({ changes: 0, ends: [[11n, 0]], open: null });
+  });
+
   test('a large transaction comes in parts, after what was before it', async () => {
     const queue = new ChangeQueue(() => undefined);
     transaction(queue, 10n);

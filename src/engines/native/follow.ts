@@ -241,8 +241,10 @@ export class NativeFollower {
     if (isKind(error, 'deposed')) throw error;
     if (options.signal.aborted || isHalted) {
       const stopped = await this.#stopSubscription().catch((failure: unknown) => failure);
-      if (isHalted) throw error;
-      if (stopped !== undefined) throw context.to.wrap(stopped);
+      const failure = stopped === undefined ? undefined : context.to.wrap(stopped);
+      // One that goes on is not halted yet: the next run sees what this one saw, and tries to end it again.
+      if (isHalted && !(failure instanceof SwitchbackError && failure.policy === 'retry')) throw error;
+      if (failure !== undefined) throw failure;
       return;
     }
     if (this.#stop.signal.aborted) throw this.#stop.signal.reason;

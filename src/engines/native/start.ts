@@ -64,6 +64,8 @@ const assertAlone = async ({ spec, from }: NativeContext): Promise<void> => {
 };
 
 const UNDEFINED_TABLE = '42P01';
+/** For a trigger; the lane is begun again after it. In the window of a switch nobody can wait for longer, nor for its undo. */
+const LOCK_ATTEMPT_MS = 200;
 
 /**
  * Makes the lane's subscription run from where the lane is. One that runs is taken over; any other is made anew, so that
@@ -85,6 +87,7 @@ export const startSubscription = async (context: NativeContext, claimed: LanePro
     const progress = (await spec.store.progress(sql)) ?? claimed;
     await spec.store.record(sql, progress);
     await makeMarkerTable(sql, context, progress.marker);
+    await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
     await noteKeys(sql, spec);
     await subscribe(sql, context, progress).catch(async (error: unknown) => {
       // A table that has just been published, and is not here.

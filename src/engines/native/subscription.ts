@@ -84,7 +84,11 @@ export const disableSubscription = async (to: PostgresServer, slot: string, guar
     );
     if (rows.length === 0) return;
     if (monotonicMs() < deadlineMs) continue;
-    for (const { pid } of rows) await to.query('SELECT pg_terminate_backend($1::int)', [pid ?? null]);
+    // Whoever slept until now would end the worker of the one that has taken over, again and again (S7).
+    await to.transaction(async (sql) => {
+      await guard(sql);
+      for (const { pid } of rows) await sql.query('SELECT pg_terminate_backend($1::int)', [pid ?? null]);
+    });
   }
 };
 

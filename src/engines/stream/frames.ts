@@ -17,6 +17,8 @@ const COPY_DATA = 0x64;
 const XLOG_DATA = 0x77;
 /** Type and length of a frame; the length counts itself. */
 const HEADER_BYTES = 5;
+/** Of a frame, its length included; servers allocate no more for one (`MaxAllocSize`). */
+const MAX_BYTES = 2 ** 30;
 /** Before the message: `w`, two LSNs and a time. */
 const XLOG_HEADER_BYTES = 25;
 
@@ -36,7 +38,7 @@ export class Frames {
     this.#sinks = sinks;
   }
 
-  /** Takes what the socket has read. */
+  /** Takes what the socket has read. Throws RangeError at a length that no frame has: nothing can be cut any more then. */
   feed(chunk: Buffer): void {
     if (this.#end + chunk.length > this.#block.length) this.#renew(chunk.length);
     this.#end += chunk.copy(this.#block, this.#end);
@@ -57,7 +59,9 @@ export class Frames {
   /** Length of the frame at hand as far as it is known. */
   #expected(): number {
     if (this.#end - this.#start < HEADER_BYTES) return HEADER_BYTES;
-    return 1 + this.#block.readUInt32BE(this.#start + 1);
+    const length = this.#block.readUInt32BE(this.#start + 1);
+    if (length < HEADER_BYTES - 1 || length > MAX_BYTES) throw new RangeError(`a frame cannot have ${length} bytes`);
+    return 1 + length;
   }
 
   #hand(start: number, end: number): void {
@@ -92,5 +96,12 @@ export const tapFrames = (socket: Socket, message: FrameSinks['message']): void 
     for (const driver of drivers) driver(frame);
   };
   const frames = new Frames({ message, other });
-  socket.on('data', (chunk: Buffer) => frames.feed(chunk));
+  socket.on('data', (chunk: Buffer) => {
+    try {
+      frames.feed(chunk);
+    } catch (error) {
+      // Nobody would catch it here; the drivers hear it as the end of the connection.
+      socket.destroy(error instanceof Error ? error : new Error(String(error)));
+    }
+  });
 };

@@ -173,7 +173,8 @@ export class ChangeQueue {
     this.#ready.push({ batch: { changes, endings: this.#endings, open: isPart ? this.#commitLsn : null }, bytes });
     this.#changes = isPart ? [] : this.#changes.slice(until);
     this.#endings = [];
-    this.#hasOwn = false;
+    // All of a transaction may have been handed over before its end comes, and whoever has it waits for that.
+    this.#hasOwn = isPart;
     this.#bytes -= bytes;
     this.#endedBytes = 0;
     this.#wake();
