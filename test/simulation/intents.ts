@@ -22,7 +22,11 @@ const CAUSES: readonly Cause[] = [
   { effect: /^router release, deposed$/, steps: SWITCH },
   { effect: /^source create slot$/, steps: ['prepare/slot', 'switch/checks'] },
   { effect: /^target create slot$/, steps: ['switch/checks'] },
-  { effect: /COMMIT dropped index/, steps: ['prepare/defer indexes', 'copy/keys', 'copy/indexes', 'abort/rows'] },
+  // Keys and plain indexes are built while other tables' rows are still being copied.
+  {
+    effect: /COMMIT dropped index/,
+    steps: ['prepare/defer indexes', 'copy/rows', 'copy/keys', 'copy/indexes', 'abort/rows'],
+  },
   { effect: /COMMIT publication/, steps: ['prepare/publish', 'abort/lane', 'finalise/lane'] },
   { effect: /COMMIT rows:/, steps: ['abort/rows'] },
   { effect: /^commit record$/, steps: ['switch/commit'] },
