@@ -373,6 +373,21 @@ describe('copy', () => {
     expect(await runSql(f.targetUrl, 'SELECT * FROM a')).toEqual([]);
   });
 
+  /** Phases that are prepared one after the other share a look at the catalogue, which is some seconds old for the last one. */
+  test('a column that came after the catalogue was looked at is not left out', async () => {
+    const f = await fixture('CREATE TABLE a (id int PRIMARY KEY)', 'INSERT INTO a VALUES (1)');
+    const looked = await f.context();
+    for (const url of [f.sourceUrl, f.targetUrl]) await runSql(url, 'ALTER TABLE a ADD c int DEFAULT 1');
+    await runSql(f.sourceUrl, 'UPDATE a SET c = 7');
+    const copy = (context: LaneContext) => copyTables(context, { signal: noSignal(), observer: recorder() });
+    await expect(copy(looked)).rejects.toMatchObject({
+      kind: 'halted',
+      message: 'the columns of public.a have changed since the catalogue was looked at',
+    });
+    await copy(await f.context());
+    expect(await runSql(f.targetUrl, 'SELECT * FROM a')).toEqual([{ id: 1, c: 7 }]);
+  });
+
   test('rows of others on the target and a newer epoch are refused', async () => {
     const f = await fixture(
       'CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)',

@@ -22,6 +22,7 @@ const CAUSES: readonly Cause[] = [
   { effect: /^router release, deposed$/, steps: SWITCH },
   { effect: /^source create slot$/, steps: ['prepare/slot', 'switch/checks'] },
   { effect: /^target create slot$/, steps: ['switch/checks'] },
+  // Keys and plain indexes are built while other tables' rows are still being copied.
   {
     effect: /COMMIT dropped index/,
     steps: ['prepare/defer indexes', 'copy/rows', 'copy/keys', 'copy/indexes', 'abort/rows'],

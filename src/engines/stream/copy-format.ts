@@ -1,3 +1,4 @@
+import { SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor, SqlSide, TextRow } from '../../domain/sql.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { onlyRow, textOf } from '../../platform/postgres/row.ts';
@@ -59,10 +60,10 @@ const wireOf = (type: string | undefined, types: ReadonlyMap<string, TextRow>): 
   return `array ${element.oid}`;
 };
 
-/** Per table its columns with what their bytes are. */
-type Wires = ReadonlyMap<string, ReadonlyMap<string, string | null>>;
+/** A table's columns with what their bytes are. */
+type Wires = ReadonlyMap<string, string | null>;
 
-const readWires = async (sql: SqlExecutor, tables: readonly Table[]): Promise<Wires> => {
+const readWires = async (sql: SqlExecutor, tables: readonly Table[]): Promise<ReadonlyMap<string, Wires>> => {
   const names = [tables.map((t) => t.schema), tables.map((t) => t.name)];
   const types = new Map((await sql.query(TYPES_OF, names)).rows.map((row) => [textOf(row, 'oid'), row]));
   const wires = new Map<string, Map<string, string | null>>();
@@ -79,6 +80,9 @@ const ENCODING = `SELECT current_setting('server_encoding') AS encoding`;
 /**
  * Chooses the format of each table, by its display name: binary, which costs either server less, where both sides' types
  * make sure that the bytes mean the same; text otherwise, also when the sides' encodings differ.
+ *
+ * Throws kind `halted` when a table of the origin has other columns than it is known with: a column that has come since
+ * would be left out of the copy, and of the verification after it, without a word (S13).
  */
 export const chooseFormats = async (
   sides: { readonly from: SqlSide; readonly to: SqlSide },
@@ -90,11 +94,17 @@ export const chooseFormats = async (
   );
   const isOneEncoding = encodings[0] === encodings[1];
   const format = (table: Table): CopyFormat => {
-    const given = from.get(displayName(table));
+    const given: Wires = from.get(displayName(table)) ?? new Map();
     const taken = to.get(displayName(table));
     const carried = table.columns.filter((column) => !column.generated);
-    const isSafe = carried.every(({ name }) => given?.get(name) != null && given.get(name) === taken?.get(name));
+    if (given.size !== carried.length || carried.some(({ name }) => !given.has(name))) throw otherColumns(table);
+    const isSafe = carried.every(({ name }) => given.get(name) != null && given.get(name) === taken?.get(name));
     return isOneEncoding && isSafe && carried.length > 0 ? 'binary' : 'text';
   };
   return new Map(tables.map((table) => [displayName(table), format(table)]));
 };
+
+const otherColumns = (table: Table): SwitchbackError =>
+  new SwitchbackError('halted', `the columns of ${displayName(table)} have changed since the catalogue was looked at`, {
+    remedy: 'look that both sides have the same columns, then: switchback resume PLAN PHASE',
+  });
