@@ -53,6 +53,8 @@ describe('roles without superuser', () => {
         `CREATE ROLE mover LOGIN; GRANT USAGE ON SCHEMA shop TO mover; REVOKE TEMPORARY ON DATABASE ${name} FROM PUBLIC`,
       );
     }
+    // Whether a table that has a page holds a row is for those to see who may read it.
+    await runSql(urls.target, 'ALTER TABLE shop.log DISABLE ROW LEVEL SECURITY; INSERT INTO shop.log DEFAULT VALUES');
     const findings = await checkAll(asMover(urls));
     const remedies = findings.map((finding) => finding.remedy).join('\n');
     for (const statement of [
