@@ -382,7 +382,7 @@ describe('copy', () => {
     const copy = (context: LaneContext) => copyTables(context, { signal: noSignal(), observer: recorder() });
     await expect(copy(looked)).rejects.toMatchObject({
       kind: 'halted',
-      message: 'the columns of public.a have changed since the catalogue was looked at',
+      message: 'public.a cannot be copied: its columns have changed in the meantime',
     });
     await copy(await f.context());
     expect(await runSql(f.targetUrl, 'SELECT * FROM a')).toEqual([{ id: 1, c: 7 }]);

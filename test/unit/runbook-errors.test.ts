@@ -44,6 +44,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   // The findings of a lane; each of them has its entry.
   'src/engines/stream/halt.ts: …: …': 'lane-failed',
   'the window of … ms has run out': 'window-out',
+  // One cause of what is stuck there.
+  '… cannot be copied: its columns have changed in the meantime': 'cannot-copy',
   // Who begins a command looks for the same row first, and parks.
   'the journal has no switch …': 'records-damaged',
 };

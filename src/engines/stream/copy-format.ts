@@ -105,6 +105,6 @@ export const chooseFormats = async (
 };
 
 const otherColumns = (table: Table): SwitchbackError =>
-  new SwitchbackError('halted', `the columns of ${displayName(table)} have changed since the catalogue was looked at`, {
+  new SwitchbackError('halted', `${displayName(table)} cannot be copied: its columns have changed in the meantime`, {
     remedy: 'look that both sides have the same columns, then: switchback resume PLAN PHASE',
   });
