@@ -36,7 +36,7 @@ export class Invariants {
   readonly #fencedAt = new Map<string, number>();
   #longestFence = 0;
   readonly #outcomes = new Map<string, string>();
-  readonly #intents = new Map<string, Set<string>>();
+  readonly #intents = new Map<string, Map<string, string>>();
   /** The newest epoch that each process has held the lease under, by worker id. */
   readonly #held = new Map<string, bigint>();
   /** The newest epoch under which anybody has done anything on a side. */
@@ -114,7 +114,7 @@ export class Invariants {
     const isDeposed = this.#leaseHolder() !== owner;
     const causes = causesOf(what === 'router release' && isDeposed ? `${what}, deposed` : what);
     if (causes === null) return;
-    const open = [...(this.#intents.get(owner) ?? [])];
+    const open = [...(this.#intents.get(owner)?.values() ?? [])];
     if (!open.some((step) => causes.includes(step)))
       this.#violate('S12', `${owner} did "${what}" without a durable intent; open: ${open.join(', ') || 'none'}`);
   }
@@ -259,11 +259,12 @@ export class Invariants {
 
   #onJournal(owner: string, row: Row | undefined): void {
     if (!row) return;
-    const open = this.#intents.get(owner) ?? new Set();
+    const open = this.#intents.get(owner) ?? new Map<string, string>();
     this.#intents.set(owner, open);
-    const step = intentOf(row.scope ?? '', row.step ?? '');
-    if (row.status === 'begun') open.add(step);
-    else open.delete(step);
+    // Several phases may be in the same step at the same time, and each has an intent of its own.
+    const intent = `${row.scope}/${row.step} of ${row.phases}`;
+    if (row.status === 'begun') open.set(intent, intentOf(row.scope ?? '', row.step ?? ''));
+    else open.delete(intent);
     if (row.scope !== 'abort' && row.scope !== 'finalise') return;
     for (const phase of row.phases?.split(',') ?? []) {
       this.#ending.add(phase);

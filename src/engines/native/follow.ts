@@ -5,7 +5,7 @@ import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
-import { runTransaction } from '../../platform/postgres/server.ts';
+import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import { claim } from './claim.ts';
 import type { NativeContext } from './context.ts';
@@ -23,6 +23,9 @@ const HURRY_MS = 5;
 /** The stored progress is renewed this often, also when nothing has come: it tells whether we are still the owner. */
 const RECORD_EVERY_MS = 1_000;
 const BEFORE_ANEW_MS = 200;
+/** Somebody who holds a table's lock for longer is told of. */
+const LOCKED_MS = 3_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 const SILENT_MS = 30_000;
 /** A worker that fails where the stream engine's lane does not is begun anew so often before a person has to look. */
 const MAX_EXAMINED = 3;
@@ -167,11 +170,24 @@ export class NativeFollower {
   }
 
   async #subscribe(): Promise<void> {
-    const progress = await startSubscription(this.#context, this.#progress);
+    const progress = await this.#start();
     // A marker from before proves nothing.
     const { marker } = await readSeen(this.#executor(), this.#context);
     this.#progress = { ...progress, marker };
     this.#options.onProgress(this.#progress, this.#arrived);
+  }
+
+  /** Each attempt waits for the triggers' locks for a moment only, since everybody queues behind it. */
+  async #start(): Promise<LaneProgress> {
+    const begunMs = monotonicMs();
+    for (;;) {
+      try {
+        return await startSubscription(this.#context, this.#progress);
+      } catch (error) {
+        if (codeOf(error) !== LOCK_NOT_AVAILABLE || monotonicMs() - begunMs > LOCKED_MS) throw error;
+      }
+      await sleep(BEFORE_ANEW_MS, this.#signal);
+    }
   }
 
   async #rest(): Promise<void> {
