@@ -9,7 +9,6 @@ import { makeScene, type Scene } from '../../support/scene.ts';
 import { runSql } from '../../support/servers.ts';
 import { doomed, type EntryTest, ITEM, type Servers, stateOf, WIDE } from './begin.ts';
 
-/** In the order in which they are prepared: the first is through when the second one is killed. */
 const NAMES = ['filled', 'slotted', 'published'] as const;
 const SCHEMA = NAMES.map((name) => `CREATE TABLE ${name} (id int PRIMARY KEY);`).join(' ');
 const ROWS = NAMES.map((name) => `INSERT INTO ${name} SELECT generate_series(1, 10);`).join(' ');
@@ -43,9 +42,12 @@ export const preparing = (servers: Servers, entry: EntryTest): void => {
       const { context, close } = await scene.run.compose();
       const [published, slotted] = ['published', 'slotted'].map((phase) => publicationName(context, phase));
       await close();
+      // Phases are prepared at the same time: what is in the way of two of them lets the first one through alone, and then the next.
       await runSql(scene.source, `CREATE PUBLICATION ${published} FOR TABLE filled`);
+      await runSql(scene.source, `CREATE PUBLICATION ${slotted} FOR TABLE filled`);
       const run = ['run', scene.run.plan];
       await doomed(scene, run, 'stage:prepared:kill').ended;
+      await runSql(scene.source, `DROP PUBLICATION ${slotted}`);
       await runSql(scene.target, 'SET session_replication_role = replica; INSERT INTO filled VALUES (1)');
       await doomed(scene, run, 'acted prepare/slot:kill').ended;
       const [lane] = await runSql(scene.source, `SELECT slot FROM switchback.lane WHERE phase = 'slotted'`);
