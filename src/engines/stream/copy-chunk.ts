@@ -12,6 +12,7 @@ import type { Chunk } from '../engine.ts';
 import { rangeCondition } from './chunks.ts';
 import type { LaneContext } from './context.ts';
 import type { CopyFormat } from './copy-format.ts';
+import { type Padding, withoutPadding } from './copy-padding.ts';
 import { type CopyPipe, type Piped, pipeRows } from './copy-pipe.ts';
 
 /** One range of one table, to be copied in one transaction. */
@@ -21,6 +22,8 @@ export interface Piece {
   readonly columns: readonly KeyColumn[];
   readonly range: KeyRange;
   readonly format: CopyFormat;
+  /** Columns whose padding is left behind. */
+  readonly padding: Padding;
 }
 
 /** The two sessions of one copying worker. */
@@ -113,14 +116,20 @@ const underSnapshot = async <T>(copy: ChunkCopy, piece: Piece, work: () => Promi
 
 const pipe = (copy: ChunkCopy, piece: Piece): Promise<Piped> => {
   copy.onPiece?.(piece);
-  const { table, columns, range, format } = piece;
-  return transfer(copy, { table, format, rows: `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}` });
+  const { table, columns, range, format, padding } = piece;
+  const rows = `ONLY ${quoteTable(table)} t${rangeCondition(columns, range)}`;
+  return transfer(copy, { table, format, padding, rows });
 };
+
+const carried = (column: string, length: number | undefined): string =>
+  length === undefined ? `t.${quoteName(column)}` : withoutPadding(column, length);
 
 /** Which rows are carried over: what stands after FROM, with the table under the name `t`. */
 export interface TransferRequest {
   readonly table: Table;
   readonly format: CopyFormat;
+  /** None for rows as text. */
+  readonly padding?: Padding;
   readonly rows: string;
 }
 
@@ -130,10 +139,11 @@ export interface TransferRequest {
  */
 export const transfer = async (
   { context, sessions, signal, onBytes }: ChunkCopy,
-  { table, format, rows }: TransferRequest,
+  { table, format, padding, rows }: TransferRequest,
 ): Promise<Piped> => {
-  const columns = table.columns.filter((c) => !c.generated).map((c) => quoteName(c.name));
-  const wanted = columns.map((column) => `t.${column}`).join(', ');
+  const names = table.columns.filter((c) => !c.generated).map((c) => c.name);
+  const columns = names.map(quoteName);
+  const wanted = names.map((name) => carried(name, padding?.get(name))).join(', ');
   // A table may have no column to carry; COPY then takes no empty list, and leaves generated columns out by itself.
   const list = columns.length === 0 ? '' : ` (${columns.join(', ')})`;
   const read = `COPY (SELECT ${wanted} FROM ${rows}) TO STDOUT WITH (FORMAT ${format})`;

@@ -11,6 +11,7 @@ import { firstChunkRows, gapsOf, type KeyBounds, readBounds, sortChunks } from '
 import type { LaneContext } from './context.ts';
 import { copyLockSql } from './copy-chunk.ts';
 import { type CopyFormat, chooseFormats } from './copy-format.ts';
+import { findPadding, type Padding } from './copy-padding.ts';
 
 /** What is left to copy of one table, and how far it is. */
 export interface TableWork {
@@ -20,6 +21,7 @@ export interface TableWork {
   /** To cut at. */
   readonly bounds: KeyBounds | null;
   readonly format: CopyFormat;
+  readonly padding: Padding;
   /** Not yet handed out, in key order. */
   gaps: readonly KeyRange[];
   /** Handed out and not yet committed. */
@@ -59,6 +61,7 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
   requireDistinctNames(tables);
   const journal = await readJournal(context);
   const formats = await chooseFormats(context, tables);
+  const paddings = await findPadding(context, tables, formats);
   const works: TableWork[] = [];
   for (const table of tables) {
     const chunks = journal.get(displayName(table)) ?? [];
@@ -69,6 +72,7 @@ export const planCopy = async (context: LaneContext): Promise<CopyPlan> => {
       columns,
       bounds: await readBounds(context.from, table, columns),
       format: formats.get(displayName(table)) ?? 'text',
+      padding: paddings.get(displayName(table)) ?? new Map(),
       gaps: await remaining(context.from, { table, columns }, chunks),
       inFlight: 0,
       rows: chunks.reduce((sum, chunk) => sum + chunk.rows, 0),

@@ -192,7 +192,7 @@ class CopyRun {
   }
 
   async #cut(work: TableWork): Promise<Task> {
-    const { table, columns, bounds, format } = work;
+    const { table, columns, bounds, format, padding } = work;
     const [within = { after: null, upTo: null }] = work.gaps;
     const left = { rows: table.estimatedRows - work.handedOut, connections: this.#wanted };
     const rows = rowsToCut(work.chunkRows, left);
@@ -202,7 +202,7 @@ class CopyRun {
     const rest = sameKey(range.upTo, within.upTo) ? [] : [{ after: range.upTo, upTo: within.upTo }];
     work.gaps = [...rest, ...work.gaps.slice(1)];
     work.inFlight += 1;
-    return { table, columns, range, format, work, askedRows: rows };
+    return { table, columns, range, format, padding, work, askedRows: rows };
   }
 
   async #copy(tasks: readonly Task[], sessions: CopySessions): Promise<void> {
