@@ -438,6 +438,19 @@ describe('create and undo', () => {
     await expect(f.create({ from: 'files', files: ['/no/such.sql'] })).rejects.toMatchObject({ kind: 'usage' });
   });
 
+  test('statements that are sent together fail by their own line, and one that changes how text is read is not sent so', async () => {
+    const f = await fixture('');
+    const wrong = 'CREATE TABLE x (id int) -- the last\n;CREATE TABLE y (id int);\nCREATE TABLE z (id nothing);';
+    await expect(f.create({ from: 'files', files: await write({ 'a.sql': wrong }) })).rejects.toMatchObject({
+      message: expect.stringMatching(/a\.sql:3: type "nothing" does not exist/),
+    });
+    const read =
+      "CREATE TABLE r (id int);\nSET standard_conforming_strings = off;\nCREATE TABLE s (a text DEFAULT 'a\\tb');";
+    await f.create({ from: 'files', files: await write({ 'b.sql': read }) });
+    await runSql(f.targetUrl, 'INSERT INTO s DEFAULT VALUES');
+    expect(await runSql(f.targetUrl, 'SELECT a FROM s')).toEqual([{ a: 'a\tb' }]);
+  });
+
   test('what somebody else has come to depend on stays, with the reason; the rest goes', async () => {
     const f = await fixture('');
     const created = await f.create({
@@ -464,7 +477,10 @@ describe('create and undo', () => {
 
   test('a pg_dump that is missing or too old is named with what to do', async () => {
     const f = await fixture('');
-    const old = await write({ pg_dump: '#!/bin/sh\necho "pg_dump (PostgreSQL) 12.9"\n' }, 0o755);
+    const old = await write(
+      { pg_dump: '#!/bin/sh\n[ "$1" = --version ] || exit 1\necho "pg_dump (PostgreSQL) 12.9"\n' },
+      0o755,
+    );
     for (const [pgDump, message] of [
       ['/no/pg_dump', /cannot be run/],
       [old[0] ?? '', /12\.9"; the source is 13/],

@@ -36,7 +36,7 @@ export const dropItems = async (
         runTransaction(client, server.label, async (sql) => {
           await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
           await guard(sql);
-          for (const drop of some) await sql.query(drop);
+          await sql.query(some.join(';\n'));
         }),
       );
     }
