@@ -1,8 +1,11 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { RunningServer } from '../../src/demo/servers.ts';
 import { disableSubscription } from '../../src/engines/native/subscription.ts';
-import { LaneWorld } from '../support/lanes.ts';
+import { LaneWorld, quiet } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 import { failureOf } from './lane.ts';
@@ -233,5 +236,73 @@ describe('workers', () => {
       SELECT relname FROM pg_class WHERE relname ~ '^(marker|touched)_[fr]_' UNION ALL SELECT proname FROM pg_proc WHERE proname ~ '^touch_'`;
     expect(await runSql(world.toUrl, left)).toEqual([]);
     expect(await runSql(world.fromUrl, left)).toEqual([]);
+  });
+});
+
+/** A server that stands still meanwhile; what it was is kept beside it. */
+const keep = async (server: RunningServer): Promise<void> => {
+  await server.stop();
+  execFileSync('cp', ['-a', 'data', 'kept'], { cwd: server.directory });
+  await server.start();
+};
+
+/** Makes it what it was when it was kept, as a restored disk does, or, promoted, as a replica that was behind. */
+const putBack = async (server: RunningServer, { isPromoted }: { readonly isPromoted: boolean }): Promise<void> => {
+  await server.kill();
+  const data = join(server.directory, 'data');
+  execFileSync('rm', ['-r', data]);
+  execFileSync('mv', ['kept', 'data'], { cwd: server.directory });
+  if (isPromoted) execFileSync('cp', ['-p', 'PG_VERSION', 'standby.signal'], { cwd: data });
+  await server.start();
+  if (isPromoted) await runSql(server.url, 'SELECT pg_promote()');
+};
+
+// The slot has been told that what is missing was on disk, and what the subscription knows of itself went back with the rows.
+describe.each(['forward', 'backward'] as const)('a written side that has lost what was confirmed (%s)', (way) => {
+  const lose = async ({ isPromoted }: { readonly isPromoted: boolean }) => {
+    const { world, lane, following, name } = await begun(way);
+    const server = way === 'forward' ? pair().target : pair().source;
+    await keep(server);
+    await failureOf(following, 'unreachable');
+    const second = world.follow(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0 WHERE id = 1');
+    await world.drain(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0 WHERE id = 2');
+    await world.drain(lane);
+    const { position } = await lane.applied();
+    const confirmed = `SELECT confirmed_flush_lsn >= '${position}' AS done FROM pg_replication_slots WHERE slot_name = '${name}'`;
+    await expect.poll(() => runSql(world.fromUrl, confirmed), { timeout: 20_000 }).toEqual([{ done: true }]);
+    await putBack(server, { isPromoted });
+    await failureOf(second, 'unreachable');
+    expect(await runSql(world.toUrl, 'SELECT id FROM t WHERE v = 0')).toEqual([]);
+    return { world, lane };
+  };
+
+  test('halts the lane for good when it was put back', async () => {
+    const { world, lane } = await lose({ isPromoted: false });
+    const lost = { id: 'lane/slot-lost', fact: expect.stringMatching(/marker \d+ and what came with it/) };
+    for (let time = 1; time <= 2; time++) {
+      expect((await failureOf(world.follow(lane), 'halted')).findings).toMatchObject([lost]);
+    }
+    await expect(world.engine.repair(await world.spec(), [], quiet())).rejects.toMatchObject({ findings: [lost] });
+  });
+
+  test('halts the lane once when it was promoted, and all of its rows are to be compared', async () => {
+    const { world, lane } = await lose({ isPromoted: true });
+    const halted = world.follow(lane);
+    expect((await failureOf(halted, 'halted')).findings).toMatchObject([
+      { id: 'lane/divergence', fact: expect.stringContaining('promoted') },
+    ]);
+    expect(halted.told.applied.map(({ touched }) => touched)).toContainEqual([{ table: 'public.t', keys: 'all' }]);
+    const again = world.follow(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 5 WHERE id = 3');
+    await world.drain(lane);
+    await again.stop();
+    const [table] = (await world.spec()).tables;
+    if (table === undefined) throw new Error('no table');
+    expect(await world.engine.repair(await world.spec(), [{ table, keys: [['1'], ['2']] }], quiet())).toBe(2);
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
   });
 });

@@ -5,10 +5,11 @@ import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { Engine, LaneSpec } from '../engine.ts';
 import { nativeChecks } from './checks/checks.ts';
 import type { NativeContext } from './context.ts';
+import { assertSameHistory } from './history.ts';
 import { NativeLane } from './lane.ts';
+import { markerTableSql } from './marker.ts';
 import { markerTable } from './names.ts';
 import { dropMarkers, dropWritten } from './retire.ts';
-import { markerTableSql } from './start.ts';
 import { disableSubscription, dissolve, removeSubscription, subscribedStore } from './subscription.ts';
 
 /** What the engine is made from. */
@@ -86,6 +87,7 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
 
     async repair(spec, requests, options) {
       const context = contextOf(spec);
+      await assertSameHistory(context, options.observer);
       await dissolve(context);
       return await stream.repair(context.spec, requests, options);
     },

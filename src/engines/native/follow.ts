@@ -9,11 +9,11 @@ import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import { claim } from './claim.ts';
 import type { NativeContext } from './context.ts';
-import { subscriptionLost } from './halt.ts';
+import { assertSameHistory } from './history.ts';
 import { markerTable } from './names.ts';
 import { latest } from './slot.ts';
 import { startSubscription } from './start.ts';
-import { disableSubscription, dissolve, laneGuard, readSubscription, rememberedSlot } from './subscription.ts';
+import { disableSubscription, dissolve, laneGuard, readSubscription } from './subscription.ts';
 import { notesKeys, takeKeys } from './touched.ts';
 import { readSeen, type Seen, Supervisor } from './watch.ts';
 
@@ -97,8 +97,7 @@ export class NativeFollower {
     const { spec, from, to } = this.#context;
     this.#client = await to.connect('native', { silentMs: SILENT_MS });
     this.#advance(await claim(this.#context, this.#client, this.#signal));
-    const isGone = (await readSubscription(to, spec.slot)) === null && (await rememberedSlot(to, spec)) === spec.slot;
-    if (isGone) throw subscriptionLost(this.#context);
+    await assertSameHistory(this.#context, this.#options.observer);
     const markers = await MarkerWriter.open({
       server: from,
       lane: spec.lane,

@@ -1,12 +1,10 @@
 import { SwitchbackError } from '../../domain/errors.ts';
-import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
-import { quoteTable } from '../../platform/postgres/quote.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
 import type { NativeContext } from './context.ts';
-import { markerTable } from './names.ts';
+import { makeArrivals } from './marker.ts';
 import { explainSubscribing } from './reach.ts';
 import { assertSameSchemas, publishedTables } from './schemas.ts';
 import { freeSlot } from './slot.ts';
@@ -22,25 +20,6 @@ const READY = `
   SELECT n.nspname AS schema, c.relname AS name FROM pg_subscription_rel r
     JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE r.srsubid = $1::oid AND r.srsubstate = 'r'`;
-
-/** The table that markers arrive in; its row is there before the first one does, which then comes as an update. */
-export const makeMarkerTable = async (
-  sql: SqlExecutor,
-  { spec }: Pick<NativeContext, 'spec'>,
-  marker: bigint,
-): Promise<void> => {
-  const table = quoteTable(markerTable(spec.publication, spec.direction));
-  await sql.query(markerTableSql(table));
-  await sql.query(
-    `INSERT INTO ${table} (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE SET seq = excluded.seq`,
-    [spec.lane, String(marker)],
-  );
-};
-
-/** The statement that makes a table of markers. */
-export const markerTableSql = (table: string): string =>
-  `CREATE TABLE IF NOT EXISTS ${table}
-     (lane text PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL DEFAULT now())`;
 
 /**
  * Whether a subscription that runs already, because the worker that began it was killed, takes all that is published. Tables
@@ -86,7 +65,7 @@ export const startSubscription = async (context: NativeContext, claimed: LanePro
   return await to.transaction(async (sql) => {
     const progress = (await spec.store.progress(sql)) ?? claimed;
     await spec.store.record(sql, progress);
-    await makeMarkerTable(sql, context, progress.marker);
+    await makeArrivals(sql, spec, progress.marker);
     await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
     await noteKeys(sql, spec);
     await subscribe(sql, context, progress).catch(async (error: unknown) => {

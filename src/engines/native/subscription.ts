@@ -1,12 +1,12 @@
 import type { Position } from '../../domain/position.ts';
 import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
+import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { isTrue, onlyRow, textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneProgress, LaneStore } from '../engine.ts';
 import type { NativeContext } from './context.ts';
-import { touchedTable } from './names.ts';
+import { remember } from './remembered.ts';
 import { confirmedBy, freeSlot, latest } from './slot.ts';
 
 /** A subscription as its server shows it. It bears the name of its slot. */
@@ -110,30 +110,8 @@ export const dissolve = async ({ spec, from, to }: NativeContext): Promise<void>
     const progress = await store.progress(sql);
     if (progress !== null) await store.record(sql, progress);
     await removeSubscription(sql, slot);
-    await remember(sql, touchedTable(spec), null);
+    await remember(sql, spec, null);
   });
-};
-
-/**
- * Remembers in the database that there is a subscription of ours for a slot. Without it one that somebody dropped could not be
- * told from one that was never made, and a second would apply again what the first had applied.
- */
-const remember = async (
-  sql: SqlExecutor,
-  touched: Parameters<typeof quoteTable>[0],
-  slot: string | null,
-): Promise<void> => {
-  const { rows } = await sql.query('SELECT to_regclass($1)::text AS found', [quoteTable(touched)]);
-  if (rows[0]?.found == null) return;
-  await sql.query(`COMMENT ON TABLE ${quoteTable(touched)} IS ${slot === null ? 'NULL' : quoteText(slot)}`);
-};
-
-/** The slot whose subscription is remembered, or null. */
-export const rememberedSlot = async (sql: SqlExecutor, spec: NativeContext['spec']): Promise<string | null> => {
-  const { rows } = await sql.query(`SELECT obj_description(to_regclass($1), 'pg_class') AS slot`, [
-    quoteTable(touchedTable(spec)),
-  ]);
-  return rows[0]?.slot ?? null;
 };
 
 /**
@@ -176,5 +154,5 @@ export const subscribe = async (
     [spec.slot, progress.position],
   );
   await sql.query(`ALTER SUBSCRIPTION ${quoteName(spec.slot)} ENABLE`);
-  await remember(sql, touchedTable(spec), spec.slot);
+  await remember(sql, spec, spec.slot);
 };
