@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningServer } from '../../src/demo/servers.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import { disableSubscription } from '../../src/engines/native/subscription.ts';
 import { LaneWorld, quiet } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
@@ -97,6 +98,30 @@ describe('a subscription', () => {
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
   });
 
+  test('that cannot be ended is not halted yet: the next run finds the same, and ends it', async () => {
+    const { world, following } = await begun();
+    await following.stop();
+    const spec = await world.spec();
+    let isMute = false;
+    // The follower stores on a session of its own, and whoever ends the subscription on another one.
+    const record: typeof spec.store.record = async (sql, progress) => {
+      const { rows } = await sql.query(`SELECT current_setting('application_name') AS name`);
+      if (isMute && rows[0]?.name?.endsWith(':pool')) throw new SwitchbackError('unreachable', 'no answer');
+      await spec.store.record(sql, progress);
+    };
+    const lane = await world.engine.openLane({ ...spec, store: { ...spec.store, record } }, { kind: 'resume' });
+    const second = world.follow(lane);
+    await world.drain(lane);
+    isMute = true;
+    await runSql(world.toUrl, 'DELETE FROM t WHERE id = 2');
+    await runSql(world.fromUrl, 'UPDATE t SET v = 9 WHERE id = 2');
+    expect((await failureOf(second, 'unreachable')).message).toBe('no answer');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: true }]);
+    isMute = false;
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/divergence');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+  });
+
   test('that cannot apply a change halts the lane with the row, and goes on when it is mended', async () => {
     const { world, lane, following } = await begun('backward');
     await runSql(world.toUrl, 'INSERT INTO t VALUES (50, 0)');
@@ -110,6 +135,30 @@ describe('a subscription', () => {
     world.follow(lane);
     await world.drain(lane);
     await expectSame(world);
+  });
+
+  // What stops it asks nothing of a server that may be what it is stopped for. 13 does not disable one by itself.
+  test('is disabled while the origin is down, also by a lane that does not get to follow', async () => {
+    const { world, lane, following } = await begun('backward');
+    const enabled = async () => (await runSql(world.toUrl, SUBSCRIPTION))[0]?.enabled;
+    const { marker } = await lane.applied();
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0');
+    await pair().target.kill();
+    await following.stop().catch(() => undefined);
+    expect(await enabled()).toBe(false);
+    await pair().target.start();
+    const second = world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+    expect((await lane.applied()).marker).toBeGreaterThan(marker);
+    await pair().target.kill();
+    await failureOf(second, 'unreachable');
+    expect(await enabled()).toBe(true);
+    await lane.close({ drop: false });
+    expect(await enabled()).toBe(false);
+    await pair().target.start();
+    world.follow(await world.open({ kind: 'resume' }));
+    await expect.poll(() => world.contents().then(({ from, to }) => isDeepStrictEqual(from, to))).toBe(true);
   });
 });
 
@@ -180,13 +229,17 @@ describe('workers', () => {
       };
       await expect(disableSubscription(world.to, name, guard)).rejects.toThrow('not ours');
       expect(await runSql(world.toUrl, worker)).toEqual(before);
+      // Whoever owns the lane ends it.
+      await following.stop().catch(() => undefined);
+      expect(await runSql(world.toUrl, worker)).toEqual([]);
     } finally {
       await blocker.end();
     }
-    await following.ended;
   });
 
-  test('ask for the locks of triggers in short attempts, and begin again', { timeout: 12_000 }, async () => {
+  test('ask for the locks of triggers in short attempts, and again before anybody is told', {
+    timeout: 14_000,
+  }, async () => {
     const { world, lane, following, name } = await begun();
     await following.stop();
     await runSql(world.toUrl, 'DROP TRIGGER switchback_touch ON t');
@@ -197,9 +250,27 @@ describe('workers', () => {
     } finally {
       await blocker.end();
     }
-    world.follow(lane);
+    const second = world.follow(lane);
     await world.drain(lane);
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ name, enabled: true }]);
+    await second.stop();
+    await runSql(world.toUrl, 'DROP TRIGGER switchback_touch ON t');
+    const passing = await world.to.connect('test');
+    try {
+      await passing.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
+      world.follow(lane);
+      const attempts = new Set<unknown>();
+      const waiting = `SELECT virtualtransaction AS at FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`;
+      const seen = async () => {
+        for (const { at } of await runSql(world.toUrl, waiting)) attempts.add(at);
+        return attempts.size;
+      };
+      await expect.poll(seen, { interval: 20, timeout: 10_000 }).toBe(2);
+    } finally {
+      await passing.end();
+    }
+    // Nobody was told of what passed by itself.
+    await world.drain(lane);
   });
 
   test('do not begin while a subscription brings changes the other way', async () => {

@@ -10,7 +10,7 @@ import { NativeLane } from './lane.ts';
 import { markerTableSql } from './marker.ts';
 import { markerTable } from './names.ts';
 import { dropMarkers, dropWritten } from './retire.ts';
-import { disableSubscription, dissolve, removeSubscription, subscribedStore } from './subscription.ts';
+import { disableSubscription, dissolve, heldStore, removeSubscription, subscribedStore } from './subscription.ts';
 
 /** What the engine is made from. */
 export interface NativeEngineOptions {
@@ -38,7 +38,8 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
   const contextOf = (spec: LaneSpec): NativeContext => {
     const { from, to } = sidesOf(spec.direction);
     const own = { ...spec, store: subscribedStore(spec.store, servers[from], spec.slot) };
-    return { spec: own, from: servers[from], to: servers[to], conninfo: conninfo[from], stream };
+    const held = heldStore(spec.store, spec.slot);
+    return { spec: own, held, from: servers[from], to: servers[to], conninfo: conninfo[from], stream };
   };
   return {
     capabilities: { truncate: true, keyless: true, strict: false },

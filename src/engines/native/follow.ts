@@ -212,9 +212,9 @@ export class NativeFollower {
 
   /** Stores how far a subscription came that has ended, and tells the keys that it left: nobody may drain before. */
   async #collect(): Promise<void> {
-    const { spec, to } = this.#context;
+    const { spec, held, to } = this.#context;
     const progress = await to.transaction(async (sql) => {
-      const stored = await spec.store.progress(sql);
+      const stored = await held.progress(sql);
       if (stored === null || !(await notesKeys(sql, spec))) return null;
       await spec.store.record(sql, stored);
       this.#options.observer.applied({ position: stored.position, ...(await takeKeys(sql, spec)) });
@@ -267,11 +267,11 @@ export class NativeFollower {
     throw context.to.wrap(error);
   }
 
-  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come until then. */
+  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come; the origin may be down. */
   async #stopSubscription(): Promise<undefined> {
-    const { spec, to } = this.#context;
+    const { spec, held, to } = this.#context;
     if ((await readSubscription(to, spec.slot)) === null) return undefined;
-    await disableSubscription(to, spec.slot, laneGuard(spec.store));
+    await disableSubscription(to, spec.slot, laneGuard(held));
     await this.#collect();
     return undefined;
   }

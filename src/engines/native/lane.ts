@@ -4,7 +4,7 @@ import { Drain, type DrainOptions, type Reached } from '../../platform/postgres/
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
 import type { NativeContext } from './context.ts';
 import { NativeFollower } from './follow.ts';
-import { dissolve } from './subscription.ts';
+import { dissolve, leave } from './subscription.ts';
 
 /** The lane of the native engine; see {@link Lane}. `inner` is the stream engine's lane of the same spec. */
 export class NativeLane implements Lane {
@@ -74,7 +74,7 @@ export class NativeLane implements Lane {
   async close(options: { readonly drop: boolean }): Promise<void> {
     this.#closing.abort();
     await this.#following;
-    if (options.drop) await dissolve(this.#context);
+    await (options.drop ? dissolve(this.#context) : leave(this.#context));
     await this.#inner.close(options);
   }
 
