@@ -1,5 +1,6 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import { displayName } from '../../domain/table.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
@@ -43,8 +44,11 @@ const assertAlone = async ({ spec, from }: NativeContext): Promise<void> => {
 };
 
 const UNDEFINED_TABLE = '42P01';
-/** For a trigger; the lane is begun again after it. In the window of a switch nobody can wait for longer, nor for its undo. */
+const LOCK_NOT_AVAILABLE = '55P03';
+/** For a trigger, and between two attempts: everybody queues behind it, and in the window of a switch nobody can wait for long. */
 const LOCK_ATTEMPT_MS = 200;
+/** Somebody who holds a table's lock for longer is told of. */
+const LOCKED_MS = 3_000;
 
 /**
  * Makes the lane's subscription run from where the lane is. One that runs is taken over; any other is made anew, so that
@@ -52,9 +56,25 @@ const LOCK_ATTEMPT_MS = 200;
  *
  * One transaction on the written side, under the epoch of whoever does it (S7): a worker that slept can neither make one nor
  * enable it. Kind `halted` when the schemas differ; `busy` while the lane the other way still runs, whose changes would come
- * back (S9); `unreachable` when the servers do not reach each other.
+ * back (S9), or while a table of the written side stays locked; `unreachable` when the servers do not reach each other.
  */
-export const startSubscription = async (context: NativeContext, claimed: LaneProgress): Promise<LaneProgress> => {
+export const startSubscription = async (
+  context: NativeContext,
+  claimed: LaneProgress,
+  signal: AbortSignal,
+): Promise<LaneProgress> => {
+  const begunMs = monotonicMs();
+  for (;;) {
+    try {
+      return await attempt(context, claimed);
+    } catch (error) {
+      if (codeOf(error) !== LOCK_NOT_AVAILABLE || monotonicMs() - begunMs > LOCKED_MS) throw error;
+    }
+    await sleep(LOCK_ATTEMPT_MS, signal);
+  }
+};
+
+const attempt = async (context: NativeContext, claimed: LaneProgress): Promise<LaneProgress> => {
   const { spec, from, to } = context;
   await assertSameSchemas(context);
   const found = await readSubscription(to, spec.slot);
