@@ -216,12 +216,13 @@ describe('workers', () => {
   test('that slept while they ended a subscription do not end the worker of the one that took over', async () => {
     const { world, following, name } = await begun();
     const blocker = await world.to.connect('test');
-    const worker = 'SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL';
+    const worker = `SELECT pid FROM pg_stat_subscription WHERE subname = '${name}' AND pid IS NOT NULL`;
     try {
       await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
       await runSql(world.fromUrl, 'INSERT INTO t VALUES (50, 0)');
       await expect.poll(() => runSql(world.toUrl, 'SELECT FROM pg_locks WHERE NOT granted')).toHaveLength(1);
       const before = await runSql(world.toUrl, worker);
+      expect(before).toHaveLength(1);
       let asked = 0;
       const guard = async (): Promise<void> => {
         asked += 1;

@@ -12,7 +12,7 @@ export const markerTableSql = (table: string): string =>
 const arrivalsSql = (table: string): string =>
   `CREATE TABLE IF NOT EXISTS ${table}
      (lane text PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL DEFAULT now(),
-      slot text NOT NULL, expected bigint, missing bigint)`;
+      expected bigint, missing bigint)`;
 
 /**
  * Each marker is written by adding one to the one before, and each comes as a change of its own: so one that follows another
@@ -41,20 +41,15 @@ export const makeArrivals = async (sql: SqlExecutor, spec: LaneSpec, marker: big
     CREATE TRIGGER ${trigger} BEFORE UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION ${name}();
     ALTER TABLE ${table} ENABLE REPLICA TRIGGER ${trigger};`);
   await sql.query(
-    `INSERT INTO ${table} (lane, seq, slot) VALUES ($1, $2, $3) ON CONFLICT (lane) DO UPDATE
-       SET seq = excluded.seq, slot = excluded.slot, expected = NULL, missing = NULL`,
-    [spec.lane, String(marker), spec.slot],
+    `INSERT INTO ${table} (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE
+       SET seq = excluded.seq, expected = NULL, missing = NULL`,
+    [spec.lane, String(marker)],
   );
 };
 
-/** The first marker that is known to be lost of those that the lane's slot has brought, or null. */
+/** The first marker that is known to be lost of those that the lane's subscription has brought, or null. There has to be one. */
 export const missingMarker = async (sql: SqlExecutor, spec: LaneSpec): Promise<string | null> => {
   const table = quoteTable(markerTable(spec.publication, spec.direction));
-  const { rows } = await sql.query('SELECT to_regclass($1)::text AS found', [table]);
-  if (rows[0]?.found == null) return null;
-  const found = await sql.query(`SELECT missing::text AS missing FROM ${table} WHERE lane = $1 AND slot = $2`, [
-    spec.lane,
-    spec.slot,
-  ]);
-  return found.rows[0]?.missing ?? null;
+  const { rows } = await sql.query(`SELECT missing::text AS missing FROM ${table} WHERE lane = $1`, [spec.lane]);
+  return rows[0]?.missing ?? null;
 };
