@@ -7,6 +7,7 @@ import { readInventory } from '../../src/databases/postgres/inventory.ts';
 import { postgresSchema } from '../../src/databases/postgres/schema/schema.ts';
 import type { CreatedObject, DeferredItem, SchemaOrigin, SchemaTool } from '../../src/databases/schema.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
+import type { Guard } from '../../src/domain/sql.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 
@@ -200,6 +201,33 @@ describe('deferred indexes', () => {
       (item) => !early.includes(item) || item.drop === null || !order.includes(item.table.name),
     );
     await f.tool.build(left, noProgress);
+    expect(await catalogue(f.targetUrl)).toEqual(before);
+  });
+
+  test('a build that ends in any of its transactions goes on from there', async () => {
+    const f = await fixture('', HARD_INDEXES);
+    const before = await catalogue(f.targetUrl);
+    const { tables } = await readInventory(f.target);
+    const items = await f.tool.capture(tables);
+    await f.tool.drop(items, allowed);
+    await runSql(f.targetUrl, HARD_ROWS);
+    const upTo = async (acts: number): Promise<boolean> => {
+      let left = acts;
+      const guard: Guard = async () => {
+        left -= 1;
+        if (left < 0) throw new Error('gone');
+      };
+      try {
+        await f.tool.build(items, { ...noProgress, guard, statistics: tables });
+        return true;
+      } catch (error) {
+        expect(String(error)).toContain('gone');
+        return false;
+      }
+    };
+    let acts = 1;
+    while (!(await upTo(acts))) acts += 7;
+    expect(acts).toBeGreaterThan(items.length);
     expect(await catalogue(f.targetUrl)).toEqual(before);
   });
 
