@@ -362,7 +362,7 @@ describe('copy', () => {
   test('an abort in the middle of a chunk rolls it back, and leaves no session', async () => {
     const f = await fixture(
       'CREATE TABLE a (id int PRIMARY KEY, v text)',
-      "INSERT INTO a SELECT i, repeat('x', 1000) FROM generate_series(1, 30000) i",
+      "INSERT INTO a SELECT i, repeat('x', 1000) FROM generate_series(1, 60000) i",
     );
     // A trigger makes the written side stand still in the middle of the COPY.
     await runSql(
