@@ -29,7 +29,7 @@ export const lag: Part = figuresPart<Size>({
   measure: async (pair, size, options) => await measure(pair, size, options),
   notes: (size) => [
     `${size.clients} clients write TPC-B transactions (scale ${size.branches}, four changes in one statement, one commit each): first alone, then while the lane follows, both times as fast as they can, then at ${SHARE * 100}% of what they reached while it followed`,
-    `the source's top rate is that while the lane follows: both servers, the lane and the clients share the machine's cores, and the rate that they reach alone is one that nobody can follow here; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
+    `the source's top rate is that while the lane follows: both servers, the lane and the clients share the machine, and what they reach alone is the rate of one that has nothing else to do; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
     "lag: 20 rows a second carry the source's clock_timestamp() and are looked for on the target every 5 ms; it includes the source's own commit",
   ],
 });
