@@ -1,7 +1,7 @@
-#!/usr/bin/env -S node --max-semi-space-size=4
+#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=4
 // The package's binary. In a checkout the sources run as they are (Node strips the types), so there is nothing to build
-// and nothing stale; in the published package there are no sources and `dist` runs. A small young generation keeps the
-// worker's memory flat: the buffers of rows are freed with it.
+// and nothing stale; in the published package there are no sources and `dist` runs. Flag and variable keep the worker's
+// memory flat; why, says src/platform/heap.ts.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ if (Number(process.versions.node.split('.')[0]) >= 24) {
   const { status, signal } = spawnSync(
     ownNode,
     ['--max-semi-space-size=4', fileURLToPath(main), ...process.argv.slice(2)],
-    { stdio: 'inherit' },
+    { stdio: 'inherit', env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '65536' } },
   );
   process.exitCode = signal ? 1 : (status ?? 1);
 } else {

@@ -1,8 +1,8 @@
-import { enableCompileCache } from 'node:module';
+import { keepCompiledCode } from './platform/code-cache.ts';
 import { boundGarbage } from './platform/heap.ts';
 
-// In a checkout every start would otherwise strip the types of some two hundred files again.
-enableCompileCache();
+// Before the modules are loaded: in a checkout every start would otherwise strip the types of some two hundred files again.
+keepCompiledCode();
 boundGarbage();
 const { runCommandLine } = await import('./cli/cli.ts');
 

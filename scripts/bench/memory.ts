@@ -1,13 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { monotonicMs } from '../../src/platform/clock.ts';
 
 const SAMPLE_MS = 50;
 /** Tells the kernel to begin a process's peak anew (proc(5), clear_refs). */
 const BEGIN_PEAK_ANEW = '5';
 
-/** The most that a process held resident during one stage, in bytes. */
+/** The most that a process held resident during one stage, in bytes, and how long the stage took. */
 export interface StageMemory {
   readonly name: string;
   readonly bytes: number;
+  readonly seconds: number;
 }
 
 /**
@@ -19,6 +21,7 @@ export class Memory {
   readonly #pid: number | undefined;
   readonly #timer: NodeJS.Timeout;
   #sampled = 0;
+  #begunMs = 0;
   #peakIsOfStage = false;
 
   /** Begins to sample. The caller closes it. */
@@ -30,6 +33,7 @@ export class Memory {
   /** A stage begins. */
   begin(): void {
     this.#sampled = 0;
+    this.#begunMs = monotonicMs();
     try {
       writeFileSync(`/proc/${this.#pid}/clear_refs`, BEGIN_PEAK_ANEW);
       this.#peakIsOfStage = true;
@@ -38,12 +42,12 @@ export class Memory {
     }
   }
 
-  /** A stage has ended; the most that it held. */
-  end(name: string): number {
+  /** A stage has ended. */
+  end(name: string): StageMemory {
     this.#sample();
-    const bytes = this.#sampled;
-    this.stages.push({ name, bytes });
-    return bytes;
+    const stage = { name, bytes: this.#sampled, seconds: (monotonicMs() - this.#begunMs) / 1_000 };
+    this.stages.push(stage);
+    return stage;
   }
 
   /** Ends sampling. */

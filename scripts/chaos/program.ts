@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import type { Event } from '../../src/domain/event.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { monotonicMs } from '../../src/platform/clock.ts';
+import { ROWS_PROCESS } from '../../src/platform/heap.ts';
 import type { Stage } from './stage.ts';
 
 /** Where a process of the program runs, and by which ways it reaches the servers. */
@@ -28,11 +29,13 @@ export interface Answer {
 const KEPT_TEXT = 4_000;
 
 const start = (stage: Stage, place: Place, args: readonly string[]): ChildProcess => {
-  const words = [...place.prefix, process.execPath, '--max-semi-space-size=4', stage.script, ...args, '--json'];
+  const words = [...place.prefix, process.execPath, ...ROWS_PROCESS.flags, stage.script, ...args, '--json'];
   const [program = process.execPath, ...rest] = words;
   return spawn(program, rest, {
     env: {
       ...process.env,
+      ...ROWS_PROCESS.variables,
+      ...ROWS_PROCESS.variables,
       ...place.environment,
       OLD_DATABASE_URL: place.urls.source,
       NEW_DATABASE_URL: place.urls.target,

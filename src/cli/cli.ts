@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
+import manifest from '../../package.json' with { type: 'json' };
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { ask } from './ask.ts';
 import { audit } from './audit.ts';
@@ -29,11 +29,6 @@ const COMMANDS: readonly CommandModule[] = [
   demo,
 ];
 
-const version = (): string => {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-};
-
 /**
  * Parses arguments, runs the command and returns its exit code (see ERROR_KINDS). Never throws: what went wrong is printed
  * to standard error, as JSON when `--json` was asked for.
@@ -46,7 +41,7 @@ export const runCommandLine = async (argv: readonly string[]): Promise<number> =
     .usage('$0 <command> PLAN [phases]\n\nMoves a live database to a new one, phase by phase, and can always go back.')
     .option('json', { type: 'boolean', default: false, describe: 'Print JSON for programs', global: true })
     .option('color', { type: 'boolean', default: true, describe: 'Colours on a terminal', global: true })
-    .version(version())
+    .version(manifest.version)
     .completion('completion', 'Print a shell completion script')
     .strict()
     .demandCommand(1, 'Name a command.')

@@ -35,6 +35,8 @@ export interface DeferredItem {
   readonly table: TableName;
   /** Name of the index or the constraint. */
   readonly name: string;
+  /** What a foreign key refers to; null for the others. */
+  readonly references: TableName | null;
   /** The statement that makes its index, where the index is made by itself. */
   readonly index: string | null;
   /** The statement that makes it a constraint of the table. */
@@ -52,14 +54,15 @@ export interface DeferredItem {
 /** How much is built at once, under which condition, and who is told. */
 export interface BuildOptions {
   readonly guard: Guard;
+  /** Builds at once, by which the server's memory is divided. */
   readonly parallel: number;
-  /** How many builds there are at once in all calls together, by which the server's memory is divided; `parallel` by default. */
-  readonly sharers?: number;
   /**
    * True while rows of other tables are still missing: nothing is done to a partitioned table. What is a part of one of its
    * indexes is made by itself, and becomes a part in a later build without this.
    */
   readonly early?: boolean;
+  /** Tables of which planner statistics are gathered, each once its indexes are there; so are those of partitioned tables above. */
+  readonly statistics?: readonly TableName[];
   readonly signal: AbortSignal;
   /** Called after each item's commit, also for one that was there already. Must not throw. */
   readonly onProgress: (progress: {
@@ -81,8 +84,8 @@ export interface CreateSchema {
  * Makes the target's schema, and takes it away again; puts indexes and constraints off until the rows are there.
  *
  * Order: `create` once per run; per phase `capture`, then the caller stores the items, then `drop`, the copy, and `build` by
- * kind. A crash at any point loses no definition: `capture` changes nothing, and `drop`, `build`, `analyze` and `undo` may
- * be repeated with the stored list.
+ * kind. A crash at any point loses no definition: `capture` changes nothing, and `drop`, `build` and `undo` may be
+ * repeated with the stored list.
  * Guards run first in each transaction of an act, so that a worker that slept changes nothing (S7); what they throw is thrown on.
  * Errors: `usage` when pg_dump is missing or too old, or a file cannot be read; `findings` when the target refuses a
  * statement (named with file and line), or data breaks a constraint; `busy` when a lock cannot be had; `unreachable`.
@@ -99,10 +102,11 @@ export interface SchemaTool {
   capture(tables: readonly Table[]): Promise<readonly DeferredItem[]>;
   /** Drops the items that are there. */
   drop(items: readonly DeferredItem[], guard: Guard): Promise<void>;
-  /** Builds the items that are not there: those of partitioned tables, then indexes, several at once, then foreign keys. */
-  build(items: readonly DeferredItem[], options: BuildOptions): Promise<void>;
+  /**
+   * Builds the items that are not there: those of partitioned tables, then indexes, several at once, then foreign keys.
+   * Items that come by and by are keys and indexes of plain tables and partitions; they must end when the signal is aborted.
+   */
+  build(items: readonly DeferredItem[] | AsyncIterable<readonly DeferredItem[]>, options: BuildOptions): Promise<void>;
   /** Empties the tables, past the fence, in one transaction. */
   empty(tables: readonly TableName[], guard: Guard): Promise<void>;
-  /** Gathers planner statistics of the tables and of the partitioned tables above them. */
-  analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void>;
 }

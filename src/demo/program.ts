@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { SwitchbackError } from '../domain/errors.ts';
 import type { Event } from '../domain/event.ts';
+import { ROWS_PROCESS } from '../platform/heap.ts';
 
 /** How our own command line is called as another process: the same program that runs this one. */
 export interface Self {
@@ -18,9 +19,8 @@ export interface Answer {
 }
 
 const start = (self: Self, args: readonly string[]): ChildProcess =>
-  // The flag as in scripts/switchback.js, which users start.
-  spawn(process.execPath, ['--max-semi-space-size=4', self.script, ...args, '--json'], {
-    env: { ...self.environment },
+  spawn(process.execPath, [...ROWS_PROCESS.flags, self.script, ...args, '--json'], {
+    env: { ...self.environment, ...ROWS_PROCESS.variables },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 

@@ -1,5 +1,6 @@
 import type { DeferredItem, DeferredKind } from '../databases/schema.ts';
 import { SwitchbackError } from '../domain/errors.ts';
+import type { TableName } from '../domain/table.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readDeferred } from '../sidecar/records.ts';
 import { EarlyBuilds } from './early-builds.ts';
@@ -7,7 +8,7 @@ import { guardOnReplica } from './guard.ts';
 import type { LaneRunner } from './lane-runner.ts';
 import type { StageTools } from './prepare.ts';
 
-/** Builds at once: one per core of a small server. The server puts workers of its own to a large one. */
+/** Builds at once: one per core of a small server. The server puts workers of its own to a large table's. */
 const PARALLEL_BUILDS = 2;
 
 /** Catching up takes as long as it takes; the operator's patience bounds it. Just below what a timer can hold. */
@@ -34,40 +35,37 @@ export const copy = async (tools: StageTools): Promise<void> => {
   if (phase.state.name === 'prepared') await phase.enter({ name: 'copying' });
   const items = await readDeferred<DeferredItem>(context.target.sql, phase.name);
   const early = items.filter((item) => EARLY[item.kind]);
-  const builds = earlyBuilds(tools, early);
-  await tenure.step(where, 'rows', () => copyRows(runner, builds));
+  const built = new Set<DeferredItem>();
+  await tenure.step(where, 'rows', async () => {
+    await copyRows(runner, earlyBuilds(tools, early, built));
+    return `${built.size} keys and indexes built meanwhile`;
+  });
   // The lane finds rows by their key from here on, so keys come first; apply is idempotent until it has caught up.
   await tenure.step(where, 'keys', () =>
     build(
       tools,
-      early.filter((item) => !isDone(item, builds)),
+      early.filter((item) => !isDone(item, built)),
     ),
   );
   await tenure.step(where, 'catch up', () => catchUp(runner, tools.signal));
   // An index build and an apply that both want table locks can deadlock; the stream waits meanwhile.
   await runner.stop();
-  await tenure.step(where, 'indexes', () =>
-    build(
-      tools,
-      items.filter((item) => !EARLY[item.kind]),
-    ),
-  );
-  await tenure.step(where, 'statistics', () => context.schema.analyze(phase.scope.tables, tools.signal));
+  const late = items.filter((item) => !EARLY[item.kind]);
+  await tenure.step(where, 'indexes', () => build(tools, late, phase.scope.tables));
   runner.start();
   await phase.enter({ name: 'following', since: await serverTime(context.source.sql) });
 };
 
 /** What is built of a partition by itself still has to join its partitioned table's index. */
-const isDone = (item: DeferredItem, builds: EarlyBuilds): boolean => builds.built.has(item) && item.drop !== null;
+const isDone = (item: DeferredItem, built: ReadonlySet<DeferredItem>): boolean => built.has(item) && item.drop !== null;
 
-const copyRows = async (runner: LaneRunner, builds: EarlyBuilds): Promise<string> => {
+const copyRows = async (runner: LaneRunner, builds: EarlyBuilds): Promise<void> => {
   try {
     await runner.copy(builds.signal, (table) => builds.add(table));
   } catch (error) {
     await builds.fail(error);
   }
   await builds.finish();
-  return `${builds.built.size} keys and indexes built meanwhile`;
 };
 
 const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> => {
@@ -80,37 +78,39 @@ const catchUp = async (runner: LaneRunner, signal: AbortSignal): Promise<void> =
   }
 };
 
-const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[]): EarlyBuilds => {
-  let done = 0;
-  return new EarlyBuilds({
+/** `built` gets what has been built. */
+const earlyBuilds = (tools: StageTools, early: readonly DeferredItem[], built: Set<DeferredItem>): EarlyBuilds =>
+  new EarlyBuilds({
     items: early.filter((item) => !item.partitioned),
-    parallel: PARALLEL_BUILDS,
     signal: tools.signal,
-    build: async (items, signal) => {
-      await tools.context.schema.build(items, {
+    build: (items, signal) =>
+      tools.context.schema.build(items, {
         guard: guardOnReplica(tools.tenure, [tools.phase.name]),
-        parallel: 1,
-        sharers: PARALLEL_BUILDS,
+        parallel: PARALLEL_BUILDS,
         early: true,
         signal,
         onProgress: ({ item, ms }) => {
-          done += 1;
-          tellBuilt(tools, item, { ms, done, total: early.length });
+          built.add(item);
+          tellBuilt(tools, item, { ms, done: built.size, total: early.length });
         },
-      });
-    },
+      }),
   });
-};
 
-const build = async (tools: StageTools, items: readonly DeferredItem[]): Promise<string> => {
+/** Builds the items, and gathers planner statistics of the tables. */
+const build = async (
+  tools: StageTools,
+  items: readonly DeferredItem[],
+  tables: readonly TableName[] = [],
+): Promise<string> => {
   const { context, tenure, phase, signal } = tools;
   await context.schema.build(items, {
     guard: guardOnReplica(tenure, [phase.name]),
     parallel: PARALLEL_BUILDS,
+    statistics: tables,
     signal,
     onProgress: ({ item, ...progress }) => tellBuilt(tools, item, progress),
   });
-  return `${items.length} built`;
+  return [`${items.length} built`, ...(tables.length > 0 ? [`statistics of ${tables.length} tables`] : [])].join(', ');
 };
 
 const tellBuilt = (

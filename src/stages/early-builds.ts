@@ -5,16 +5,11 @@ import { displayName } from '../domain/table.ts';
 export interface EarlyBuildsOptions {
   /** What may be built before the lane has caught up. */
   readonly items: readonly DeferredItem[];
-  /** Builds at once. */
-  readonly parallel: number;
-  /** Builds items one after the other. */
-  readonly build: (items: readonly DeferredItem[], signal: AbortSignal) => Promise<void>;
+  /** Builds items as they come. They end when all tables are there, or with the signal. */
+  readonly build: (items: AsyncIterable<readonly DeferredItem[]>, signal: AbortSignal) => Promise<void>;
   /** The stage's. */
   readonly signal: AbortSignal;
 }
-
-/** Items of one build: small tables come by the thousand, and each build makes a session. */
-const ITEMS_AT_ONCE = 20;
 
 /**
  * Builds keys and indexes of each table as soon as its rows are in, while other tables are still being copied, so that the
@@ -31,31 +26,33 @@ export class EarlyBuilds {
   readonly #options: EarlyBuildsOptions;
   readonly #byTable: Map<string, DeferredItem[]>;
   readonly #failed = new AbortController();
-  readonly #built = new Set<DeferredItem>();
-  readonly #waiting: DeferredItem[] = [];
-  readonly #running = new Set<Promise<void>>();
+  #waiting: DeferredItem[] = [];
+  #ended = false;
+  /** Undefined until a table is there: a build makes sessions. */
+  #building: Promise<void> | undefined;
+  #changed = Promise.withResolvers<void>();
 
   constructor(options: EarlyBuildsOptions) {
     this.#options = options;
     this.signal = AbortSignal.any([options.signal, this.#failed.signal]);
+    this.signal.addEventListener('abort', () => this.#changed.resolve(), { once: true });
     this.#byTable = Map.groupBy(options.items, (item) => displayName(item.table));
-  }
-
-  /** What has been built so far by this object. */
-  get built(): ReadonlySet<DeferredItem> {
-    return this.#built;
   }
 
   /** All rows of a table are there. May be told again. */
   add(table: string): void {
     this.#waiting.push(...(this.#byTable.get(table) ?? []));
     this.#byTable.delete(table);
-    while (this.#running.size < this.#options.parallel && this.#waiting.length > 0) this.#start();
+    if (this.#waiting.length === 0 || this.signal.aborted) return;
+    this.#building ??= this.#build();
+    this.#changed.resolve();
   }
 
-  /** Resolves when all that was added is built. Throws what a build threw, or the signal's reason. */
+  /** All tables are there. Resolves when what was added is built. Throws what a build threw, or the signal's reason. */
   async finish(): Promise<void> {
-    while (this.#running.size > 0) await Promise.race(this.#running);
+    this.#ended = true;
+    this.#changed.resolve();
+    await this.#building;
     this.#options.signal.throwIfAborted();
     this.#failed.signal.throwIfAborted();
   }
@@ -67,22 +64,22 @@ export class EarlyBuilds {
     throw error;
   }
 
-  #start(): void {
-    const running: Promise<void> = this.#work().finally(() => this.#running.delete(running));
-    this.#running.add(running);
+  async #build(): Promise<void> {
+    try {
+      await this.#options.build(this.#items(), this.signal);
+    } catch (error) {
+      this.#failed.abort(error);
+    }
   }
 
-  async #work(): Promise<void> {
-    const { signal } = this;
-    while (this.#waiting.length > 0 && !signal.aborted) {
-      const items = this.#waiting.splice(0, ITEMS_AT_ONCE);
-      try {
-        await this.#options.build(items, signal);
-      } catch (error) {
-        this.#failed.abort(error);
-        return;
-      }
-      for (const item of items) this.#built.add(item);
+  async *#items(): AsyncGenerator<readonly DeferredItem[]> {
+    while (!this.signal.aborted) {
+      const items = this.#waiting;
+      this.#waiting = [];
+      this.#changed = Promise.withResolvers();
+      if (items.length > 0) yield items;
+      else if (this.#ended) return;
+      else await this.#changed.promise;
     }
   }
 }

@@ -161,8 +161,8 @@ export const openRun = async (context: RunContext, accepted?: string): Promise<s
   if (known) assertPlanOr(context, known, accepted);
   if (rows.source && rows.target) return rows.source.id;
   const id = known?.id ?? randomBytes(4).toString('hex');
-  await makeSide(context, 'source', id);
-  await makeSide(context, 'target', id);
+  const source = makeSide(context, { side: 'source', id, after: Promise.resolve() });
+  await Promise.all([source, makeSide(context, { side: 'target', id, after: source })]);
   return id;
 };
 
@@ -200,7 +200,11 @@ export const describeRun = async (
   return { id, side, planName, planHash, plan, ...identities, version: SIDECAR_VERSION };
 };
 
-const makeSide = async (context: RunContext, side: Side, id: string): Promise<void> => {
+/** Makes a side's part of the run, which is there only once `after` has been done; making the tables needs not wait for that. */
+const makeSide = async (
+  context: RunContext,
+  { side, id, after }: { readonly side: Side; readonly id: string; readonly after: Promise<void> },
+): Promise<void> => {
   const { plan } = context;
   const run = await describeRun(context, { side, id });
   await portsOf(context, side).sql.transaction(async (sql) => {
@@ -211,5 +215,6 @@ const makeSide = async (context: RunContext, side: Side, id: string): Promise<vo
         sql,
         plan.phases.map((phase) => phase.name),
       );
+    await after;
   });
 };

@@ -1,5 +1,6 @@
 import type { Digest, KeyRange, KeyText } from '../databases/digests.ts';
 import { displayName, type Table } from '../domain/table.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { type Comparison, type Suspect, settle } from './settle.ts';
 
 /** What was found of one table. */
@@ -50,6 +51,9 @@ const PARALLEL = 2;
 const RANGE_BYTES = 32 * 2 ** 20;
 const MAX_RANGE_ROWS = 100_000;
 const MIN_RANGE_ROWS = 500;
+/** A range that takes longer is followed by one of half the rows, one that takes less than a tenth of it by a larger one. */
+const SLOW_RANGE_SECONDS = 5;
+const MAX_GROWTH = 4;
 /** A range that differs is cut down to this before its rows are fetched one by one. */
 const LISTED_ROWS = 4_000;
 const SPLIT_INTO = 8;
@@ -112,27 +116,31 @@ class TableVerification {
   #rows = 0n;
   #sum = 0n;
   #ranges = 0;
+  #rangeRows: number;
 
   constructor(table: Table, options: VerifyOptions) {
     this.#table = table;
     this.#options = options;
+    this.#rangeRows = firstRangeRows(table);
   }
 
   /** Ranges of the origin's keys from one end of the table to the other; fewer when it has been given up. */
   async *ranges(): AsyncGenerator<KeyRange> {
-    const rows = rangeRows(this.#table);
     let after: KeyText | null = null;
     do {
-      const range: KeyRange = isOneRange(this.#table, rows)
-        ? { after: null, upTo: null }
-        : await this.#options.from.nextRange(this.#table, after, rows);
+      const range: KeyRange =
+        this.#table.key === null
+          ? { after: null, upTo: null }
+          : await this.#options.from.nextRange(this.#table, after, this.#rangeRows);
       yield range;
       after = range.upTo;
     } while (after !== null && !this.#isGivenUp());
   }
 
   async compare(range: KeyRange): Promise<void> {
+    const begun = monotonicMs();
     let { from, to } = await this.#digests(range);
+    this.#rangeRows = nextRangeRows(this.#table, { rows: this.#rangeRows, seconds: (monotonicMs() - begun) / 1_000 });
     if (!sameDigest(from, to)) {
       await this.#options.appliedPast();
       ({ from, to } = await this.#digests(range));
@@ -238,12 +246,28 @@ class TableVerification {
   }
 }
 
-const rangeRows = (table: Table): number => {
+/** Rows that the statistics say take a range's bytes. */
+const fittingRows = (table: Table): number => {
   const rowBytes = table.bytes / Math.max(1, table.estimatedRows);
   return Math.min(MAX_RANGE_ROWS, Math.max(MIN_RANGE_ROWS, Math.floor(RANGE_BYTES / Math.max(1, rowBytes))));
 };
 
-const isOneRange = (table: Table, rows: number): boolean => table.key === null || table.estimatedRows < rows / 2;
+/** What statistics say of a table with few rows says nothing of those that have come since: it may have been empty. */
+const isUnknown = (table: Table): boolean => table.estimatedRows < MIN_RANGE_ROWS;
+
+/** Rows of a table's first range, from its statistics; few where these have seen few. */
+export const firstRangeRows = (table: Table): number => (isUnknown(table) ? MIN_RANGE_ROWS : fittingRows(table));
+
+/**
+ * Rows to compare next when so many took so long on the slower side. Statistics are those of the phase's beginning, and one
+ * statement over what a table has become since could take longer than a server may be silent: a table that was empty and
+ * got 2,000 rows of a megabyte did (a minute).
+ */
+export const nextRangeRows = (table: Table, last: { readonly rows: number; readonly seconds: number }): number => {
+  if (last.seconds > SLOW_RANGE_SECONDS) return Math.max(1, Math.floor(last.rows / 2));
+  if (last.seconds > SLOW_RANGE_SECONDS / 10) return last.rows;
+  return Math.min(isUnknown(table) ? MAX_RANGE_ROWS : fittingRows(table), last.rows * MAX_GROWTH);
+};
 
 /**
  * Compares rows by key: those that have changed since a certificate, for the proof before and within a switch. Unless both

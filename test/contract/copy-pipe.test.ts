@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import type pg from 'pg';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { readInventory } from '../../src/databases/postgres/inventory.ts';
@@ -5,7 +8,8 @@ import { displayName } from '../../src/domain/table.ts';
 import { chooseFormats } from '../../src/engines/stream/copy-format.ts';
 import { type CopyPipe, pipeRows } from '../../src/engines/stream/copy-pipe.ts';
 import { sleep } from '../../src/platform/clock.ts';
-import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { DivertibleSocket } from '../../src/platform/postgres/divertible-socket.ts';
+import { PostgresServer, type SessionOptions } from '../../src/platform/postgres/server.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 
 const pair = useServerPair();
@@ -43,9 +47,11 @@ interface Stand {
   passed(): number;
 }
 
+const OURS: SessionOptions = { socket: () => new DivertibleSocket() };
+
 /** A pipe into an empty table, in a transaction that has begun. */
-const stand = async (read: string): Promise<Stand> => {
-  const [reader, writer] = [await from.connect('copy'), await to.connect('copy')];
+const stand = async (read: string, source: SessionOptions = OURS): Promise<Stand> => {
+  const [reader, writer] = [await from.connect('copy', source), await to.connect('copy')];
   sessions.push(reader, writer);
   await runSql(urls.to, 'DROP TABLE IF EXISTS t; CREATE TABLE t (i int, x text)');
   const pid = async (client: pg.Client) => Number((await client.query('SELECT pg_backend_pid() AS p')).rows[0].p);
@@ -79,9 +85,15 @@ const STALL = `
   CREATE OR REPLACE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';
   CREATE TRIGGER stall BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION stall()`;
 
-describe('the pipe between two servers', () => {
+/** The driver's own is how an encrypted session is read. */
+const SOCKETS: readonly (readonly [string, SessionOptions])[] = [
+  ['a socket of ours', OURS],
+  ["the driver's own socket", {}],
+];
+
+describe.each(SOCKETS)('the pipe between two servers, reading %s', (_, socket) => {
   test('carries rows and counts them; both sessions can be used again', async () => {
-    const s = await stand(rowsSql(3_000));
+    const s = await stand(rowsSql(3_000), socket);
     const bytes = 19 + 2 + 3_000 * (2 + 4 + 4 + 4 + 1_000);
     expect(await pipeRows(s.pipe)).toEqual({ rows: 3_000, bytes });
     const second = await pipeRows({ ...s.pipe, read: rowsSql(10) });
@@ -95,23 +107,23 @@ describe('the pipe between two servers', () => {
   });
 
   test('an error of the source in the middle is told, and the target rolls back', async () => {
-    const s = await stand(rowsSql(9_000, '1 / (8000 - i)'));
+    const s = await stand(rowsSql(9_000, '1 / (8000 - i)'), socket);
     await expect(pipeRows(s.pipe)).rejects.toMatchObject({ message: 'division by zero' });
     await expectNothingLeft(s);
   });
 
   test('an error of the target in the middle is told', async () => {
-    const s = await stand(rowsSql(200_000));
+    const s = await stand(rowsSql(200_000), socket);
     await runSql(urls.to, 'ALTER TABLE t ADD CONSTRAINT few CHECK (i < 5000)');
     await expect(pipeRows(s.pipe)).rejects.toMatchObject({ message: expect.stringContaining('"few"') });
     await expectNothingLeft(s);
   });
 
   test('a statement that either server refuses is told before any row', async () => {
-    const refused = await stand('COPY (SELECT 1 FROM nowhere) TO STDOUT WITH (FORMAT binary)');
+    const refused = await stand('COPY (SELECT 1 FROM nowhere) TO STDOUT WITH (FORMAT binary)', socket);
     await expect(pipeRows(refused.pipe)).rejects.toMatchObject({ message: expect.stringContaining('nowhere') });
     await expectNothingLeft(refused);
-    const s = await stand(rowsSql(200_000));
+    const s = await stand(rowsSql(200_000), socket);
     const write = 'COPY public.nowhere FROM STDIN WITH (FORMAT binary)';
     await expect(pipeRows({ ...s.pipe, write })).rejects.toMatchObject({ message: expect.stringContaining('nowhere') });
     await expectNothingLeft(s);
@@ -119,7 +131,7 @@ describe('the pipe between two servers', () => {
 
   test('a session that is lost on either side is told', async () => {
     for (const side of ['reader', 'writer'] as const) {
-      const s = await stand(rowsSql(2_000_000));
+      const s = await stand(rowsSql(2_000_000), socket);
       const piping = pipeRows(s.pipe).catch((error: unknown) => error);
       await underWay(s);
       await runSql(side === 'reader' ? urls.from : urls.to, `SELECT pg_terminate_backend(${s.pids[side]})`);
@@ -129,7 +141,7 @@ describe('the pipe between two servers', () => {
   });
 
   test('an abort ends both, and is the reason', async () => {
-    const s = await stand(rowsSql(2_000_000));
+    const s = await stand(rowsSql(2_000_000), socket);
     const piping = pipeRows(s.pipe);
     await Promise.all([
       expect(piping).rejects.toThrow('enough'),
@@ -140,7 +152,7 @@ describe('the pipe between two servers', () => {
   });
 
   test('a target that takes no rows stops the source: nothing is gathered in between', async () => {
-    const s = await stand(rowsSql(200_000));
+    const s = await stand(rowsSql(200_000), socket);
     await s.writer.query('COMMIT');
     await runSql(urls.to, STALL);
     const piping = pipeRows(s.pipe).catch((error: unknown) => error);
@@ -156,7 +168,7 @@ describe('the pipe between two servers', () => {
   });
 
   test('it waits while it is told to', async () => {
-    const s = await stand(rowsSql(20_000));
+    const s = await stand(rowsSql(20_000), socket);
     const gate = Promise.withResolvers<void>();
     let told = 0;
     const onBytes = (): Promise<void> => {
@@ -169,6 +181,88 @@ describe('the pipe between two servers', () => {
     expect(told).toBe(1);
     gate.resolve();
     expect((await piping).rows).toBe(20_000);
+  });
+});
+
+/** Stands before the source, and passes on what it says in pieces of so many bytes. Returns its URL, and what ends it. */
+const shredder = async (bytes: number): Promise<{ readonly url: string; readonly close: () => void }> => {
+  const { hostname, port } = new URL(urls.from);
+  const proxy = createServer({ noDelay: true }, async (client) => {
+    const server = connect(Number(port), hostname);
+    for (const socket of [client, server]) socket.on('error', () => undefined);
+    client.pipe(server);
+    for await (const said of server) {
+      for (let at = 0; at < (said as Buffer).length; at += bytes) {
+        client.write((said as Buffer).subarray(at, at + bytes));
+        await setImmediate();
+      }
+    }
+    client.end();
+  }).listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const url = new URL(urls.from);
+  url.host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  return { url: url.href, close: () => proxy.close() };
+};
+
+/** Rows that differ all over, and what they come to. */
+const distinctSql = (count: number): string =>
+  `COPY (SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, ${count}) i) TO STDOUT WITH (FORMAT binary)`;
+const sumSql = (rows: string): string => `SELECT count(*)::int AS n, sum(hashtext(x))::text AS sum FROM ${rows}`;
+
+const expectDistinct = async (count: number): Promise<void> => {
+  const made = `(SELECT repeat(md5(i::text), 31) AS x FROM generate_series(1, ${count}) i) made`;
+  expect(await runSql(urls.to, sumSql('t'))).toEqual(await runSql(urls.from, sumSql(made)));
+};
+
+describe('the buffer that rows are read into', () => {
+  test('is not read into again while the target has not taken them', async () => {
+    const rows = 40_000;
+    const s = await stand(distinctSql(rows));
+    await s.writer.query('COMMIT');
+    await runSql(
+      urls.to,
+      `CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END';
+       CREATE TRIGGER wait BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.i % 10000 = 1) EXECUTE FUNCTION wait()`,
+    );
+    const keeper = await to.connect('test');
+    sessions.push(keeper);
+    await keeper.query('SELECT pg_advisory_lock(7)');
+    const piping = pipeRows(s.pipe);
+    await expect.poll(() => s.writer.connection.stream.writableLength, { timeout: 20_000 }).toBeGreaterThan(0);
+    await sleep(100);
+    await keeper.query('SELECT pg_advisory_unlock(7)');
+    expect((await piping).rows).toBe(rows);
+    await expectDistinct(rows);
+  });
+
+  test('is not read into by the driver either, once the source is through', async () => {
+    // Few enough to come in one piece.
+    const s = await stand(distinctSql(5));
+    await s.writer.query('COMMIT');
+    const { stream } = s.writer.connection;
+    s.writer.connection.once('copyInResponse', () => stream.cork());
+    const piping = pipeRows(s.pipe);
+    await expect.poll(s.passed).toBeGreaterThan(0);
+    expect(stream.writableLength).toBeGreaterThan(0);
+    expect((await s.reader.query(`SELECT repeat('y', 100000) AS y`)).rows[0].y).toBe('y'.repeat(100_000));
+    stream.uncork();
+    expect((await piping).rows).toBe(5);
+    await expectDistinct(5);
+  });
+
+  test.each([1, 3, 7])('holds the parts of what comes in pieces of %i bytes', async (bytes) => {
+    const proxy = await shredder(bytes);
+    const shredded = serverOf(proxy.url, 'source');
+    const reader = await shredded.connect('copy', OURS);
+    sessions.push(reader);
+    const s = await stand(distinctSql(3));
+    await s.writer.query('COMMIT');
+    expect((await pipeRows({ ...s.pipe, reader })).rows).toBe(3);
+    expect((await reader.query('SELECT 1 AS one')).rows).toEqual([{ one: '1' }]);
+    await expectDistinct(3);
+    await shredded.close();
+    proxy.close();
   });
 });
 

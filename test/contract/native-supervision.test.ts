@@ -1,8 +1,12 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { RunningServer } from '../../src/demo/servers.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import { disableSubscription } from '../../src/engines/native/subscription.ts';
-import { LaneWorld } from '../support/lanes.ts';
+import { LaneWorld, quiet } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 import { failureOf } from './lane.ts';
@@ -94,6 +98,30 @@ describe('a subscription', () => {
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
   });
 
+  test('that cannot be ended is not halted yet: the next run finds the same, and ends it', async () => {
+    const { world, following } = await begun();
+    await following.stop();
+    const spec = await world.spec();
+    let isMute = false;
+    // The follower stores on a session of its own, and whoever ends the subscription on another one.
+    const record: typeof spec.store.record = async (sql, progress) => {
+      const { rows } = await sql.query(`SELECT current_setting('application_name') AS name`);
+      if (isMute && rows[0]?.name?.endsWith(':pool')) throw new SwitchbackError('unreachable', 'no answer');
+      await spec.store.record(sql, progress);
+    };
+    const lane = await world.engine.openLane({ ...spec, store: { ...spec.store, record } }, { kind: 'resume' });
+    const second = world.follow(lane);
+    await world.drain(lane);
+    isMute = true;
+    await runSql(world.toUrl, 'DELETE FROM t WHERE id = 2');
+    await runSql(world.fromUrl, 'UPDATE t SET v = 9 WHERE id = 2');
+    expect((await failureOf(second, 'unreachable')).message).toBe('no answer');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: true }]);
+    isMute = false;
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/divergence');
+    expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ enabled: false }]);
+  });
+
   test('that cannot apply a change halts the lane with the row, and goes on when it is mended', async () => {
     const { world, lane, following } = await begun('backward');
     await runSql(world.toUrl, 'INSERT INTO t VALUES (50, 0)');
@@ -107,6 +135,30 @@ describe('a subscription', () => {
     world.follow(lane);
     await world.drain(lane);
     await expectSame(world);
+  });
+
+  // What stops it asks nothing of a server that may be what it is stopped for. 13 does not disable one by itself.
+  test('is disabled while the origin is down, also by a lane that does not get to follow', async () => {
+    const { world, lane, following } = await begun('backward');
+    const enabled = async () => (await runSql(world.toUrl, SUBSCRIPTION))[0]?.enabled;
+    const { marker } = await lane.applied();
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0');
+    await pair().target.kill();
+    await following.stop().catch(() => undefined);
+    expect(await enabled()).toBe(false);
+    await pair().target.start();
+    const second = world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+    expect((await lane.applied()).marker).toBeGreaterThan(marker);
+    await pair().target.kill();
+    await failureOf(second, 'unreachable');
+    expect(await enabled()).toBe(true);
+    await lane.close({ drop: false });
+    expect(await enabled()).toBe(false);
+    await pair().target.start();
+    world.follow(await world.open({ kind: 'resume' }));
+    await expect.poll(() => world.contents().then(({ from, to }) => isDeepStrictEqual(from, to))).toBe(true);
   });
 });
 
@@ -164,12 +216,13 @@ describe('workers', () => {
   test('that slept while they ended a subscription do not end the worker of the one that took over', async () => {
     const { world, following, name } = await begun();
     const blocker = await world.to.connect('test');
-    const worker = 'SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL';
+    const worker = `SELECT pid FROM pg_stat_subscription WHERE subname = '${name}' AND pid IS NOT NULL`;
     try {
       await blocker.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
       await runSql(world.fromUrl, 'INSERT INTO t VALUES (50, 0)');
       await expect.poll(() => runSql(world.toUrl, 'SELECT FROM pg_locks WHERE NOT granted')).toHaveLength(1);
       const before = await runSql(world.toUrl, worker);
+      expect(before).toHaveLength(1);
       let asked = 0;
       const guard = async (): Promise<void> => {
         asked += 1;
@@ -177,13 +230,17 @@ describe('workers', () => {
       };
       await expect(disableSubscription(world.to, name, guard)).rejects.toThrow('not ours');
       expect(await runSql(world.toUrl, worker)).toEqual(before);
+      // Whoever owns the lane ends it.
+      await following.stop().catch(() => undefined);
+      expect(await runSql(world.toUrl, worker)).toEqual([]);
     } finally {
       await blocker.end();
     }
-    await following.ended;
   });
 
-  test('ask for the locks of triggers in short attempts, and begin again', { timeout: 12_000 }, async () => {
+  test('ask for the locks of triggers in short attempts, and again before anybody is told', {
+    timeout: 14_000,
+  }, async () => {
     const { world, lane, following, name } = await begun();
     await following.stop();
     await runSql(world.toUrl, 'DROP TRIGGER switchback_touch ON t');
@@ -194,9 +251,27 @@ describe('workers', () => {
     } finally {
       await blocker.end();
     }
-    world.follow(lane);
+    const second = world.follow(lane);
     await world.drain(lane);
     expect(await runSql(world.toUrl, SUBSCRIPTION)).toMatchObject([{ name, enabled: true }]);
+    await second.stop();
+    await runSql(world.toUrl, 'DROP TRIGGER switchback_touch ON t');
+    const passing = await world.to.connect('test');
+    try {
+      await passing.query('BEGIN; LOCK TABLE public.t IN SHARE MODE');
+      world.follow(lane);
+      const attempts = new Set<unknown>();
+      const waiting = `SELECT virtualtransaction AS at FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`;
+      const seen = async () => {
+        for (const { at } of await runSql(world.toUrl, waiting)) attempts.add(at);
+        return attempts.size;
+      };
+      await expect.poll(seen, { interval: 20, timeout: 10_000 }).toBe(2);
+    } finally {
+      await passing.end();
+    }
+    // Nobody was told of what passed by itself.
+    await world.drain(lane);
   });
 
   test('do not begin while a subscription brings changes the other way', async () => {
@@ -233,5 +308,73 @@ describe('workers', () => {
       SELECT relname FROM pg_class WHERE relname ~ '^(marker|touched)_[fr]_' UNION ALL SELECT proname FROM pg_proc WHERE proname ~ '^touch_'`;
     expect(await runSql(world.toUrl, left)).toEqual([]);
     expect(await runSql(world.fromUrl, left)).toEqual([]);
+  });
+});
+
+/** A server that stands still meanwhile; what it was is kept beside it. */
+const keep = async (server: RunningServer): Promise<void> => {
+  await server.stop();
+  execFileSync('cp', ['-a', 'data', 'kept'], { cwd: server.directory });
+  await server.start();
+};
+
+/** Makes it what it was when it was kept, as a restored disk does, or, promoted, as a replica that was behind. */
+const putBack = async (server: RunningServer, { isPromoted }: { readonly isPromoted: boolean }): Promise<void> => {
+  await server.kill();
+  const data = join(server.directory, 'data');
+  execFileSync('rm', ['-r', data]);
+  execFileSync('mv', ['kept', 'data'], { cwd: server.directory });
+  if (isPromoted) execFileSync('cp', ['-p', 'PG_VERSION', 'standby.signal'], { cwd: data });
+  await server.start();
+  if (isPromoted) await runSql(server.url, 'SELECT pg_promote()');
+};
+
+// The slot has been told that what is missing was on disk, and what the subscription knows of itself went back with the rows.
+describe.each(['forward', 'backward'] as const)('a written side that has lost what was confirmed (%s)', (way) => {
+  const lose = async ({ isPromoted }: { readonly isPromoted: boolean }) => {
+    const { world, lane, following, name } = await begun(way);
+    const server = way === 'forward' ? pair().target : pair().source;
+    await keep(server);
+    await failureOf(following, 'unreachable');
+    const second = world.follow(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0 WHERE id = 1');
+    await world.drain(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 0 WHERE id = 2');
+    await world.drain(lane);
+    const { position } = await lane.applied();
+    const confirmed = `SELECT confirmed_flush_lsn >= '${position}' AS done FROM pg_replication_slots WHERE slot_name = '${name}'`;
+    await expect.poll(() => runSql(world.fromUrl, confirmed), { timeout: 20_000 }).toEqual([{ done: true }]);
+    await putBack(server, { isPromoted });
+    await failureOf(second, 'unreachable');
+    expect(await runSql(world.toUrl, 'SELECT id FROM t WHERE v = 0')).toEqual([]);
+    return { world, lane };
+  };
+
+  test('halts the lane for good when it was put back', async () => {
+    const { world, lane } = await lose({ isPromoted: false });
+    const lost = { id: 'lane/slot-lost', fact: expect.stringMatching(/marker \d+ and what came with it/) };
+    for (let time = 1; time <= 2; time++) {
+      expect((await failureOf(world.follow(lane), 'halted')).findings).toMatchObject([lost]);
+    }
+    await expect(world.engine.repair(await world.spec(), [], quiet())).rejects.toMatchObject({ findings: [lost] });
+  });
+
+  test('halts the lane once when it was promoted, and all of its rows are to be compared', async () => {
+    const { world, lane } = await lose({ isPromoted: true });
+    const halted = world.follow(lane);
+    expect((await failureOf(halted, 'halted')).findings).toMatchObject([
+      { id: 'lane/divergence', fact: expect.stringContaining('promoted') },
+    ]);
+    expect(halted.told.applied.map(({ touched }) => touched)).toContainEqual([{ table: 'public.t', keys: 'all' }]);
+    const again = world.follow(lane);
+    await runSql(world.fromUrl, 'UPDATE t SET v = 5 WHERE id = 3');
+    await world.drain(lane);
+    await again.stop();
+    const [table] = (await world.spec()).tables;
+    if (table === undefined) throw new Error('no table');
+    expect(await world.engine.repair(await world.spec(), [{ table, keys: [['1'], ['2']] }], quiet())).toBe(2);
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
   });
 });

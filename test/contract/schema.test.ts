@@ -7,6 +7,7 @@ import { readInventory } from '../../src/databases/postgres/inventory.ts';
 import { postgresSchema } from '../../src/databases/postgres/schema/schema.ts';
 import type { CreatedObject, DeferredItem, SchemaOrigin, SchemaTool } from '../../src/databases/schema.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
+import type { Guard } from '../../src/domain/sql.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 
@@ -164,8 +165,13 @@ describe('deferred indexes', () => {
         'tree_pkey',
       ].sort(),
     );
-    await f.tool.build(items, noProgress);
+    await f.tool.build(items, { ...noProgress, statistics: tables });
     expect(await catalogue(f.targetUrl)).toEqual(before);
+    const known = await runSql(
+      f.targetUrl,
+      "SELECT DISTINCT tablename AS t FROM pg_stats WHERE schemaname <> 'pg_catalog'",
+    );
+    expect(known.map(({ t }) => t)).toEqual(expect.arrayContaining(['plain', 'plain_lower', 'events', 'events_2a']));
     // Repeated from any point, as after a crash.
     await f.tool.build(items, noProgress);
     expect(await catalogue(f.targetUrl)).toEqual(before);
@@ -180,11 +186,14 @@ describe('deferred indexes', () => {
     await runSql(f.targetUrl, HARD_ROWS);
     const early = items.filter((i) => (i.kind === 'key' || i.kind === 'index') && !i.partitioned);
     const order = ['events_2a', 'plain', 'events_1', 'T on x', 'tree'];
-    for (const name of order) {
-      const some = early.filter((item) => item.table.name === name);
-      expect(some.length).toBeGreaterThan(0);
-      await f.tool.build(some, { ...noProgress, parallel: 1, sharers: 2, early: true });
-    }
+    const byTable = async function* (): AsyncGenerator<typeof early> {
+      for (const name of order) {
+        const some = early.filter((item) => item.table.name === name);
+        expect(some.length).toBeGreaterThan(0);
+        yield some;
+      }
+    };
+    await f.tool.build(byTable(), { ...noProgress, early: true });
     const roots = `SELECT count(*)::int AS n FROM pg_indexes WHERE tablename IN ('events', 'events_2')`;
     expect(await runSql(f.targetUrl, roots)).toEqual([{ n: 0 }]);
     // What is whole needs no second look; parts of partitioned indexes join them now.
@@ -192,6 +201,33 @@ describe('deferred indexes', () => {
       (item) => !early.includes(item) || item.drop === null || !order.includes(item.table.name),
     );
     await f.tool.build(left, noProgress);
+    expect(await catalogue(f.targetUrl)).toEqual(before);
+  });
+
+  test('a build that ends in any of its transactions goes on from there', async () => {
+    const f = await fixture('', HARD_INDEXES);
+    const before = await catalogue(f.targetUrl);
+    const { tables } = await readInventory(f.target);
+    const items = await f.tool.capture(tables);
+    await f.tool.drop(items, allowed);
+    await runSql(f.targetUrl, HARD_ROWS);
+    const upTo = async (acts: number): Promise<boolean> => {
+      let left = acts;
+      const guard: Guard = async () => {
+        left -= 1;
+        if (left < 0) throw new Error('gone');
+      };
+      try {
+        await f.tool.build(items, { ...noProgress, guard, statistics: tables });
+        return true;
+      } catch (error) {
+        expect(String(error)).toContain('gone');
+        return false;
+      }
+    };
+    let acts = 1;
+    while (!(await upTo(acts))) acts += 7;
+    expect(acts).toBeGreaterThan(items.length);
     expect(await catalogue(f.targetUrl)).toEqual(before);
   });
 
@@ -438,6 +474,19 @@ describe('create and undo', () => {
     await expect(f.create({ from: 'files', files: ['/no/such.sql'] })).rejects.toMatchObject({ kind: 'usage' });
   });
 
+  test('statements that are sent together fail by their own line, and one that changes how text is read is not sent so', async () => {
+    const f = await fixture('');
+    const wrong = 'CREATE TABLE x (id int) -- the last\n;CREATE TABLE y (id int);\nCREATE TABLE z (id nothing);';
+    await expect(f.create({ from: 'files', files: await write({ 'a.sql': wrong }) })).rejects.toMatchObject({
+      message: expect.stringMatching(/a\.sql:3: type "nothing" does not exist/),
+    });
+    const read =
+      "CREATE TABLE r (id int);\nSET standard_conforming_strings = off;\nCREATE TABLE s (a text DEFAULT 'a\\tb');";
+    await f.create({ from: 'files', files: await write({ 'b.sql': read }) });
+    await runSql(f.targetUrl, 'INSERT INTO s DEFAULT VALUES');
+    expect(await runSql(f.targetUrl, 'SELECT a FROM s')).toEqual([{ a: 'a\tb' }]);
+  });
+
   test('what somebody else has come to depend on stays, with the reason; the rest goes', async () => {
     const f = await fixture('');
     const created = await f.create({
@@ -464,7 +513,10 @@ describe('create and undo', () => {
 
   test('a pg_dump that is missing or too old is named with what to do', async () => {
     const f = await fixture('');
-    const old = await write({ pg_dump: '#!/bin/sh\necho "pg_dump (PostgreSQL) 12.9"\n' }, 0o755);
+    const old = await write(
+      { pg_dump: '#!/bin/sh\n[ "$1" = --version ] || exit 1\necho "pg_dump (PostgreSQL) 12.9"\n' },
+      0o755,
+    );
     for (const [pgDump, message] of [
       ['/no/pg_dump', /cannot be run/],
       [old[0] ?? '', /12\.9"; the source is 13/],

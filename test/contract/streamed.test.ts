@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { RunningServer } from '../../src/demo/servers.ts';
 import { streamEngine } from '../../src/engines/stream/engine.ts';
+import { TouchedKeys } from '../../src/engines/stream/touched.ts';
 import { LaneWorld } from '../support/lanes.ts';
 import { randomFrom, testSeed } from '../support/random.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -146,6 +147,20 @@ describe('stream, transactions that have not ended', () => {
     expect((await statistics(world)).streamed).toBeGreaterThanOrEqual(3);
     expect((await statistics(world)).spilled).toBe(0);
     expect(run.told.applied.find(({ changes }) => changes >= 5_001)).toBeDefined();
+  });
+
+  // What its rows take in memory is counted in `test/unit/touched-keys.test.ts`.
+  test('one that is applied in parts keeps of each part the keys alone', async () => {
+    const detach = vi.spyOn(TouchedKeys.prototype, 'detach');
+    const world = await worldOf();
+    const { lane, following: run } = await following(world);
+    await runSql(world.fromUrl, `INSERT INTO t SELECT i, '', repeat('x', 1000000) FROM generate_series(1, 12) i`);
+    await world.drain(lane);
+    const keys = Array.from({ length: 12 }, (_, i) => [String(i + 1)]);
+    const [told] = run.told.applied.filter(({ changes }) => changes >= 12).map(({ touched }) => touched);
+    expect(told).toEqual([{ table: 'public.t', keys }]);
+    expect(detach.mock.calls.length).toBeGreaterThan(0);
+    detach.mockRestore();
   });
 
   test('savepoints that are rolled back, released and nested leave what the origin kept', async () => {

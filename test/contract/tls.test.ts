@@ -4,6 +4,8 @@ import replication from 'pg-logical-replication';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { dumpSchema } from '../../src/databases/postgres/schema/dump.ts';
 import { messageOf, SwitchbackError } from '../../src/domain/errors.ts';
+import { pipeRows } from '../../src/engines/stream/copy-pipe.ts';
+import { DivertibleSocket } from '../../src/platform/postgres/divertible-socket.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { type Certificates, makeCertificates } from '../support/certificates.ts';
 import { useServer } from '../support/servers.ts';
@@ -179,4 +181,29 @@ describe.each(Object.entries(SESSIONS))('%s', (name, open) => {
     await expectRefused(url, /does not support SSL/i);
     expect(Buffer.concat(heard).toString()).toBe('');
   });
+});
+
+it('rows of a copy are piped out of an encrypted session, and into one', async (test) => {
+  if (!hasCertificates) return test.skip();
+  await certificates.install(tls(), { names: 'DNS:localhost', days: 1 });
+  const open = (url: string) => new PostgresServer({ url, label: 'source', application: 'switchback' });
+  const encrypted = open(urlOf({ host: 'localhost', port: tls().port }, 'sslmode=require'));
+  const clear = open(plain().url);
+  for (const [from, to] of [[encrypted, clear] as const, [clear, encrypted] as const]) {
+    const reader = await from.connect('copy', { socket: () => new DivertibleSocket() });
+    const writer = await to.connect('copy');
+    expect(reader.connection.stream instanceof DivertibleSocket).toBe(from === clear);
+    try {
+      await writer.query('CREATE TEMP TABLE t (x text)');
+      const read = 'COPY (SELECT repeat(md5(i::text), 31) FROM generate_series(1, 20000) i) TO STDOUT';
+      const pipe = { reader, read, writer, write: 'COPY t FROM STDIN', signal: new AbortController().signal };
+      expect((await pipeRows(pipe)).rows).toBe(20_000);
+      const wrong = 'SELECT count(*) AS n FROM t FULL JOIN generate_series(1, 20000) i ON x = repeat(md5(i::text), 31)';
+      expect((await writer.query(`${wrong} WHERE i IS NULL OR x IS NULL`)).rows).toEqual([{ n: '0' }]);
+      expect((await reader.query('SELECT 1 AS one')).rows).toEqual([{ one: '1' }]);
+    } finally {
+      await Promise.all([reader.end(), writer.end()]);
+    }
+  }
+  await Promise.all([encrypted.close(), clear.close()]);
 });

@@ -49,16 +49,16 @@ it('keys and plain indexes are built within the copy, what one row can break not
 });
 
 /** By the journal's own times, of which a slow machine only makes longer ones: two phases that are copied at once share the limit. */
-it('the limit of the plan is kept by all phases together', async () => {
+it.each(['stream', 'native'])('the limit of the plan is kept by all phases together (%s)', async (engine) => {
   const scenario = await makeScenario(servers(), {
-    name: 'limit',
+    name: `limit_${engine}`,
     schema: 'CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text);',
     rows: `INSERT INTO a SELECT i, repeat('v', 1000) FROM generate_series(1, 1300) i; INSERT INTO b SELECT * FROM a;`,
     phases: [
       { name: 'one', tables: ['public.a'] },
       { name: 'two', tables: ['public.b'] },
     ],
-    more: 'copy: { limit: 1MB/s }',
+    more: `copy: { limit: 1MB/s }\nengine: ${engine}`,
   });
   try {
     await scenario.untilState(scenario.worker(), 'ready', 'one', 'two');

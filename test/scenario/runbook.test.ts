@@ -7,6 +7,7 @@ import { databases } from './runbook/databases.ts';
 import { halfWay } from './runbook/half-way.ts';
 import { keys } from './runbook/keys.ts';
 import { lanes } from './runbook/lanes.ts';
+import { nativeLanes } from './runbook/native-lanes.ts';
 import { patient } from './runbook/patient.ts';
 import { poolers } from './runbook/poolers.ts';
 import { preparing } from './runbook/preparing.ts';
@@ -47,6 +48,7 @@ patient({ pair: servers, other }, entry, () => {
     refused(servers, entry);
     databases(servers, entry);
     lanes(servers, entry);
+    nativeLanes(servers, entry);
     keys(servers, entry);
     rights(servers, entry);
     preparing(servers, entry);

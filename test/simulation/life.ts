@@ -146,6 +146,8 @@ class LifeRun {
   #isHit = false;
   #hasLied = false;
   #isHealed = false;
+  /** The work is done, and what begins from now on is no place of it to die at. */
+  #isOver = false;
 
   constructor(cluster: Cluster, life: Life) {
     this.#cluster = cluster;
@@ -220,7 +222,7 @@ class LifeRun {
     const strike = strikes[stage];
     if (!this.#isArmed) return 'go';
     const { process, label } = effect;
-    if (moment === 'before') {
+    if (moment === 'before' && !(this.#isOver && stage === 0)) {
       this.#indexes.set(effect, this.effects[stage] ?? 0);
       this.effects[stage] = (this.effects[stage] ?? 0) + 1;
     }
@@ -243,6 +245,10 @@ class LifeRun {
     this.#isArmed = true;
     const isThere = () => this.#cluster.areIn('ready') && (this.#life.point === null || this.#isHit);
     await world.until(() => isThere() || this.#isHit || this.struck.length > 0, world.now + SETUP_MS);
+    if (!this.#life.strikes) return;
+    // What is in hand gets its answer, whatever is done then.
+    this.#isOver = true;
+    await world.until(() => this.struck.length > 0, world.now + 300);
   }
 
   /** The operator's command, given when the worker has had time to begin. */

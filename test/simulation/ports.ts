@@ -280,6 +280,7 @@ export const simulatedSchema = (place: Place): SchemaTool => {
           kind,
           table: { schema: table.schema, name: table.name },
           name: `${table.name} ${kind}`,
+          references: kind === 'foreign key' ? { schema: table.schema, name: table.name } : null,
           index: 'CREATE INDEX',
           constraint: null,
           marks: [],
@@ -292,14 +293,21 @@ export const simulatedSchema = (place: Place): SchemaTool => {
       target('drop indexes', guard, (server, transaction) => {
         for (const { name } of items) server.write(transaction, 'dropped index', name, 'dropped');
       }),
-    build: async (items, { guard, signal, onProgress }) => {
-      for (const [at, item] of items.entries()) {
-        signal.throwIfAborted();
-        await target(`build ${item.name}`, guard, (server, transaction) =>
-          server.write(transaction, 'dropped index', item.name, undefined),
-        );
-        onProgress({ item, done: at + 1, total: items.length, ms: 1 });
+    build: async (items, { guard, statistics = [], signal, onProgress }) => {
+      let done = 0;
+      for await (const some of Symbol.asyncIterator in items ? items : [items]) {
+        for (const item of some) {
+          signal.throwIfAborted();
+          await target(`build ${item.name}`, guard, (server, transaction) =>
+            server.write(transaction, 'dropped index', item.name, undefined),
+          );
+          done += 1;
+          onProgress({ item, done, total: done, ms: 1 });
+        }
       }
+      if (statistics.length > 0)
+        await network.request<void>(process, side, 'analyze', (_, reply) => reply({ value: undefined }));
+      signal.throwIfAborted();
     },
     empty: (tables, guard) =>
       target('empty', guard, (server, transaction) => {
@@ -310,11 +318,6 @@ export const simulatedSchema = (place: Place): SchemaTool => {
           for (const key of [...server.scan(transaction, store).keys()])
             server.write(transaction, store, key, undefined);
         }
-      }),
-    analyze: (_, signal) =>
-      network.request<void>(process, side, 'analyze', (__, reply) => {
-        signal.throwIfAborted();
-        reply({ value: undefined });
       }),
   };
 };

@@ -6,6 +6,7 @@ const item = (table: string, name: string): DeferredItem => ({
   kind: 'index',
   table: { schema: 'public', name: table },
   name,
+  references: null,
   index: '',
   constraint: null,
   marks: [],
@@ -16,67 +17,72 @@ const item = (table: string, name: string): DeferredItem => ({
 
 const items = ['a', 'b', 'c', 'd'].flatMap((table) => [item(table, `${table}1`), item(table, `${table}2`)]);
 
-/** Builds that are ended by the test, one by one. */
-const builds = (parallel: number) => {
-  const open: { readonly names: string; end(error?: Error): void; readonly signal: AbortSignal }[] = [];
+/** A build that tells what it was given, and fails when the test says so. */
+const builds = () => {
+  const given: string[] = [];
+  const signals: AbortSignal[] = [];
   const stage = new AbortController();
+  const broken = Promise.withResolvers<never>();
+  broken.promise.catch(() => undefined);
   const early = new EarlyBuilds({
     items,
-    parallel,
     signal: stage.signal,
-    build: (some, signal) =>
-      new Promise((resolve, reject) => {
-        const names = some.map(({ name }) => name).join(' ');
-        const end = (error?: Error): void => (error === undefined ? resolve() : reject(error));
-        signal.addEventListener('abort', () => end(new Error('cancelled')));
-        open.push({ names, end, signal });
-      }),
+    build: async (groups, signal) => {
+      signals.push(signal);
+      const taken = (async () => {
+        for await (const some of groups) given.push(some.map(({ name }) => name).join(' '));
+      })();
+      await Promise.race([taken, broken.promise]);
+      signal.throwIfAborted();
+    },
   });
-  return { early, open, stage, names: () => open.map(({ names }) => names) };
+  return { early, stage, given, signals, broken };
 };
 
 describe('builds while other tables are copied', () => {
-  test('a table is built once, as soon as it is told of; what comes meanwhile is built together', async () => {
-    const { early, open, names } = builds(2);
+  test('a table is built once, as soon as it is told of, all in one build', async () => {
+    const { early, given, signals } = builds();
+    expect(signals.length).toBe(0);
     early.add('public.b');
     early.add('public.b');
     early.add('public.nobody');
     early.add('public.a');
+    await expect.poll(() => given.join(' ')).toBe('b1 b2 a1 a2');
     early.add('public.c');
+    await expect.poll(() => given.join(' ')).toBe('b1 b2 a1 a2 c1 c2');
     early.add('public.d');
-    expect(names()).toEqual(['b1 b2', 'a1 a2']);
-    const finished = early.finish();
-    open[0]?.end();
-    await expect.poll(names).toEqual(['b1 b2', 'a1 a2', 'c1 c2 d1 d2']);
-    open[1]?.end();
-    open[2]?.end();
-    await finished;
-    expect(early.built.size).toBe(8);
+    await early.finish();
+    expect(given.join(' ')).toBe('b1 b2 a1 a2 c1 c2 d1 d2');
+    expect(signals.length).toBe(1);
   });
 
-  test('a build that fails ends the copy and the other builds, and is what is thrown', async () => {
-    const { early, open } = builds(2);
+  test('nothing is built of a phase that has nothing to build', async () => {
+    const { early, signals } = builds();
+    early.add('public.nobody');
+    await early.finish();
+    expect(signals.length).toBe(0);
+  });
+
+  test('a build that fails ends the copy, and is what is thrown', async () => {
+    const { early, broken, given } = builds();
     early.add('public.a');
-    early.add('public.b');
-    open[0]?.end(new Error('duplicate'));
+    broken.reject(new Error('duplicate'));
     await expect.poll(() => early.signal.aborted).toBe(true);
+    early.add('public.c');
     // What the copy says then is that it was aborted, for this reason.
     await expect(early.fail(early.signal.reason)).rejects.toThrow('duplicate');
-    expect(open[1]?.signal.aborted).toBe(true);
-    expect(early.built.size).toBe(0);
-    early.add('public.c');
-    expect(open.length).toBe(2);
+    expect(given.join(' ')).toBe('a1 a2');
   });
 
   test('a copy that fails cancels the builds, and is what is thrown', async () => {
-    const { early, open } = builds(1);
+    const { early, signals } = builds();
     early.add('public.a');
     await expect(early.fail(new Error('no room'))).rejects.toThrow('no room');
-    expect(open[0]?.signal.aborted).toBe(true);
+    expect(signals[0]?.aborted).toBe(true);
   });
 
   test('a stage that is stopped ends with its own reason', async () => {
-    const { early, stage } = builds(1);
+    const { early, stage } = builds();
     early.add('public.a');
     stage.abort(new Error('stopped'));
     await expect(early.finish()).rejects.toThrow('stopped');

@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { KeyText } from '../../src/databases/digests.ts';
 import type { Table } from '../../src/domain/table.ts';
-import { type VerifyOptions, verifyKeys, verifyTables } from '../../src/stages/verify.ts';
+import {
+  firstRangeRows,
+  nextRangeRows,
+  type VerifyOptions,
+  verifyKeys,
+  verifyTables,
+} from '../../src/stages/verify.ts';
 import { FakeDigests, fakeTable } from '../support/fake-digests.ts';
 
 interface Sides {
@@ -132,6 +138,33 @@ describe('verifyTables', () => {
     expect(result.tables[0]?.divergent.length).toBeGreaterThanOrEqual(1_000);
     expect(result.tables[0]?.divergent.length).toBeLessThan(20_000);
     expect(result.tables[1]?.divergent).toEqual([['1']]);
+  });
+
+  test('a table that has grown since its statistics were read is not compared in one statement', async () => {
+    const s = { ...sides(60_000), table: fakeTable('t', { rows: 0 }) };
+    const seen: number[] = [];
+    const ofRange = s.from.ofRange.bind(s.from);
+    s.from.ofRange = async (table, range) => {
+      const digest = await ofRange(table, range);
+      seen.push(Number(digest.rows));
+      return digest;
+    };
+    expect(await verifyTables(options(s))).toMatchObject({ clean: true, tables: [{ rows: '60000' }] });
+    expect(seen[0]).toBe(500);
+    expect(Math.max(...seen)).toBeLessThan(60_000);
+  });
+
+  test('ranges are as large as the statistics say, unless they saw few rows, and smaller when they take long', () => {
+    const known = fakeTable('t', { rows: 1_000_000, rowBytes: 1_000 });
+    const empty = fakeTable('t');
+    const megabytes = fakeTable('t', { rows: 10_000, rowBytes: 2 ** 20 });
+    expect([known, empty, megabytes].map(firstRangeRows)).toEqual([33_554, 500, 500]);
+    expect(nextRangeRows(known, { rows: 33_554, seconds: 0.1 })).toBe(33_554);
+    expect(nextRangeRows(known, { rows: 33_554, seconds: 2 })).toBe(33_554);
+    expect(nextRangeRows(known, { rows: 33_554, seconds: 6 })).toBe(16_777);
+    expect(nextRangeRows(empty, { rows: 500, seconds: 0.1 })).toBe(2_000);
+    expect(nextRangeRows(empty, { rows: 90_000, seconds: 0.1 })).toBe(100_000);
+    expect(nextRangeRows(empty, { rows: 1, seconds: 90 })).toBe(1);
   });
 
   test('a table without a key is one range; late it is equal, different it is divergent as a whole', async () => {

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { SwitchbackError } from '../../../src/domain/errors.ts';
 import type { Side } from '../../../src/domain/position.ts';
+import { ROWS_PROCESS } from '../../../src/platform/heap.ts';
 
 /** The lane that a process is to follow: every table of the source's database. */
 export interface LaneOrder {
@@ -25,8 +26,6 @@ export type LaneTold =
   | { readonly type: 'stopped'; readonly cpuSeconds: number; readonly peakBytes: number };
 
 const CHILD = fileURLToPath(new URL('lane-child.ts', import.meta.url));
-/** As the binary is started; see scripts/switchback.js. */
-const FLAGS = ['--max-semi-space-size=4'];
 
 /** The stream engine's lane in a process of its own, as the worker has it, so that it shares nothing with what measures it. */
 export class LaneProcess {
@@ -44,7 +43,11 @@ export class LaneProcess {
   }
 
   private constructor() {
-    this.#child = fork(CHILD, { execArgv: FLAGS, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#child = fork(CHILD, {
+      execArgv: [...ROWS_PROCESS.flags],
+      env: { ...process.env, ...ROWS_PROCESS.variables },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.#failure.promise.catch(() => undefined);
     this.#stopped.promise.catch(() => undefined);
     this.#child.on('message', (told: LaneTold) => this.#take(told));

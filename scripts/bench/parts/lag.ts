@@ -1,14 +1,15 @@
 import { sleep } from '../../../src/platform/clock.ts';
 import { makeBacklog } from '../backlog.ts';
+import { type FiguresPart, figuresOf, figuresPart } from '../figures.ts';
 import { LaneProcess } from '../lane/lane-process.ts';
 import { WRITE_FUNCTION_SQL, type WriteOrder, WriteProcess } from '../lane/write-process.ts';
 import type { Load } from '../loads.ts';
-import type { BenchOptions, Figure, Pair, Part, PartResult } from '../part.ts';
+import type { BenchOptions, Figure, Pair, Part } from '../part.ts';
 import { ACCOUNTS_PER_BRANCH, makePgbench } from '../pgbench.ts';
 import { Probe } from '../probe.ts';
 import { cpuSecondsOf, cpuSecondsUnder } from '../processor.ts';
 import { medianOf, quantileOf } from '../rounds.ts';
-import { checkpoint, runSql, withPair } from '../servers.ts';
+import { checkpoint, runSql } from '../servers.ts';
 import { checkRows } from '../sides.ts';
 
 const SIZES = {
@@ -21,25 +22,17 @@ const SHARE = 0.8;
 const REACH_MS = 1_000;
 
 /** `lag`: from a commit on the source until it is visible on the target, while the source is busy. */
-export const lag: Part = {
+export const lag: Part = figuresPart<Size>({
   name: 'lag',
   description: "end-to-end lag while clients write at 80% of the source's top rate",
-  run: async (options) => {
-    const size = options.small ? SIZES.small : SIZES.full;
-    const results: PartResult[] = [];
-    for (const name of options.pairs) results.push(await withPair(name, (pair) => measure(pair, size, options)));
-    return {
-      rows: [],
-      figures: results.flatMap(({ figures }) => figures),
-      checks: results.flatMap(({ checks }) => checks),
-      notes: [
-        `${size.clients} clients write TPC-B transactions (scale ${size.branches}, four changes in one statement, one commit each), first alone and as fast as they can, then at ${SHARE * 100}% of that while the lane follows`,
-        `both servers, the lane and the clients share the machine: where the share of the top rate is below ${SHARE}, its cores are used up and the clients write as fast as they can; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
-        "lag: 20 rows a second carry the source's clock_timestamp() and are looked for on the target every 5 ms; it includes the source's own commit",
-      ],
-    };
-  },
-};
+  sizes: SIZES,
+  measure: async (pair, size, options) => await measure(pair, size, options),
+  notes: (size) => [
+    `${size.clients} clients write TPC-B transactions (scale ${size.branches}, four changes in one statement, one commit each): first alone, then while the lane follows, both times as fast as they can, then at ${SHARE * 100}% of what they reached while it followed`,
+    `the source's top rate is that while the lane follows: both servers, the lane and the clients share the machine, and what they reach alone is the rate of one that has nothing else to do; rounds of ${size.roundMs / 1000} s follow each other without a pause`,
+    "lag: 20 rows a second carry the source's clock_timestamp() and are looked for on the target every 5 ms; it includes the source's own commit",
+  ],
+});
 
 /** pgbench's tables and the probe's, with nothing written before the lane follows. */
 const loadOf = ({ branches }: Size): Load => ({
@@ -54,14 +47,14 @@ const loadOf = ({ branches }: Size): Load => ({
   write: async () => undefined,
 });
 
-const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<PartResult> => {
+const measure: FiguresPart<Size>['measure'] = async (pair, size, options) => {
   const what = `${pair.name}, pgbench`;
   const backlog = await makeBacklog(pair, loadOf(size), { slots: 1, seed: options.seed });
   const urls = { source: backlog.sourceUrl, target: pair.target.urlFor(backlog.template) };
   const { clients, branches } = size;
   const order = { url: urls.source, accounts: branches * ACCOUNTS_PER_BRANCH, branches, clients, seed: options.seed };
-  const top = await topRate(order, size);
-  options.tell(`${what}: ${clients} clients alone write ${Math.round(top)} transactions a second`);
+  const alone = await topRate(order, size);
+  options.tell(`${what}: ${clients} clients alone write ${Math.round(alone)} transactions a second`);
   // The lane begins behind what the calibration wrote; that it catches up is not what is measured here.
   const [slot] = backlog.slots;
   if (slot === undefined) throw new RangeError('no slot was made');
@@ -71,6 +64,11 @@ const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<P
   let writers: WriteProcess | undefined;
   try {
     lane.follow();
+    await Promise.race([probe.untilArrived(), lane.failed()]);
+    probe.take();
+    const top = await Promise.race([topRate(order, size), lane.failed()]);
+    const atTop = probe.take();
+    options.tell(`${what}: ${Math.round(top)} while the lane follows`);
     await Promise.race([probe.untilArrived(), lane.failed()]);
     await checkpoint(pair);
     writers = new WriteProcess({ ...order, perSecond: SHARE * top });
@@ -86,8 +84,8 @@ const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<P
     await Promise.race([probe.finish(), lane.failed()]);
     const { peakBytes } = await lane.stop();
     const check = await checkRows({ case: what, by: 'after it' }, urls);
-    const figures = figuresOf(what, { top, rate, rounds, cores, peakBytes });
-    return { rows: [], figures, checks: [check], notes: [] };
+    const figures = figuresFrom(what, { alone, top, atTop, rate, rounds, cores, peakBytes });
+    return { figures, checks: [check] };
   } finally {
     writers?.kill();
     await probe.close();
@@ -106,7 +104,7 @@ const spentBy = (
   'the clients': cpuSecondsOf(writers.pid ?? 0),
 });
 
-/** What the clients reach without anybody following, in transactions a second. */
+/** What the clients reach when nothing holds them back, in transactions a second. */
 const topRate = async (order: Omit<WriteOrder, 'perSecond'>, size: Size): Promise<number> => {
   const writers = new WriteProcess({ ...order, perSecond: null });
   try {
@@ -130,36 +128,35 @@ const watch = async (probe: Probe, size: Size, options: BenchOptions): Promise<r
   return rounds;
 };
 
-const figuresOf = (
+const figuresFrom = (
   what: string,
   found: {
+    readonly alone: number;
     readonly top: number;
+    /** Lags while the clients wrote as fast as they could. */
+    readonly atTop: readonly number[];
     readonly rate: number;
     readonly rounds: readonly (readonly number[])[];
     readonly cores: readonly (readonly [string, number])[];
     readonly peakBytes: number;
   },
 ): readonly Figure[] => {
+  const figure = figuresOf(what);
   const all = found.rounds.flat();
   const p99 = found.rounds.map((lags) => quantileOf(lags, 0.99));
-  const figure = (name: string, unit: Figure['unit'], value: number): Figure => ({
-    case: what,
-    name,
-    unit,
-    value,
-    reach: null,
-  });
   return [
-    figure("the source's top rate, nobody following", 'transactions/s', found.top),
-    figure('rate while the lane follows', 'transactions/s', found.rate),
-    figure('share of the top rate', 'ratio', found.rate / found.top),
-    figure('lag p50', 'ms', quantileOf(all, 0.5)),
-    figure('lag p95', 'ms', quantileOf(all, 0.95)),
-    { ...figure('lag p99', 'ms', quantileOf(all, 0.99)), reach: { atMost: REACH_MS } },
-    figure('lag p99, median of the rounds', 'ms', medianOf(p99)),
-    figure('lag p99, worst round', 'ms', Math.max(...p99)),
-    figure('longest lag', 'ms', Math.max(...all)),
-    ...found.cores.map(([who, cores]) => figure(`cores that ${who} used`, 'ratio', cores)),
-    figure("the lane's memory at most", 'bytes', found.peakBytes),
+    figure('what the clients write alone', 'transactions/s', { value: found.alone }),
+    figure("the source's top rate, the lane following", 'transactions/s', { value: found.top }),
+    figure('lag p99 at the top rate', 'ms', { value: quantileOf(found.atTop, 0.99) }),
+    figure('rate that was held', 'transactions/s', { value: found.rate }),
+    figure('share of the top rate', 'ratio', { value: found.rate / found.top }),
+    figure('lag p50', 'ms', { value: quantileOf(all, 0.5) }),
+    figure('lag p95', 'ms', { value: quantileOf(all, 0.95) }),
+    figure('lag p99', 'ms', { value: quantileOf(all, 0.99), atMost: REACH_MS }),
+    figure('lag p99, median of the rounds', 'ms', { value: medianOf(p99) }),
+    figure('lag p99, worst round', 'ms', { value: Math.max(...p99) }),
+    figure('longest lag', 'ms', { value: Math.max(...all) }),
+    ...found.cores.map(([who, cores]) => figure(`cores that ${who} used`, 'ratio', { value: cores })),
+    figure("the lane's memory at most", 'bytes', { value: found.peakBytes }),
   ];
 };

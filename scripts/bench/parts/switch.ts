@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type RunningClients, startClients } from '../../../src/demo/clients.ts';
 import { Ledger } from '../../../src/demo/ledger.ts';
 import { checkLedger } from '../../../src/demo/ledger-check.ts';
@@ -14,9 +11,10 @@ import type { Event } from '../../../src/domain/event.ts';
 import { monotonicMs, sleep } from '../../../src/platform/clock.ts';
 import type { Report } from '../../../src/stages/report-data.ts';
 import type { ReportSwitch } from '../../../src/stages/report-switches.ts';
-import type { BenchOptions, Check, Figure, Pair, Part, PartResult } from '../part.ts';
+import { type FiguresPart, figuresOf, figuresPart, inDirectory, PROGRAM } from '../figures.ts';
+import type { BenchOptions, Check, Figure, Pair, Part } from '../part.ts';
 import { medianOf } from '../rounds.ts';
-import { freshDatabase, withPair } from '../servers.ts';
+import { freshDatabase } from '../servers.ts';
 
 const SIZES = {
   full: { rows: 300_000, clients: 32, perSecond: 1_000, backEachRound: 2 },
@@ -32,53 +30,45 @@ const STALL_REACH_MS = 1_000;
 const WINDOW_REACH_MS = 500;
 
 /** `switch`: cutovers and failbacks in turn under busy clients that retry, and what they felt of it. */
-export const switchPart: Part = {
+export const switchPart: Part = figuresPart<Size>({
   name: 'switch',
   description: 'cutovers and failbacks under 32 busy clients that retry; nothing may be lost',
-  run: async (options) => {
-    const size = options.small ? SIZES.small : SIZES.full;
-    const results: PartResult[] = [];
-    for (const name of options.pairs) results.push(await withPair(name, (pair) => measure(pair, size, options)));
-    return {
-      rows: [],
-      figures: results.flatMap(({ figures }) => figures),
-      checks: results.flatMap(({ checks }) => checks),
-      notes: [
-        `${size.clients} clients, each with one operation at a time, ${size.perSecond} a second together (five sixths of them writes), in this process; they follow the route file of the \`file\` router and retry what is refused`,
-        `a shop of ${size.rows.toLocaleString('en')} rows in 21 tables; both phases switch together, \`switchback cutover\` and \`switchback failback\` in turn, ${2 * size.backEachRound} of them a round`,
-        'stall: from when a client wanted an operation until it was told, of operations that overlapped the switch; window: from the intent of the fence to the outcome of the lift, by the journal; a step without its time in the list is below a millisecond',
-      ],
-    };
-  },
-};
+  sizes: SIZES,
+  measure: async (pair, size, options) => await inDirectory((directory) => measure(pair, { size, directory, options })),
+  notes: (size) => [
+    `${size.clients} clients, each with one operation at a time, ${size.perSecond} a second together (five sixths of them writes), in this process; they follow the route file of the \`file\` router and retry what is refused`,
+    `a shop of ${size.rows.toLocaleString('en')} rows in 21 tables; both phases switch together, \`switchback cutover\` and \`switchback failback\` in turn, ${2 * size.backEachRound} of them a round`,
+    'stall: from when a client wanted an operation until it was told, of operations that overlapped the switch; window: from the intent of the fence to the outcome of the lift, by the journal; a step without its time in the list is below a millisecond',
+  ],
+});
 
-const measure = async (pair: Pair, size: Size, options: BenchOptions): Promise<PartResult> => {
-  const directory = mkdtempSync(join(tmpdir(), 'switchback-bench-'));
-  try {
-    const stage = setStage({
-      directory,
-      source: { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version },
-      target: { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version },
-      script: fileURLToPath(new URL('../../../src/main.ts', import.meta.url)),
-      engine: 'stream',
-    });
-    const ledger = new Ledger();
-    const shop = await createShop(stage.urls.source, { rows: size.rows });
-    const clients = startClients({
-      urls: stage.urls,
-      routeFile: join(directory, 'route.json'),
-      size: shop,
-      ledger,
-      clients: size.clients,
-      ratePerSecond: size.perSecond,
-      seed: options.seed,
-    });
-    const what = `${pair.name}, ${size.clients} clients`;
-    const back = size.backEachRound * options.rounds;
-    return await play({ what, stage, ledger, clients, back, options });
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+type Found = Awaited<ReturnType<FiguresPart<Size>['measure']>>;
+
+const measure = async (
+  pair: Pair,
+  { size, directory, options }: { readonly size: Size; readonly directory: string; readonly options: BenchOptions },
+): Promise<Found> => {
+  const stage = setStage({
+    directory,
+    source: { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version },
+    target: { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version },
+    script: PROGRAM,
+    engine: 'stream',
+  });
+  const ledger = new Ledger();
+  const shop = await createShop(stage.urls.source, { rows: size.rows });
+  const clients = startClients({
+    urls: stage.urls,
+    routeFile: join(directory, 'route.json'),
+    size: shop,
+    ledger,
+    clients: size.clients,
+    ratePerSecond: size.perSecond,
+    seed: options.seed,
+  });
+  const what = `${pair.name}, ${size.clients} clients`;
+  const back = size.backEachRound * options.rounds;
+  return await play({ what, stage, ledger, clients, back, options });
 };
 
 /** One game of cutovers and failbacks. */
@@ -92,7 +82,7 @@ interface Game {
   readonly options: BenchOptions;
 }
 
-const play = async (game: Game): Promise<PartResult> => {
+const play = async (game: Game): Promise<Found> => {
   const { stage, clients, ledger, back, options, what } = game;
   const ready = new Set<string>();
   const onEvent = (event: Event): void => {
@@ -121,12 +111,10 @@ const play = async (game: Game): Promise<PartResult> => {
     const { switches } = json as unknown as Report;
     const committed = switches.filter(({ outcome }) => outcome === 'committed');
     const all = { case: what, what: `${2 * back} switches committed`, ok: committed.length === 2 * back };
-    const memory = figure(what, "worker's memory at most", 'bytes', worker.peakBytes);
+    const memory = figuresOf(what)("worker's memory at most", 'bytes', { value: worker.peakBytes });
     return {
-      rows: [],
       figures: [...stallFigures(what, ledger), ...windowFigures(what, committed), memory],
       checks: [all.ok ? all : { ...all, found: `${committed.length} of ${switches.length}` }, ...verdict],
-      notes: [],
     };
   } finally {
     await clients.stop();
@@ -148,28 +136,19 @@ const checksOf = async ({ what, stage, ledger }: Game, verified: boolean): Promi
   ];
 };
 
-const figure = (what: string, name: string, unit: Figure['unit'], value: number): Figure => ({
-  case: what,
-  name,
-  unit,
-  value,
-  reach: null,
-});
-
-const reaching = (found: Figure, atMost: number): Figure => ({ ...found, reach: { atMost } });
-
 const stallFigures = (what: string, ledger: Ledger): readonly Figure[] => {
+  const figure = figuresOf(what);
   const stalls = switchesSeen(ledger).map((seen) => stallOf(ledger, seen));
   const p99 = stalls.map(({ p99Ms }) => p99Ms);
   const counts = ledger.counts();
   const sum = (of: readonly number[]): number => of.reduce((total, value) => total + value, 0);
   return [
-    figure(what, 'stall p99, median of the switches', 'ms', medianOf(p99)),
-    reaching(figure(what, 'stall p99, worst switch', 'ms', Math.max(...p99)), STALL_REACH_MS),
-    figure(what, 'longest stall of all', 'ms', Math.max(...stalls.map(({ maxMs }) => maxMs))),
-    figure(what, 'operations that overlapped a switch', 'count', sum(stalls.map(({ operations }) => operations))),
-    figure(what, 'attempts of theirs that were refused', 'count', sum(stalls.map(({ errors }) => errors))),
-    figure(what, 'operations that failed, or ended unknown', 'count', counts.failed + counts.unknown),
+    figure('stall p99, median of the switches', 'ms', { value: medianOf(p99) }),
+    figure('stall p99, worst switch', 'ms', { value: Math.max(...p99), atMost: STALL_REACH_MS }),
+    figure('longest stall of all', 'ms', { value: Math.max(...stalls.map(({ maxMs }) => maxMs)) }),
+    figure('operations that overlapped a switch', 'count', { value: sum(stalls.map(({ operations }) => operations)) }),
+    figure('attempts of theirs that were refused', 'count', { value: sum(stalls.map(({ errors }) => errors)) }),
+    figure('operations that failed, or ended unknown', 'count', { value: counts.failed + counts.unknown }),
   ];
 };
 
@@ -182,6 +161,7 @@ const windowOf = ({ steps }: ReportSwitch): number => {
 };
 
 const windowFigures = (what: string, switches: readonly ReportSwitch[]): readonly Figure[] => {
+  const figure = figuresOf(what);
   const windows = switches.map(windowOf);
   const held = switches.map(({ windowMs }) => windowMs ?? Number.NaN);
   const byStep = Map.groupBy(
@@ -189,12 +169,12 @@ const windowFigures = (what: string, switches: readonly ReportSwitch[]): readonl
     ({ step }) => step,
   );
   const steps = [...byStep].map(([step, all]) =>
-    figure(what, `step "${step}", median`, 'ms', medianOf(all.map(({ ms }) => ms ?? 0))),
+    figure(`step "${step}", median`, 'ms', { value: medianOf(all.map(({ ms }) => ms ?? 0)) }),
   );
   return [
-    figure(what, 'window, fence to lift: median', 'ms', medianOf(windows)),
-    reaching(figure(what, 'window, fence to lift: worst', 'ms', Math.max(...windows)), WINDOW_REACH_MS),
-    figure(what, 'from hold to release: median', 'ms', medianOf(held)),
+    figure('window, fence to lift: median', 'ms', { value: medianOf(windows) }),
+    figure('window, fence to lift: worst', 'ms', { value: Math.max(...windows), atMost: WINDOW_REACH_MS }),
+    figure('from hold to release: median', 'ms', { value: medianOf(held) }),
     ...steps.filter(({ value }) => value >= 1),
   ];
 };

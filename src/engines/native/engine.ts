@@ -5,11 +5,12 @@ import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { Engine, LaneSpec } from '../engine.ts';
 import { nativeChecks } from './checks/checks.ts';
 import type { NativeContext } from './context.ts';
+import { assertSameHistory } from './history.ts';
 import { NativeLane } from './lane.ts';
+import { markerTableSql } from './marker.ts';
 import { markerTable } from './names.ts';
 import { dropMarkers, dropWritten } from './retire.ts';
-import { markerTableSql } from './start.ts';
-import { disableSubscription, dissolve, removeSubscription, subscribedStore } from './subscription.ts';
+import { disableSubscription, dissolve, heldStore, removeSubscription, subscribedStore } from './subscription.ts';
 
 /** What the engine is made from. */
 export interface NativeEngineOptions {
@@ -37,7 +38,8 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
   const contextOf = (spec: LaneSpec): NativeContext => {
     const { from, to } = sidesOf(spec.direction);
     const own = { ...spec, store: subscribedStore(spec.store, servers[from], spec.slot) };
-    return { spec: own, from: servers[from], to: servers[to], conninfo: conninfo[from], stream };
+    const held = heldStore(spec.store, spec.slot);
+    return { spec: own, held, from: servers[from], to: servers[to], conninfo: conninfo[from], stream };
   };
   return {
     capabilities: { truncate: true, keyless: true, strict: false },
@@ -86,6 +88,7 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
 
     async repair(spec, requests, options) {
       const context = contextOf(spec);
+      await assertSameHistory(context, options.observer);
       await dissolve(context);
       return await stream.repair(context.spec, requests, options);
     },

@@ -3,17 +3,18 @@ import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { claimProgress } from '../../platform/postgres/claim.ts';
+import type { LaneRun, LaneRunOptions } from '../../platform/postgres/lane-runs.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
-import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
+import { runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, Lane, LaneProgress } from '../engine.ts';
-import { claim } from './claim.ts';
 import type { NativeContext } from './context.ts';
-import { subscriptionLost } from './halt.ts';
+import { assertSameHistory } from './history.ts';
 import { markerTable } from './names.ts';
 import { latest } from './slot.ts';
 import { startSubscription } from './start.ts';
-import { disableSubscription, dissolve, laneGuard, readSubscription, rememberedSlot } from './subscription.ts';
+import { disableSubscription, dissolve, laneGuard, readSubscription } from './subscription.ts';
 import { notesKeys, takeKeys } from './touched.ts';
 import { readSeen, type Seen, Supervisor } from './watch.ts';
 
@@ -23,9 +24,6 @@ const HURRY_MS = 5;
 /** The stored progress is renewed this often, also when nothing has come: it tells whether we are still the owner. */
 const RECORD_EVERY_MS = 1_000;
 const BEFORE_ANEW_MS = 200;
-/** Somebody who holds a table's lock for longer is told of. */
-const LOCKED_MS = 3_000;
-const LOCK_NOT_AVAILABLE = '55P03';
 const SILENT_MS = 30_000;
 /** A worker that fails where the stream engine's lane does not is begun anew so often before a person has to look. */
 const MAX_EXAMINED = 3;
@@ -33,11 +31,9 @@ const SCHEMA_CHANGED = 'lane/schema-changed';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
 
 /** What a follower is made from. */
-export interface NativeFollowerOptions extends FollowOptions {
+export interface NativeFollowerOptions extends FollowOptions, LaneRunOptions {
   /** The stream engine's lane of the same spec, for what has to be applied idempotently. */
   readonly inner: Lane;
-  /** At the beginning and after each change, with the newest marker that has arrived in this run. */
-  readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
   /** Whether somebody waits for a marker. */
   readonly isAwaited: () => boolean;
 }
@@ -47,7 +43,7 @@ export interface NativeFollowerOptions extends FollowOptions {
  * idempotent apply will do, and the stream engine's lane does it. Then the written side's server takes over by a subscription
  * to the same slot, from exactly there, and we look at how it fares.
  */
-export class NativeFollower {
+export class NativeFollower implements LaneRun {
   readonly #context: NativeContext;
   readonly #options: NativeFollowerOptions;
   readonly #stop = new AbortController();
@@ -81,7 +77,6 @@ export class NativeFollower {
     }
   }
 
-  /** Writes a marker on the origin, as soon as that is reached; its number. */
   async mark(): Promise<bigint> {
     this.#nap.abort();
     try {
@@ -96,9 +91,8 @@ export class NativeFollower {
   async #open(): Promise<void> {
     const { spec, from, to } = this.#context;
     this.#client = await to.connect('native', { silentMs: SILENT_MS });
-    this.#advance(await claim(this.#context, this.#client, this.#signal));
-    const isGone = (await readSubscription(to, spec.slot)) === null && (await rememberedSlot(to, spec)) === spec.slot;
-    if (isGone) throw subscriptionLost(this.#context);
+    this.#advance(await claimProgress(this.#context, this.#client, this.#signal));
+    await assertSameHistory(this.#context, this.#options.observer);
     const markers = await MarkerWriter.open({
       server: from,
       lane: spec.lane,
@@ -170,24 +164,11 @@ export class NativeFollower {
   }
 
   async #subscribe(): Promise<void> {
-    const progress = await this.#start();
+    const progress = await startSubscription(this.#context, this.#progress, this.#signal);
     // A marker from before proves nothing.
     const { marker } = await readSeen(this.#executor(), this.#context);
     this.#progress = { ...progress, marker };
     this.#options.onProgress(this.#progress, this.#arrived);
-  }
-
-  /** Each attempt waits for the triggers' locks for a moment only, since everybody queues behind it. */
-  async #start(): Promise<LaneProgress> {
-    const begunMs = monotonicMs();
-    for (;;) {
-      try {
-        return await startSubscription(this.#context, this.#progress);
-      } catch (error) {
-        if (codeOf(error) !== LOCK_NOT_AVAILABLE || monotonicMs() - begunMs > LOCKED_MS) throw error;
-      }
-      await sleep(BEFORE_ANEW_MS, this.#signal);
-    }
   }
 
   async #rest(): Promise<void> {
@@ -213,9 +194,9 @@ export class NativeFollower {
 
   /** Stores how far a subscription came that has ended, and tells the keys that it left: nobody may drain before. */
   async #collect(): Promise<void> {
-    const { spec, to } = this.#context;
+    const { spec, held, to } = this.#context;
     const progress = await to.transaction(async (sql) => {
-      const stored = await spec.store.progress(sql);
+      const stored = await held.progress(sql);
       if (stored === null || !(await notesKeys(sql, spec))) return null;
       await spec.store.record(sql, stored);
       this.#options.observer.applied({ position: stored.position, ...(await takeKeys(sql, spec)) });
@@ -268,11 +249,11 @@ export class NativeFollower {
     throw context.to.wrap(error);
   }
 
-  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come until then. */
+  /** Stops it, whoever began it, after the transaction in hand, and stores and tells what has come; the origin may be down. */
   async #stopSubscription(): Promise<undefined> {
-    const { spec, to } = this.#context;
+    const { spec, held, to } = this.#context;
     if ((await readSubscription(to, spec.slot)) === null) return undefined;
-    await disableSubscription(to, spec.slot, laneGuard(spec.store));
+    await disableSubscription(to, spec.slot, laneGuard(held));
     await this.#collect();
     return undefined;
   }

@@ -16,13 +16,35 @@ export const halted = (finding: Omit<Finding, 'severity'>, cause?: unknown): Swi
 const lookInLog = (side: string): string =>
   `the log of the ${side}'s server says why (look for "logical replication" with the subscription's name, and the ERROR or CONFLICT next to it)`;
 
+/** What is left to do once changes are missing (S14). */
+const NO_MORE = `nothing more is applied. Before a cutover begin anew: ${beginAnew('PHASE')}; after one the target goes on without a way back: switchback finalise PLAN PHASE --early --confirm PHASE`;
+
 /** The subscription is gone, or somebody has made another one of its name: what it had applied is not known (S14). */
 export const subscriptionLost = ({ spec, to }: NativeContext): SwitchbackError =>
   halted({
     id: SLOT_LOST,
     subject: `subscription ${spec.slot}`,
     fact: `is gone from the ${to.label}, and with it how far it had come; changes may be missing`,
-    remedy: `nothing more is applied. Before a cutover begin anew: ${beginAnew('PHASE')}; after one the target goes on without a way back: switchback finalise PLAN PHASE --early --confirm PHASE`,
+    remedy: NO_MORE,
+  });
+
+/** The written side went back to an earlier state, and its slot is past what it had then (S14). */
+export const changesMissing = ({ spec, to }: NativeContext, marker: string): SwitchbackError =>
+  halted({
+    id: SLOT_LOST,
+    subject: `subscription ${spec.slot}`,
+    fact: `has lost what the ${to.label} had applied: marker ${marker} and what came with it were confirmed and are gone`,
+    remedy: NO_MORE,
+  });
+
+/** The written side is another server than the one that confirmed; what it lacks, if anything, its rows alone can tell (S14). */
+export const promoted = ({ spec, to }: NativeContext): SwitchbackError =>
+  halted({
+    id: 'lane/divergence',
+    subject: `subscription ${spec.slot}`,
+    fact: `may have lost what the ${to.label} had applied last: its server has been promoted, or restored to a point in time`,
+    remedy:
+      'compare the rows, and copy again those that are missing: switchback resume PLAN PHASE, and switchback verify PLAN PHASE --repair',
   });
 
 /** Somebody has disabled it, no error has. */
@@ -67,7 +89,7 @@ export const publicationLost = ({ spec, from }: NativeContext): SwitchbackError 
     id: SLOT_LOST,
     subject: `publication ${spec.publication}`,
     fact: `does not exist on the ${from.label}; changes may be missing`,
-    remedy: `nothing more is applied. Before a cutover begin anew: ${beginAnew('PHASE')}; after one the target goes on without a way back: switchback finalise PLAN PHASE --early --confirm PHASE`,
+    remedy: NO_MORE,
   });
 
 /** The names of a spec's tables. */

@@ -1,12 +1,11 @@
 import { SwitchbackError } from '../../domain/errors.ts';
-import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
-import { quoteTable } from '../../platform/postgres/quote.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
 import type { NativeContext } from './context.ts';
-import { markerTable } from './names.ts';
+import { makeArrivals } from './marker.ts';
 import { explainSubscribing } from './reach.ts';
 import { assertSameSchemas, publishedTables } from './schemas.ts';
 import { freeSlot } from './slot.ts';
@@ -22,25 +21,6 @@ const READY = `
   SELECT n.nspname AS schema, c.relname AS name FROM pg_subscription_rel r
     JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE r.srsubid = $1::oid AND r.srsubstate = 'r'`;
-
-/** The table that markers arrive in; its row is there before the first one does, which then comes as an update. */
-export const makeMarkerTable = async (
-  sql: SqlExecutor,
-  { spec }: Pick<NativeContext, 'spec'>,
-  marker: bigint,
-): Promise<void> => {
-  const table = quoteTable(markerTable(spec.publication, spec.direction));
-  await sql.query(markerTableSql(table));
-  await sql.query(
-    `INSERT INTO ${table} (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE SET seq = excluded.seq`,
-    [spec.lane, String(marker)],
-  );
-};
-
-/** The statement that makes a table of markers. */
-export const markerTableSql = (table: string): string =>
-  `CREATE TABLE IF NOT EXISTS ${table}
-     (lane text PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL DEFAULT now())`;
 
 /**
  * Whether a subscription that runs already, because the worker that began it was killed, takes all that is published. Tables
@@ -64,8 +44,11 @@ const assertAlone = async ({ spec, from }: NativeContext): Promise<void> => {
 };
 
 const UNDEFINED_TABLE = '42P01';
-/** For a trigger; the lane is begun again after it. In the window of a switch nobody can wait for longer, nor for its undo. */
+const LOCK_NOT_AVAILABLE = '55P03';
+/** For a trigger, and between two attempts: everybody queues behind it, and in the window of a switch nobody can wait for long. */
 const LOCK_ATTEMPT_MS = 200;
+/** Somebody who holds a table's lock for longer is told of. */
+const LOCKED_MS = 3_000;
 
 /**
  * Makes the lane's subscription run from where the lane is. One that runs is taken over; any other is made anew, so that
@@ -73,9 +56,25 @@ const LOCK_ATTEMPT_MS = 200;
  *
  * One transaction on the written side, under the epoch of whoever does it (S7): a worker that slept can neither make one nor
  * enable it. Kind `halted` when the schemas differ; `busy` while the lane the other way still runs, whose changes would come
- * back (S9); `unreachable` when the servers do not reach each other.
+ * back (S9), or while a table of the written side stays locked; `unreachable` when the servers do not reach each other.
  */
-export const startSubscription = async (context: NativeContext, claimed: LaneProgress): Promise<LaneProgress> => {
+export const startSubscription = async (
+  context: NativeContext,
+  claimed: LaneProgress,
+  signal: AbortSignal,
+): Promise<LaneProgress> => {
+  const begunMs = monotonicMs();
+  for (;;) {
+    try {
+      return await attempt(context, claimed);
+    } catch (error) {
+      if (codeOf(error) !== LOCK_NOT_AVAILABLE || monotonicMs() - begunMs > LOCKED_MS) throw error;
+    }
+    await sleep(LOCK_ATTEMPT_MS, signal);
+  }
+};
+
+const attempt = async (context: NativeContext, claimed: LaneProgress): Promise<LaneProgress> => {
   const { spec, from, to } = context;
   await assertSameSchemas(context);
   const found = await readSubscription(to, spec.slot);
@@ -86,7 +85,7 @@ export const startSubscription = async (context: NativeContext, claimed: LanePro
   return await to.transaction(async (sql) => {
     const progress = (await spec.store.progress(sql)) ?? claimed;
     await spec.store.record(sql, progress);
-    await makeMarkerTable(sql, context, progress.marker);
+    await makeArrivals(sql, spec, progress.marker);
     await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
     await noteKeys(sql, spec);
     await subscribe(sql, context, progress).catch(async (error: unknown) => {

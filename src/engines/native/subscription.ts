@@ -1,12 +1,13 @@
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
+import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { isTrue, onlyRow, textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneProgress, LaneStore } from '../engine.ts';
 import type { NativeContext } from './context.ts';
-import { touchedTable } from './names.ts';
+import { remember } from './remembered.ts';
 import { confirmedBy, freeSlot, latest } from './slot.ts';
 
 /** A subscription as its server shows it. It bears the name of its slot. */
@@ -43,6 +44,15 @@ export const readSubscription = async (sql: SqlExecutor, slot: string): Promise<
   };
 };
 
+/** A lane's stored progress, and how far its subscription has come as the written side knows it, where it has one. */
+const readHeld = async (store: LaneStore, sql: SqlExecutor, slot: string) => {
+  const stored = await store.progress(sql);
+  const subscription = stored === null ? null : await readSubscription(sql, slot);
+  if (stored === null || subscription === null) return { progress: stored, isSubscribed: false } as const;
+  const position = latest(stored.position, subscription.position);
+  return { progress: { ...stored, position }, isSubscribed: true } as const;
+};
+
 /**
  * The store, whose progress is that of the lane's subscription as long as there is one: nothing is stored between two looks at
  * it, and a worker that was killed has not looked. A worker that has nothing left to apply also confirms what is not its own, so
@@ -51,16 +61,22 @@ export const readSubscription = async (sql: SqlExecutor, slot: string): Promise<
 export const subscribedStore = (store: LaneStore, from: PostgresServer, slot: string): LaneStore => ({
   ...store,
   async progress(sql) {
-    const stored = await store.progress(sql);
-    if (stored === null) return null;
-    const subscription = await readSubscription(sql, slot);
-    if (subscription === null) return stored;
-    const position = latest(stored.position, subscription.position, await confirmedBy(from, slot));
-    return { ...stored, position };
+    const { progress, isSubscribed } = await readHeld(store, sql, slot);
+    if (!isSubscribed) return progress;
+    return { ...progress, position: latest(progress.position, await confirmedBy(from, slot)) };
   },
 });
 
-/** Lets nobody but the lane's owner pass, by storing its progress as it is. */
+/**
+ * The store without the slot, for whoever ends a subscription: that has to be possible while the origin is down. What was
+ * confirmed is asked for as long as there is the subscription, so what is stored without it is put right later.
+ */
+export const heldStore = (store: LaneStore, slot: string): LaneStore => ({
+  ...store,
+  progress: async (sql) => (await readHeld(store, sql, slot)).progress,
+});
+
+/** Lets nobody but the lane's owner pass, by storing its progress as it is. For a store that asks the written side alone. */
 export const laneGuard = (store: LaneStore): Guard => {
   return async (sql) => {
     const progress = await store.progress(sql);
@@ -92,6 +108,20 @@ export const disableSubscription = async (to: PostgresServer, slot: string, guar
   }
 };
 
+/**
+ * Disables a lane's subscription that nobody looks after any more. Where that cannot be done it goes on, as after a worker that was
+ * killed, and the next one takes it over: so a server that does not answer, or another owner, is no error.
+ */
+export const leave = async ({ spec, held, to }: NativeContext): Promise<void> => {
+  try {
+    if ((await readSubscription(to, spec.slot))?.enabled) await disableSubscription(to, spec.slot, laneGuard(held));
+  } catch (error) {
+    const failure = to.wrap(error);
+    if (isKind(failure, 'deposed') || (failure instanceof SwitchbackError && failure.policy === 'retry')) return;
+    throw failure;
+  }
+};
+
 /** Removes a subscription, if there is one, and leaves its slot. It has to be disabled. */
 export const removeSubscription = async (sql: SqlExecutor, slot: string): Promise<void> => {
   if ((await readSubscription(sql, slot)) === null) return;
@@ -101,39 +131,17 @@ export const removeSubscription = async (sql: SqlExecutor, slot: string): Promis
 };
 
 /** Stores how far a lane's subscription has come and removes it, if there is one; what follows goes on from there. */
-export const dissolve = async ({ spec, from, to }: NativeContext): Promise<void> => {
+export const dissolve = async ({ spec, held, from, to }: NativeContext): Promise<void> => {
   const { store, slot } = spec;
   if ((await readSubscription(to, slot)) === null) return;
-  await disableSubscription(to, slot, laneGuard(store));
+  await disableSubscription(to, slot, laneGuard(held));
   await freeSlot(from, slot);
   await to.transaction(async (sql) => {
     const progress = await store.progress(sql);
     if (progress !== null) await store.record(sql, progress);
     await removeSubscription(sql, slot);
-    await remember(sql, touchedTable(spec), null);
+    await remember(sql, spec, null);
   });
-};
-
-/**
- * Remembers in the database that there is a subscription of ours for a slot. Without it one that somebody dropped could not be
- * told from one that was never made, and a second would apply again what the first had applied.
- */
-const remember = async (
-  sql: SqlExecutor,
-  touched: Parameters<typeof quoteTable>[0],
-  slot: string | null,
-): Promise<void> => {
-  const { rows } = await sql.query('SELECT to_regclass($1)::text AS found', [quoteTable(touched)]);
-  if (rows[0]?.found == null) return;
-  await sql.query(`COMMENT ON TABLE ${quoteTable(touched)} IS ${slot === null ? 'NULL' : quoteText(slot)}`);
-};
-
-/** The slot whose subscription is remembered, or null. */
-export const rememberedSlot = async (sql: SqlExecutor, spec: NativeContext['spec']): Promise<string | null> => {
-  const { rows } = await sql.query(`SELECT obj_description(to_regclass($1), 'pg_class') AS slot`, [
-    quoteTable(touchedTable(spec)),
-  ]);
-  return rows[0]?.slot ?? null;
 };
 
 /**
@@ -176,5 +184,5 @@ export const subscribe = async (
     [spec.slot, progress.position],
   );
   await sql.query(`ALTER SUBSCRIPTION ${quoteName(spec.slot)} ENABLE`);
-  await remember(sql, touchedTable(spec), spec.slot);
+  await remember(sql, spec, spec.slot);
 };

@@ -2,8 +2,8 @@ import { type Side, sidesOf } from '../../domain/position.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneTraces } from '../traces.ts';
+import { markerTableSql } from './marker.ts';
 import { markerTable } from './names.ts';
-import { markerTableSql } from './start.ts';
 
 /**
  * Traces of the native engine's lanes. Slots and publications are those of the stream engine's; a subscription bears the name

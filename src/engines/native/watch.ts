@@ -4,7 +4,7 @@ import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import { isTrue, textOf } from '../../platform/postgres/row.ts';
 import type { NativeContext } from './context.ts';
-import { applyFailed, diverged, subscriptionDisabled, subscriptionLost } from './halt.ts';
+import { applyFailed, changesMissing, diverged, subscriptionDisabled, subscriptionLost } from './halt.ts';
 import { markerTable } from './names.ts';
 import { assertReach } from './reach.ts';
 import { assertSameSchemas } from './schemas.ts';
@@ -36,21 +36,22 @@ const REPORTED_WITHIN_MS = 1_000;
 const WATCHED = (table: string): string => `
   SELECT s.oid::text AS oid, s.subenabled AS enabled,
          (SELECT min(v.pid)::text FROM pg_stat_subscription v WHERE v.subid = s.oid) AS pid,
-         (SELECT m.seq::text FROM ${table} m WHERE m.lane = $2) AS marker,
+         m.seq::text AS marker, m.missing::text AS missing,
          pg_replication_origin_progress('pg_' || s.oid, true)::text AS position
-    FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+    FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid LEFT JOIN ${table} m ON m.lane = $2
    WHERE d.datname = current_database() AND s.subname = $1`;
 
 /**
  * Reads how far a subscription has come. The position is asked for after the statement's snapshot was taken and is flushed, so a
  * marker that is seen is on disk with everything before it, whatever the worker's synchronous_commit is. Kind `halted` when
- * somebody has dropped it.
+ * somebody has dropped it, or markers are missing among those that have arrived.
  */
 export const readSeen = async (sql: SqlExecutor, context: NativeContext): Promise<Seen> => {
   const { spec } = context;
   const table = quoteTable(markerTable(spec.publication, spec.direction));
   const [row] = (await sql.query(WATCHED(table), [spec.slot, spec.lane])).rows;
   if (row === undefined) throw subscriptionLost(context);
+  if (row.missing != null) throw changesMissing(context, row.missing);
   return {
     oid: textOf(row, 'oid'),
     enabled: isTrue(row, 'enabled'),

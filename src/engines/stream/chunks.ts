@@ -10,12 +10,15 @@ const expressions = (columns: readonly KeyColumn[]): readonly string[] =>
   columns.map((column) => `t.${quoteName(column.name)}`);
 
 /** The condition ` WHERE …` on table `t` for a range, or nothing for the whole table. Literals, as COPY takes no parameters. */
-export const rangeCondition = (columns: readonly KeyColumn[], range: KeyRange): string => {
+export const rangeCondition = (columns: readonly KeyColumn[], range: KeyRange): string =>
+  conditionOf(columns, range, 'atMost');
+
+const conditionOf = (columns: readonly KeyColumn[], range: KeyRange, toEnd: 'atMost' | 'less'): string => {
   const left = expressions(columns);
   const literals = (key: KeyText) => columns.map((column, at) => `${quoteText(key[at] ?? '')}::${column.type}`);
   const ends: string[] = [];
   if (range.after !== null) ends.push(keyCompares(columns, 'greater', { left, right: literals(range.after) }));
-  if (range.upTo !== null) ends.push(keyCompares(columns, 'atMost', { left, right: literals(range.upTo) }));
+  if (range.upTo !== null) ends.push(keyCompares(columns, toEnd, { left, right: literals(range.upTo) }));
   return ends.length === 0 ? '' : ` WHERE ${ends.join(' AND ')}`;
 };
 
@@ -42,6 +45,13 @@ export const readBounds = async (
   if (rows.length < 2) return null;
   return { keys: rows.map((row) => textOf(row, 'key')), rowsApart: table.estimatedRows / (rows.length - 1) };
 };
+
+/**
+ * Where a range may be cut: before its end. A key that equals the end can be another text (1.0 and 1.00, or a citext whose
+ * row was written anew), and a cut there would leave a piece without any key between two that begin at equal keys: nobody
+ * could put them into order again, see {@link gapsOf}.
+ */
+const cutCondition = (columns: readonly KeyColumn[], within: KeyRange): string => conditionOf(columns, within, 'less');
 
 /** Where a cut begins and how far it may go. */
 export interface CutRequest {
@@ -70,7 +80,7 @@ const cutAtBound = async (side: SqlSide, request: CutRequest): Promise<KeyRange 
   const { rows } = await side.query(
     `SELECT ${key} AS key FROM (
        SELECT u.key::${type} AS ${quoteName(name)} FROM unnest($1::text[]) AS u (key)
-       UNION ALL SELECT ${key} FROM ONLY ${quoteTable(table)} t WHERE false) t${rangeCondition(columns, within)}
+       UNION ALL SELECT ${key} FROM ONLY ${quoteTable(table)} t WHERE false) t${cutCondition(columns, within)}
      ORDER BY ${keyOrder(columns, [key])} OFFSET ${Math.max(0, steps - 1)} LIMIT 1`,
     [bounds.keys],
   );
@@ -87,7 +97,7 @@ const cutAtRow = async (side: SqlSide, request: CutRequest): Promise<KeyRange> =
       SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off`);
     return await sql.query(
       `SELECT ${keys.map((key, at) => `${key} AS k${at}`).join(', ')}
-        FROM ONLY ${quoteTable(table)} t${rangeCondition(columns, within)}
+        FROM ONLY ${quoteTable(table)} t${cutCondition(columns, within)}
         ORDER BY ${keyOrder(columns, keys)} OFFSET ${Math.max(0, request.rows - 1)} LIMIT 1`,
     );
   });

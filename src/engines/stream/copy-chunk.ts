@@ -5,6 +5,7 @@ import { sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { becomeApplier } from '../../platform/postgres/applier.ts';
 import { cancelStatement, prepareForLongStatements } from '../../platform/postgres/backend.ts';
+import { DivertibleSocket } from '../../platform/postgres/divertible-socket.ts';
 import type { KeyColumn } from '../../platform/postgres/key.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
@@ -42,7 +43,7 @@ export const copyLockSql = (lane: string): string => `hashtextextended(${quoteTe
 
 /** Opens a worker's sessions. The caller ends both. */
 export const openCopySessions = async (context: LaneContext): Promise<CopySessions> => {
-  const reader = await context.from.connect('copy');
+  const reader = await context.from.connect('copy', { socket: () => new DivertibleSocket() });
   try {
     // A policy of row security must be an error, never a filter.
     await reader.query('SET row_security = off');

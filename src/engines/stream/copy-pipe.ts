@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { SwitchbackError } from '../../domain/errors.ts';
+import { DivertibleSocket } from '../../platform/postgres/divertible-socket.ts';
 import { CopyFrames } from './copy-frames.ts';
 
 /** The driver's connection, with what its type does not tell. */
@@ -97,6 +98,7 @@ class Source extends Statement {
   /** Reasons not to read: the sink is not ready, it is full, a limit is reached. */
   #holds = 0;
 
+  /** What is passed may be overwritten as soon as nothing holds the source. */
   constructor(text: string, pass: (rows: Buffer) => void) {
     super(text);
     this.#pass = pass;
@@ -110,7 +112,8 @@ class Source extends Statement {
     }
     this.#connection = connection;
     this.#driver = driver as OnData;
-    stream.off('data', this.#driver).on('data', this.#take);
+    if (stream instanceof DivertibleSocket) stream.divert(this.#take);
+    else stream.off('data', this.#driver).on('data', this.#take);
     if (this.#holds > 0) stream.pause();
     super.submit(connection);
   }
@@ -122,7 +125,7 @@ class Source extends Statement {
 
   release(): void {
     this.#holds -= 1;
-    if (this.#holds === 0) this.#connection?.stream.resume();
+    if (this.#holds === 0 && this.#driver !== undefined) this.#connection?.stream.resume();
   }
 
   readonly #take = (bytes: Buffer): void => {
@@ -132,8 +135,14 @@ class Source extends Statement {
     if (rest === null || connection === undefined || driver === undefined) return;
     // The socket is the driver's again, and whatever still holds the rows must not keep it from the answer.
     this.#driver = undefined;
-    connection.stream.off('data', this.#take).on('data', driver).resume();
-    driver(rest);
+    const { stream } = connection;
+    if (stream instanceof DivertibleSocket) {
+      stream.divert(null);
+      if (this.#holds > 0) stream.spare();
+    } else stream.off('data', this.#take).on('data', driver);
+    stream.resume();
+    // A copy, since the driver keeps a part of a message until the other part comes.
+    driver(Buffer.from(rest));
   };
 }
 
@@ -150,21 +159,23 @@ export const pipeRows = async (pipe: CopyPipe): Promise<Piped> => {
   const { stream } = writer.connection;
   let isFull = false;
   const source = new Source(pipe.read, (rows) => {
-    if (!stream.write(rows) && !isFull) {
+    stream.write(rows, onWritten);
+    // Whatever the system has not taken at once is still in the source's buffer.
+    if (stream.writableLength > 0 && !isFull) {
       isFull = true;
       source.hold();
     }
     const pause = onBytes?.(rows.length);
     if (pause !== undefined) holdWhile(source, pause);
   });
-  const onDrain = (): void => {
-    if (isFull) source.release();
+  const onWritten = (): void => {
+    if (!isFull || stream.writableLength > 0) return;
     isFull = false;
+    source.release();
   };
   const sink = new Sink(pipe.write, () => source.release());
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => aborted.reject(signal.reason);
-  stream.on('drain', onDrain);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     source.hold();
@@ -177,7 +188,6 @@ export const pipeRows = async (pipe: CopyPipe): Promise<Piped> => {
     await giveUp(pipe, source, sink);
     throw error;
   } finally {
-    stream.off('drain', onDrain);
     signal.removeEventListener('abort', onAbort);
   }
 };

@@ -1,12 +1,13 @@
-import type pg from 'pg';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import { displayName, type TableName } from '../../domain/table.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { claimProgress } from '../../platform/postgres/claim.ts';
+import type { LaneRun, LaneRunOptions } from '../../platform/postgres/lane-runs.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
-import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
+import { runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, LaneProgress } from '../engine.ts';
 import { Applier, type Prepared } from './apply.ts';
 import { type LaneContext, SHARED_MARKER } from './context.ts';
@@ -22,7 +23,6 @@ const EVICT_AFTER_MS = 3_000;
 const READABLE_WITHIN_MS = 30_000;
 const RETRY_MS = 200;
 
-const SERIALIZATION_FAILURE = '40001';
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
 
 /** A batch that was folded and encoded while the one before it was applied. */
@@ -34,9 +34,7 @@ interface Ahead {
 }
 
 /** What {@link Follower} tells its lane. */
-export interface FollowerOptions extends FollowOptions {
-  /** At the beginning and after each commit, with the newest marker that has arrived in this run. */
-  readonly onProgress: (progress: LaneProgress, arrived: bigint) => void;
+export interface FollowerOptions extends FollowOptions, LaneRunOptions {
   /** See {@link SlotReader}. */
   readonly place: SpoolPlace;
 }
@@ -45,7 +43,7 @@ export interface FollowerOptions extends FollowOptions {
  * One run of the change path: reads the slot from the stored progress on and applies it, one batch per transaction on the
  * other side, with the progress that it makes (S5). While a batch is applied the next one comes in.
  */
-export class Follower {
+export class Follower implements LaneRun {
   readonly #context: LaneContext;
   readonly #options: FollowerOptions;
   /** Aborted by the caller, or by a part of us that failed. */
@@ -84,7 +82,6 @@ export class Follower {
     }
   }
 
-  /** Writes a marker on the origin, as soon as that is reached; its number. */
   async mark(): Promise<bigint> {
     try {
       const markers = await this.#markers.promise;
@@ -99,7 +96,7 @@ export class Follower {
     const { spec, from, to } = this.#context;
     const written = await readWrittenTables(to, spec.tables);
     this.#applier = await Applier.open(this.#context);
-    this.#progress = await this.#claim(this.#applier.client);
+    this.#progress = await claimProgress(this.#context, this.#applier.client, this.#signal);
     this.#options.onProgress(this.#progress, this.#arrived);
     const marker = displayName(this.#marker);
     const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, marker, side: to.label };
@@ -129,31 +126,6 @@ export class Follower {
       onFailure: (error) => this.#stop.abort(error),
     });
     this.#markers.resolve(markers);
-  }
-
-  /**
-   * Reads the stored progress and stamps it with our epoch, which refuses an earlier worker from then on. That one may be
-   * committing right now, and writing back what we had read before would undo its progress: the isolation level refuses
-   * that, and we read again. It also proves that the lane is ours, before anybody's reader is ended.
-   */
-  async #claim(client: pg.Client): Promise<LaneProgress> {
-    const { spec, to } = this.#context;
-    for (;;) {
-      try {
-        return await runTransaction(client, to.label, async (sql) => {
-          await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
-          const progress = await spec.store.progress(sql);
-          if (progress === null || progress.strictFrom === null) {
-            throw new SwitchbackError('internal', `lane ${spec.lane} cannot follow before its copy has ended`);
-          }
-          await spec.store.record(sql, progress);
-          return progress;
-        });
-      } catch (error) {
-        if (codeOf(error) !== SERIALIZATION_FAILURE) throw error;
-      }
-      this.#signal.throwIfAborted();
-    }
   }
 
   /** One transaction on the other side: one batch, or all the parts of a transaction that is too large for one. */

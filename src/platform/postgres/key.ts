@@ -107,10 +107,13 @@ const compareOne = (column: KeyColumn, comparison: Comparison, sides: readonly [
 export const keyEquals = (columns: readonly KeyColumn[], left: readonly string[], right: readonly string[]): string =>
   columns.map((column, at) => compareOne(column, 'equal', [left[at] ?? '', right[at] ?? ''])).join(' AND ');
 
+/** Comparisons of whole keys. */
+type KeyComparison = 'greater' | 'atMost' | 'less';
+
 /** Without rows, as (a, b) > (x, y) ⇔ a ≥ x ∧ (a > x ∨ (a = x ∧ b > y)); the first part is what the index is read by. */
 const compareInTurn = (
   columns: readonly KeyColumn[],
-  comparison: 'greater' | 'atMost',
+  comparison: KeyComparison,
   sides: readonly (readonly [string, string])[],
 ): string => {
   const [column, ...rest] = columns;
@@ -128,7 +131,7 @@ const compareInTurn = (
  */
 export const keyCompares = (
   columns: readonly KeyColumn[],
-  comparison: 'greater' | 'atMost',
+  comparison: KeyComparison,
   sides: { readonly left: readonly string[]; readonly right: readonly string[] },
 ): string => {
   const pairs = columns.map((_, at) => [sides.left[at] ?? '', sides.right[at] ?? ''] as const);

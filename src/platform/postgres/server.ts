@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor, SqlResult, SqlSide, TextRow } from '../../domain/sql.ts';
@@ -127,6 +128,14 @@ export interface ServerOptions {
   readonly application: string;
 }
 
+/** What a session of its own may have. */
+export interface SessionOptions {
+  /** In milliseconds; see {@link PostgresServer.connect}. */
+  readonly silentMs?: number;
+  /** Makes its socket. Not asked when the session is encrypted: the driver then makes its own. */
+  readonly socket?: () => Socket;
+}
+
 /** A PostgreSQL server as we reach it: makes pinned sessions and runs bookkeeping statements from a small pool. */
 export class PostgresServer implements SqlSide {
   readonly label: string;
@@ -166,9 +175,11 @@ export class PostgresServer implements SqlSide {
    * A session of its own. The caller ends it. With `silentMs` a statement that is not answered for so long counts as a lost
    * connection; without it a statement may take as long as it takes. Throws kind `unreachable`.
    */
-  async connect(purpose: string, options: { readonly silentMs?: number } = {}): Promise<pg.Client> {
-    const bound = options.silentMs === undefined ? {} : { query_timeout: options.silentMs };
-    const client = new BoundedClient({ ...this.config(purpose), ...bound });
+  async connect(purpose: string, options: SessionOptions = {}): Promise<pg.Client> {
+    const { silentMs, socket } = options;
+    const bound = silentMs === undefined ? {} : { query_timeout: silentMs };
+    const through = socket === undefined || this.#url.driver.ssl !== false ? {} : { stream: socket };
+    const client = new BoundedClient({ ...this.config(purpose), ...bound, ...through });
     client.on('error', () => undefined);
     try {
       await client.connect();

@@ -1,13 +1,13 @@
-import type pg from 'pg';
 import { isKind, messageOf, SwitchbackError } from '../../../domain/errors.ts';
-import type { Guard, SqlExecutor } from '../../../domain/sql.ts';
+import type { Guard } from '../../../domain/sql.ts';
 import { displayName } from '../../../domain/table.ts';
 import { monotonicMs } from '../../../platform/clock.ts';
-import { cancelStatement, prepareForLongStatements } from '../../../platform/postgres/backend.ts';
-import { quoteName } from '../../../platform/postgres/quote.ts';
+import { isTrue } from '../../../platform/postgres/row.ts';
 import { isConnectionLost, type PostgresServer, runTransaction } from '../../../platform/postgres/server.ts';
 import type { BuildOptions, DeferredItem } from '../../schema.ts';
+import { statisticsTasks } from './analyze.ts';
 import { LOCK_ATTEMPT_MS, patiently } from './patience.ts';
+import { Milestone, Pool, type Step, type TableLock, type Task, type Turn } from './pool.ts';
 
 const DROPS_PER_TRANSACTION = 50;
 
@@ -36,7 +36,7 @@ export const dropItems = async (
         runTransaction(client, server.label, async (sql) => {
           await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
           await guard(sql);
-          for (const drop of some) await sql.query(drop);
+          await sql.query(some.join(';\n'));
         }),
       );
     }
@@ -48,124 +48,195 @@ export const dropItems = async (
 };
 
 /**
- * Builds what is not there. First what belongs to partitioned tables, which holds no entries and takes no time; then
- * indexes, several at once; then, the partitions' indexes being there, the marks of the partitioned ones; foreign keys last.
- * `early` builds only the indexes.
+ * What a statement has to know and to set first, in one answer.
+ *
+ * A build gets workers of the server's when there are cores to spare, or when its table is large, since the last of many builds
+ * is then the one that all wait for: alone, an index over 5 million rows takes two thirds of the time. Otherwise
+ * workers only cost: with as many sessions as cores, sixty small tables' indexes took 13% more processor time with them.
+ */
+const BEFORE_STATEMENT = `
+  SELECT set_config('default_tablespace', $4, true), set_config('lock_timeout', $5, true),
+         CASE WHEN NOT $6::boolean AND pg_relation_size(t.oid) < 256 * 1024 * 1024
+              THEN set_config('max_parallel_maintenance_workers', '0', true) END,
+         EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+                 WHERE x.indrelid = t.oid AND i.relname = $3) AS index,
+         EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = t.oid AND c.conname = $3) AS constraint
+  FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = $1 AND t.relname = $2`;
+
+/**
+ * Builds what is not there, as items come. First what belongs to partitioned tables, which holds no entries and takes no time;
+ * then indexes; then, the partitions' indexes being there, the marks of the partitioned ones; then foreign keys: all are
+ * added before they are validated where possible, since neighbours in a chain can be validated at once but not added.
+ * Statistics of a table fill the gaps once its indexes are there. `early` builds only the indexes.
  */
 export const buildItems = async (
   server: PostgresServer,
-  items: readonly DeferredItem[],
+  items: readonly DeferredItem[] | AsyncIterable<readonly DeferredItem[]>,
   options: BuildOptions,
 ): Promise<void> => {
-  const builder = new Builder(server, items.length, options);
-  const isForeignKey = (item: DeferredItem): boolean => item.kind === 'foreign key';
-  const parents = items.filter((item) => item.partitioned);
-  const indexes = items.filter((item) => !item.partitioned && !isForeignKey(item));
-  if (options.early === true) {
-    await builder.run(indexes, { parallel: options.parallel, parts: ['index', 'constraint', 'marks'] });
-    return;
+  const builder = new Builder(server, options);
+  const pool = new Pool({
+    server,
+    parallel: options.parallel,
+    prepare: async (client) => void (await client.query(RAISE_SORT_MEMORY, [String(options.parallel)])),
+    signal: options.signal,
+  });
+  try {
+    await pool.finish(builder.tasks(items));
+  } catch (error) {
+    throw server.wrap(error);
   }
-  await builder.run(parents, { parallel: 1, parts: ['index', 'constraint'] });
-  await builder.run(indexes, { parallel: options.parallel, parts: ['index', 'constraint', 'marks'] });
-  await builder.run(parents, { parallel: 1, parts: ['marks'] });
-  await builder.run(items.filter(isForeignKey), { parallel: options.parallel, parts: ['constraint', 'marks'] });
 };
 
 /** Whether it is a part of a partitioned table's index, whose marks need that one. */
 const isPart = (item: DeferredItem): boolean => item.drop === null;
 
-type Part = 'index' | 'constraint' | 'marks';
+const isForeignKey = (item: DeferredItem): boolean => item.kind === 'foreign key';
 
-interface Round {
-  readonly parallel: number;
-  readonly parts: readonly Part[];
+/** A statement of an item. Marks may be repeated, the rest is left out when it is there. */
+interface Part {
+  readonly item: DeferredItem;
+  readonly sql: string;
+  readonly kind: 'index' | 'constraint' | 'mark';
 }
 
 class Builder {
   readonly #server: PostgresServer;
-  readonly #total: number;
   readonly #options: BuildOptions;
+  /** Indexes by table. */
+  readonly #ofTable = new Map<string, Milestone>();
+  readonly #indexes = new Milestone();
+  readonly #partitioned = new Milestone();
+  readonly #whole = new Milestone();
+  readonly #spentMs = new Map<DeferredItem, number>();
+  #total = 0;
   #done = 0;
 
-  constructor(server: PostgresServer, total: number, options: BuildOptions) {
+  constructor(server: PostgresServer, options: BuildOptions) {
     this.#server = server;
-    this.#total = total;
     this.#options = options;
   }
 
-  /** Ends when all items are built, or with the first failure, after the builds in hand have been cancelled. */
-  async run(items: readonly DeferredItem[], round: Round): Promise<void> {
-    const queue = [...items];
-    const failed = new AbortController();
-    const signal = AbortSignal.any([this.#options.signal, failed.signal]);
-    const worker = async (): Promise<void> => {
-      try {
-        await this.#work(queue, round, signal);
-      } catch (error) {
-        failed.abort(error);
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(round.parallel, queue.length) }, worker));
-    this.#options.signal.throwIfAborted();
-    failed.signal.throwIfAborted();
-  }
-
-  async #work(queue: DeferredItem[], round: Round, signal: AbortSignal): Promise<void> {
-    const client = await this.#server.connect('build');
-    const pid = await prepareForLongStatements(client);
-    // The server would go on with a statement whose client has gone away.
-    const cancel = (): void => void cancelStatement(this.#server, pid);
-    signal.addEventListener('abort', cancel, { once: true });
-    try {
-      await client.query(RAISE_SORT_MEMORY, [String(this.#options.sharers ?? this.#options.parallel)]);
-      for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
-        signal.throwIfAborted();
-        await this.#build(client, item, { ...round, signal });
-      }
-    } finally {
-      signal.removeEventListener('abort', cancel);
-      await client.end();
+  /** The tasks of items that come at once, or by and by. Only the former may be of every kind. */
+  async *tasks(
+    items: readonly DeferredItem[] | AsyncIterable<readonly DeferredItem[]>,
+  ): AsyncGenerator<readonly Task[]> {
+    if (Symbol.asyncIterator in items) {
+      for await (const some of items) yield this.#indexTasks(some);
+      return;
     }
+    const parents = items.filter((item) => item.partitioned);
+    const tasks = [
+      ...this.#parentTasks(parents),
+      ...this.#indexTasks(items.filter((item) => !item.partitioned && !isForeignKey(item))),
+      ...this.#foreignKeyTasks(items.filter(isForeignKey)),
+    ];
+    const { statistics = [] } = this.#options;
+    yield [...tasks, ...(await statisticsTasks(this.#server, statistics, (table) => this.#indexesOf(table)))];
   }
 
-  async #build(client: pg.Client, item: DeferredItem, round: Round & { readonly signal: AbortSignal }): Promise<void> {
+  #indexesOf(table: string): Milestone {
+    const milestone = this.#ofTable.get(table) ?? new Milestone();
+    this.#ofTable.set(table, milestone);
+    return milestone;
+  }
+
+  /** One after the other, from the top down, before any index of a partition; the marks after all of these. */
+  #parentTasks(parents: readonly DeferredItem[]): readonly Task[] {
+    if (parents.length === 0) return [];
+    this.#total += parents.length;
+    const made = parents.flatMap((item) => this.#made(item));
+    const marked = parents.flatMap((item) => [...this.#marked(item, lockOf(item)), this.#told(item)]);
+    return [
+      { steps: made, needs: [], counts: [this.#partitioned] },
+      { steps: marked, needs: [this.#partitioned, this.#indexes], counts: [this.#whole] },
+    ];
+  }
+
+  #indexTasks(items: readonly DeferredItem[]): readonly Task[] {
+    this.#total += items.length;
+    return items.map((item) => ({
+      steps: [
+        ...this.#made(item),
+        ...(this.#options.early === true && isPart(item) ? [] : this.#marked(item, lockOf(item))),
+        this.#told(item),
+      ],
+      needs: [this.#partitioned],
+      counts: [this.#indexes, this.#indexesOf(displayName(item.table))],
+    }));
+  }
+
+  /** What adds the keys comes first: it takes no time where the rows are looked at later, and keeps neighbours out. */
+  #foreignKeyTasks(items: readonly DeferredItem[]): readonly Task[] {
+    this.#total += items.length;
+    const keys = items.map((item) => ({ item, added: new Milestone() }));
+    const adds = keys.map(({ item, added }) => ({
+      steps: this.#made(item),
+      needs: [this.#indexes, this.#whole],
+      counts: [added],
+    }));
+    const validations = keys.map(({ item, added }) => ({
+      steps: [...this.#marked(item, validationLocks(item)), this.#told(item)],
+      needs: [added],
+      counts: [],
+    }));
+    return [...adds, ...validations];
+  }
+
+  /** The index and the constraint of an item. An index waits for its lock as long as it takes, behind nothing but our own lane. */
+  #made(item: DeferredItem): readonly Step[] {
+    const { index, constraint } = item;
+    const locks = isForeignKey(item) ? additionLocks(item) : lockOf(item);
+    const made: Step[] = [];
+    if (index !== null) {
+      const part: Part = { item, sql: index, kind: 'index' };
+      made.push({
+        locks: [{ table: displayName(item.table), mode: 'share' }],
+        run: (turn) => this.#timed(item, turn, () => this.#execute(part, turn, 0)),
+      });
+    }
+    if (constraint !== null) made.push(this.#patient({ item, sql: constraint, kind: 'constraint' }, locks));
+    return made;
+  }
+
+  #marked(item: DeferredItem, locks: readonly TableLock[]): readonly Step[] {
+    return item.marks.map((sql) => this.#patient({ item, sql, kind: 'mark' }, locks));
+  }
+
+  #patient(part: Part, locks: readonly TableLock[]): Step {
+    const act = (turn: Turn) => patiently(() => this.#execute(part, turn, LOCK_ATTEMPT_MS), turn.signal);
+    return { locks, run: (turn) => this.#timed(part.item, turn, () => act(turn)) };
+  }
+
+  #told(item: DeferredItem): Step {
+    return {
+      locks: [],
+      run: async () => {
+        this.#done += 1;
+        const progress = { done: this.#done, total: this.#total, ms: this.#spentMs.get(item) ?? 0 };
+        this.#options.onProgress({ item, ...progress });
+      },
+    };
+  }
+
+  async #timed(item: DeferredItem, { signal }: Turn, act: () => Promise<void>): Promise<void> {
     const startedMs = monotonicMs();
     try {
-      await this.#make(client, item, round);
+      await act();
     } catch (error) {
-      throw round.signal.aborted ? error : this.#explain(item, error);
+      throw signal.aborted ? error : this.#explain(item, error);
     }
-    if (!round.parts.includes('marks')) return;
-    this.#done += 1;
-    this.#options.onProgress({ item, done: this.#done, total: this.#total, ms: monotonicMs() - startedMs });
+    this.#spentMs.set(item, (this.#spentMs.get(item) ?? 0) + monotonicMs() - startedMs);
   }
 
-  async #make(client: pg.Client, item: DeferredItem, round: Round & { readonly signal: AbortSignal }): Promise<void> {
-    const { signal, parts } = round;
-    // An index waits for its lock as long as it takes: SHARE, behind nothing but our own lane.
-    if (item.index !== null && parts.includes('index'))
-      await this.#step(client, item, { sql: item.index, kind: 'index' });
-    if (item.constraint !== null && parts.includes('constraint')) {
-      const step = { sql: item.constraint, kind: 'constraint', lockMs: LOCK_ATTEMPT_MS } as const;
-      await patiently(() => this.#step(client, item, step), signal);
-    }
-    if (!parts.includes('marks') || (this.#options.early === true && isPart(item))) return;
-    for (const sql of item.marks) {
-      await patiently(() => this.#step(client, item, { sql, kind: 'mark', lockMs: LOCK_ATTEMPT_MS }), signal);
-    }
-  }
-
-  async #step(
-    client: pg.Client,
-    item: DeferredItem,
-    step: { readonly sql: string; readonly kind: 'index' | 'constraint' | 'mark'; readonly lockMs?: number },
-  ): Promise<void> {
-    await runTransaction(client, this.#server.label, async (sql) => {
-      await this.#options.guard(sql);
-      if (step.kind !== 'mark' && (await isThere(sql, item, step.kind))) return;
-      await sql.query(`SET LOCAL default_tablespace = ${item.tablespace === null ? "''" : quoteName(item.tablespace)}`);
-      await sql.query(`SET LOCAL lock_timeout = ${step.lockMs ?? 0}`);
-      await sql.query(step.sql);
+  async #execute({ item, sql, kind }: Part, { client, spare }: Turn, lockMs: number): Promise<void> {
+    const { schema, name: table } = item.table;
+    await runTransaction(client, this.#server.label, async (session) => {
+      await this.#options.guard(session);
+      const settings = [item.tablespace ?? '', String(lockMs), String(spare)];
+      const { rows } = await session.query(BEFORE_STATEMENT, [schema, table, item.name, ...settings]);
+      if (kind !== 'mark' && rows.some((row) => isTrue(row, kind))) return;
+      await session.query(sql);
     });
   }
 
@@ -189,19 +260,21 @@ class Builder {
   }
 }
 
-const INDEX_THERE = `
-  SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
-  JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = $1 AND t.relname = $2 AND i.relname = $3`;
+/** An index's constraint and its marks change the table's entry in the catalogue. */
+const lockOf = ({ table }: DeferredItem): readonly TableLock[] => [
+  { table: displayName(table), mode: 'access exclusive' },
+];
 
-const CONSTRAINT_THERE = `
-  SELECT FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-  JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = $1 AND t.relname = $2 AND c.conname = $3`;
+/** What is referred to is unknown of items that an older version has stored: their statements wait for their locks. */
+const referred = ({ references }: DeferredItem, mode: TableLock['mode']): readonly TableLock[] =>
+  references == null ? [] : [{ table: displayName(references), mode }];
 
-const isThere = async (sql: SqlExecutor, item: DeferredItem, kind: 'index' | 'constraint'): Promise<boolean> => {
-  const found = await sql.query(kind === 'index' ? INDEX_THERE : CONSTRAINT_THERE, [
-    item.table.schema,
-    item.table.name,
-    item.name,
-  ]);
-  return found.rowCount > 0;
-};
+const additionLocks = (item: DeferredItem): readonly TableLock[] => [
+  { table: displayName(item.table), mode: 'share row exclusive' },
+  ...referred(item, 'share row exclusive'),
+];
+
+const validationLocks = (item: DeferredItem): readonly TableLock[] => [
+  { table: displayName(item.table), mode: 'share update exclusive' },
+  ...referred(item, 'row share'),
+];

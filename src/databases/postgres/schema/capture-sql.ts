@@ -67,7 +67,9 @@ export const INDEXES = `${RELATIONS}
 /** Foreign keys of the relations; those of partitions that come from the partitioned table are parts of that one's. */
 export const FOREIGN_KEYS = `${RELATIONS}
   SELECT n.nspname AS schema, t.relname AS table, f.conname AS name, pg_get_constraintdef(f.oid) AS definition,
-         f.convalidated AS is_validated, r.is_partitioned, obj_description(f.oid, 'pg_constraint') AS comment
+         f.convalidated AS is_validated, r.is_partitioned, obj_description(f.oid, 'pg_constraint') AS comment,
+         to_n.nspname AS to_schema, to_t.relname AS to_table
   FROM foreign_keys k JOIN pg_constraint f ON f.oid = k.oid JOIN relations r ON r.oid = f.conrelid
   JOIN pg_class t ON t.oid = f.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+  JOIN pg_class to_t ON to_t.oid = f.confrelid JOIN pg_namespace to_n ON to_n.oid = to_t.relnamespace
   ORDER BY pg_table_size(t.oid) DESC, n.nspname COLLATE "C", t.relname COLLATE "C", f.conname COLLATE "C"`;

@@ -68,20 +68,22 @@ const RESET_DEFAULT_PRIVILEGES = `
                                    ', '), 'PUBLIC') AS names FROM aclexplode(p.defaclacl)) g`;
 
 // An object that goes with another new one (a column's default, a type's array, an index) is not listed by itself. Foreign
-// keys are, because two tables that refer to each other could not be dropped one after the other.
+// keys are, because two tables that refer to each other could not be dropped one after the other. Parts are looked up once for
+// all: for each object by itself it took 18 s with 2,000 tables, and four times that with twice as many.
 const NEW_OBJECTS = `
   WITH new AS (
     SELECT classid, objid FROM (${IDS}) o
     WHERE NOT EXISTS (SELECT FROM unnest($1::oid[], $2::oid[]) AS b (classid, objid)
                       WHERE b.classid = o.classid AND b.objid = o.objid)),
+  parts AS (
+    SELECT DISTINCT d.classid, d.objid FROM pg_depend d JOIN new p ON p.classid = d.refclassid AND p.objid = d.refobjid
+    WHERE d.objsubid = 0 AND d.deptype IN ('i', 'a', 'e', 'P', 'S') AND (p.classid, p.objid) <> (d.classid, d.objid)),
   apart AS (
     SELECT n.classid, n.objid, f.oid IS NOT NULL AS is_foreign_key FROM new n
+    LEFT JOIN parts p ON p.classid = n.classid AND p.objid = n.objid
     LEFT JOIN pg_constraint f ON n.classid = 'pg_constraint'::regclass AND f.oid = n.objid
       AND f.contype = 'f' AND f.conparentid = 0
-    WHERE f.oid IS NOT NULL OR NOT EXISTS (
-      SELECT FROM pg_depend d JOIN new p ON p.classid = d.refclassid AND p.objid = d.refobjid
-      WHERE d.classid = n.classid AND d.objid = n.objid AND d.objsubid = 0
-        AND d.deptype IN ('i', 'a', 'e', 'P', 'S') AND (p.classid, p.objid) <> (n.classid, n.objid)))
+    WHERE f.oid IS NOT NULL OR p.objid IS NULL)
   SELECT i.type AS kind, i.identity, c.conname AS own_name, um.usename AS mapped_user, um.srvname AS mapped_server,
          CASE WHEN p.oid IS NOT NULL THEN (${RESET_DEFAULT_PRIVILEGES}) END AS reset,
          CASE WHEN c.conrelid <> 0 THEN c.conrelid::regclass::text WHEN c.contypid <> 0 THEN c.contypid::regtype::text

@@ -34,10 +34,15 @@ const NOT_INHERITED = /^PG(HOSTADDR|SERVICE|SERVICEFILE|OPTIONS|SSL.*|REQUIRESSL
 
 /** Writes the source's schema as SQL. Throws kind `usage` when pg_dump is missing or too old, `unreachable` when it fails. */
 export const dumpSchema = async (options: DumpOptions): Promise<Script> => {
-  await requireVersion(options);
   const { libpq, password } = readPostgresUrl(options.url, 'source');
-  const text = await run(options.program, [...DUMP_ARGUMENTS, `--dbname=${libpq}`], password);
-  return { name: 'pg_dump', text };
+  try {
+    const text = await run(options.program, [...DUMP_ARGUMENTS, `--dbname=${libpq}`], password);
+    return { name: 'pg_dump', text };
+  } catch (error) {
+    // It refuses a newer server by itself; its version is asked only then, since on Debian each start of it takes a while.
+    await requireVersion(options);
+    throw error;
+  }
 };
 
 const requireVersion = async (options: DumpOptions): Promise<void> => {

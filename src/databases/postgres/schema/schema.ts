@@ -13,7 +13,6 @@ import type {
   SchemaOrigin,
   SchemaTool,
 } from '../../schema.ts';
-import { analyzeTables } from './analyze.ts';
 import { buildItems, dropItems } from './build.ts';
 import { captureDeferred } from './capture.ts';
 import { createdSince, takeCensus, undoCreated } from './created.ts';
@@ -79,16 +78,15 @@ class PostgresSchemaTool implements SchemaTool {
     await dropItems(this.#target, items, guard);
   }
 
-  async build(items: readonly DeferredItem[], options: BuildOptions): Promise<void> {
+  async build(
+    items: readonly DeferredItem[] | AsyncIterable<readonly DeferredItem[]>,
+    options: BuildOptions,
+  ): Promise<void> {
     await buildItems(this.#target, items, options);
   }
 
   async empty(tables: readonly TableName[], guard: Guard): Promise<void> {
     await emptyTables(this.#target, tables, guard);
-  }
-
-  async analyze(tables: readonly TableName[], signal: AbortSignal): Promise<void> {
-    await analyzeTables(this.#target, tables, signal);
   }
 
   async #prepare(origin: SchemaOrigin): Promise<readonly Prepared[]> {

@@ -49,19 +49,62 @@ const shown = (statement: Statement): string =>
     ? statement.text
     : `${statement.text.slice(0, STATEMENT_SHOWN_CHARS)} …`;
 
-/** Runs statements one by one. Throws kind `findings` with file, line and statement when the server refuses one. */
+/**
+ * What can be sent with its neighbours: a text is read as a whole before the first of its statements runs, so one that
+ * changes how text is read (SET standard_conforming_strings) has to come by itself.
+ */
+const TOGETHER = /^(create|alter|comment|grant|revoke)\b/i;
+const STATEMENTS_AT_ONCE = 50;
+
+/** Statements that are sent as one text, in order. */
+const batchesOf = (statements: readonly Statement[]): readonly (readonly Statement[])[] => {
+  const batches: Statement[][] = [];
+  let last: Statement[] | null = null;
+  for (const statement of statements) {
+    const together = TOGETHER.test(statement.text);
+    if (together && last !== null && last.length < STATEMENTS_AT_ONCE) last.push(statement);
+    else {
+      const batch = [statement];
+      batches.push(batch);
+      last = together ? batch : null;
+    }
+  }
+  return batches;
+};
+
+/**
+ * Runs statements in order, some of them at once, since a schema has thousands and each would wait for the one before it to be
+ * answered. Throws kind `findings` with file, line and statement when the server refuses one. To be called in a transaction.
+ */
 export const runStatements = async (
   sql: SqlExecutor,
   script: Script,
   statements: readonly Statement[],
 ): Promise<void> => {
-  for (const statement of statements) {
-    try {
-      await sql.query(statement.text);
-    } catch (error) {
-      if (isConnectionLost(error)) throw error;
-      throw explain(script, statement, error);
+  for (const batch of batchesOf(statements)) {
+    if (batch.length > 1 && (await runTogether(sql, batch))) continue;
+    for (const statement of batch) {
+      try {
+        await sql.query(statement.text);
+      } catch (error) {
+        if (isConnectionLost(error)) throw error;
+        throw explain(script, statement, error);
+      }
     }
+  }
+};
+
+/** Whether all have run. If not, none has, and which one is refused shows when they are run one by one. */
+const runTogether = async (sql: SqlExecutor, batch: readonly Statement[]): Promise<boolean> => {
+  // A statement may end in a comment, which would swallow what follows on its line.
+  const texts = ['SAVEPOINT batch', ...batch.map(({ text }) => text), 'RELEASE SAVEPOINT batch'];
+  try {
+    await sql.query(texts.join('\n;\n'));
+    return true;
+  } catch (error) {
+    if (isConnectionLost(error)) throw error;
+    await sql.query('ROLLBACK TO SAVEPOINT batch; RELEASE SAVEPOINT batch');
+    return false;
   }
 };
 

@@ -1,18 +1,18 @@
 import type pg from 'pg';
 import { SwitchbackError } from '../../domain/errors.ts';
-import { codeOf, runTransaction } from '../../platform/postgres/server.ts';
-import type { LaneProgress } from '../engine.ts';
-import type { NativeContext } from './context.ts';
+import type { LaneProgress, LaneSpec } from '../../engines/engine.ts';
+import { codeOf, type PostgresServer, runTransaction } from './server.ts';
 
 const SERIALIZATION_FAILURE = '40001';
 
 /**
- * Reads a lane's progress and stamps it with our epoch, which refuses an earlier worker from then on. That one may be storing
- * progress right now, and writing back what we had read before would undo it: the isolation level refuses that, and we read
- * again. Kind `internal` before the copy has ended.
+ * Reads a lane's stored progress, on a session of the written side, and stamps it with our epoch, which refuses an earlier worker
+ * from then on. That one may be committing right now, and writing back what we had read before would undo its progress: the
+ * isolation level refuses that, and we read again. It also proves that the lane is ours, before anybody's reader is ended. Kind
+ * `internal` before the copy has ended.
  */
-export const claim = async (
-  { spec, to }: NativeContext,
+export const claimProgress = async (
+  { spec, to }: { readonly spec: LaneSpec; readonly to: PostgresServer },
   client: pg.Client,
   signal: AbortSignal,
 ): Promise<LaneProgress> => {
