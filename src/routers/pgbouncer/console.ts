@@ -1,10 +1,11 @@
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { TextRow } from '../../domain/sql.ts';
-import { after, sleep } from '../../platform/clock.ts';
+import { after, monotonicMs, sleep } from '../../platform/clock.ts';
 import { quoteName } from '../../platform/postgres/quote.ts';
 import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import { inTurn } from '../in-turn.ts';
 import { type Address, addressText } from './ini.ts';
 
 /** A database as the pooler shows it. */
@@ -29,7 +30,14 @@ export interface ServerSession {
 /** How long a command may take that is answered at once, connecting included, in milliseconds. */
 const ANSWER_MS = 5_000;
 const GOODBYE_MS = 500;
-const LOOK_AGAIN_MS = 20;
+const LOOK_AGAIN_MS = 10;
+const RETRY = 'server_login_retry';
+/** A value that nobody else would set, so that it is known for ours. */
+const SHORT_RETRY_S = 0.017;
+/** For how long a pool may have clients and no session on the way to a server, in milliseconds. */
+const STARVED_MS = 300;
+/** Columns of SHOW POOLS that count sessions with a server. */
+const SERVERS = ['sv_active', 'sv_idle', 'sv_used', 'sv_tested', 'sv_login'] as const;
 const DATABASE = 'pgbouncer';
 /** PgBouncer has one code, 08P01, for everything it says. */
 const NOT_LET_IN = /admin access needed|not allowed|authentication failed|no such user|no pg_hba|login rejected|SASL/i;
@@ -127,13 +135,20 @@ export class Console {
     });
   }
 
-  /** Lets clients of a database go on. Nothing when it is not paused. */
-  async resume(database: string, withinMs = ANSWER_MS): Promise<void> {
-    try {
-      await this.#ask(`RESUME ${quoteName(database)}`, withinMs);
-    } catch (error) {
-      if (!NOTHING_TO_RESUME.test(messageOf(error))) throw error;
-    }
+  /**
+   * Lets clients of databases go on; nothing for those that are not paused. A client that was new while a pause was on made
+   * 1.18 begin a session with the server and cut it, which counts as a failed login, so that nobody of its user would get a
+   * session before `server_login_retry` (15 s) is over. That is made short until all have one on the way.
+   */
+  async resume(databases: readonly string[], withinMs = ANSWER_MS): Promise<void> {
+    await inTurn(`${this.name} retry`, async () => {
+      await this.#with(async (client) => {
+        await before(
+          withinMs,
+          client.connect().then(() => withShortRetry(client, () => resumeAll(client, databases))),
+        );
+      });
+    });
   }
 
   /** Reads its configuration again. */
@@ -206,6 +221,36 @@ export class Console {
   }
 }
 
+const resumeAll = async (client: pg.Client, databases: readonly string[]): Promise<void> => {
+  for (const database of databases) {
+    await client.query(`RESUME ${quoteName(database)}`).catch((error: unknown) => {
+      if (!NOTHING_TO_RESUME.test(messageOf(error))) throw error;
+    });
+  }
+  const begun = monotonicMs();
+  for (;;) {
+    const { rows } = await client.query<TextRow>('SHOW POOLS');
+    const isStarved = (row: TextRow): boolean =>
+      databases.includes(row.database ?? '') && row.cl_waiting !== '0' && SERVERS.every((name) => row[name] === '0');
+    // A server that is down is no reason to wait for it.
+    if (!rows.some(isStarved) || monotonicMs() - begun > STARVED_MS) return;
+    await sleep(LOOK_AGAIN_MS);
+  }
+};
+
+/** Sets `server_login_retry` for the time of the work. One that a worker left short when it died goes back to what it is by default. */
+const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Promise<void> => {
+  const { rows } = await client.query<TextRow>('SHOW CONFIG');
+  const { value, default: byDefault } = rows.find(({ key }) => key === RETRY) ?? {};
+  const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
+  await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`);
+  try {
+    await work();
+  } finally {
+    await client.query(`SET ${RETRY} = '${usual}'`);
+  }
+};
+
 /** Looks at the pooler's sessions on servers until none is one of those. */
 const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): Promise<void> => {
   for (;;) {
@@ -227,10 +272,13 @@ export const within = async <T>(ms: number, promise: Promise<T>): Promise<T | fa
   }
 };
 
-const before = async <T extends object>(ms: number, promise: Promise<T>): Promise<T> => {
-  const result = await within(ms, promise);
+const before = async <T>(ms: number, promise: Promise<T>): Promise<T> => {
+  const result = await within(
+    ms,
+    promise.then((value) => ({ value })),
+  );
   if (result === false) throw new Error(`no answer within ${Math.round(ms)} ms`);
-  return result;
+  return result.value;
 };
 
 const clientText = ({ user, application_name, addr, port }: TextRow): string =>

@@ -83,16 +83,15 @@ export class PgbouncerRouter implements Router {
     const attempts = await this.#each(names, (console, name) => this.#pause(console, name, deadline));
     const failed = attempts.find(({ status }) => status === 'rejected');
     if (failed?.status !== 'rejected') return;
-    await this.#each(names, (console, name) => console.resume(name, TAKE_BACK_MS));
+    await Promise.allSettled(this.#consoles.map((console) => console.resume(names, TAKE_BACK_MS)));
     throw failed.reason;
   }
 
   /** Every pooler is let go on that can be, whatever becomes of the others. */
   async release(phases: readonly string[]): Promise<void> {
     const names = phases.map((phase) => this.#databaseOf(phase));
-    for (const attempt of await this.#each(names, (console, name) => console.resume(name))) {
-      if (attempt.status === 'rejected') throw attempt.reason;
-    }
+    const attempts = await Promise.allSettled(this.#consoles.map((console) => console.resume(names)));
+    for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
   }
 
   async repoint(repoint: Repoint): Promise<void> {
