@@ -33,6 +33,7 @@ const typeOf = (node: SchemaNode): string => {
   if (node.anyOf !== undefined) return node.anyOf.map(typeOf).join(' or ');
   if (node.type === 'array') return node.items?.properties === undefined ? 'list of text' : 'list';
   if (node.type === 'object') return 'mapping';
+  if (node.type === 'integer') return 'number';
   if (node.pattern?.includes('ms|s|m|h|d')) return 'duration';
   if (node.pattern?.includes('kB|MB|GB')) return 'rate';
   return node.pattern === undefined ? 'text' : 'name';

@@ -68,13 +68,14 @@ const entryValue = () =>
 const pooledSide = (which: 'source' | 'target') =>
   z
     .strictObject({
-      host: entryValue().optional(),
+      host: entryValue().optional().meta({ description: 'As the pooler is to reach it.' }),
       port: z
         .int('must be a number; write it without quotes')
         .min(1, 'is no port; use 1 to 65535')
         .max(65_535, 'is no port; use 1 to 65535')
-        .optional(),
-      dbname: entryValue().optional(),
+        .optional()
+        .meta({ description: 'Its port.' }),
+      dbname: entryValue().optional().meta({ description: 'The database there.' }),
     })
     .prefault({})
     .meta({

@@ -156,6 +156,31 @@ describeWithPoolers('PgBouncer', (makePooler) => {
         expect(await ends(other.query('SELECT name FROM side'))).toBe('source');
       });
 
+      it('are waited for also when PgBouncer answers a pause by mistake', async () => {
+        const busy = await occupy();
+        const holding = routerOn(both, { blockers: { waitMs: BUDGET_MS, action: 'abort' } }).hold(
+          ['orders'],
+          BUDGET_MS,
+        );
+        let isOver = false;
+        holding.finally(() => {
+          isOver = true;
+        });
+        await expect.poll(() => pausedOn(both)).toBe(2);
+        const other = await openClient(both[1]?.urlFor('pool.a') ?? '', 'other');
+        clients.push(other);
+        await other.query('BEGIN; SELECT 1');
+        await both[1]?.ask('RECONNECT "pool.a"');
+        const waited = both[1]?.ask('WAIT_CLOSE "pool.a"');
+        await sleep(200);
+        await (mode === 'transaction' ? other.query('COMMIT') : other.end());
+        await waited;
+        await sleep(300);
+        expect(isOver).toBe(false);
+        await (mode === 'transaction' ? busy.query('COMMIT') : busy.end());
+        await holding;
+      });
+
       it('that stay on the old server after an unheld repoint are ended where the plan says so', async () => {
         const router = routerOn(both, { blockers: { waitMs: 200, action: 'terminate' } });
         const busy = await occupy();
@@ -209,20 +234,31 @@ describeWithPoolers('PgBouncer', (makePooler) => {
       expect(await router.observe('orders')).toMatchObject({ primary: 'target', held: false });
     });
 
-    it('whose file was edited and not read leads to no side, and the edit is not overwritten', async () => {
+    it('whose file was edited and not read leads to no side', async () => {
+      for (const pooler of both) writeFileSync(pooler.config, entriesOf(entryOf('target')));
+      expect(await routerOn(both).observe('orders')).toMatchObject({ primary: null });
+    });
+
+    it('whose file was edited is not overwritten, and no other one is changed', async () => {
       const router = routerOn(both);
       const { version } = await router.observe('orders');
-      const edited = one
-        .entries()
-        .replace('pool.orders = ', 'pool.orders = application_name=x ')
-        .replace('_source', '_third');
-      writeFileSync(one.config, edited);
-      expect(await router.observe('orders')).toMatchObject({ primary: null });
+      const before = entriesOf(entryOf('source'));
+      const edited = before.replace('_source', '_third');
+      writeFileSync(both.at(-1)?.config ?? '', edited);
       await expect(toTarget(router, version)).rejects.toMatchObject({
         kind: 'refused',
         remedy: expect.stringContaining('pool.orders leads to host=127.0.0.1'),
       });
-      expect(both.map((pooler) => pooler.entries())).toEqual([edited, entriesOf(entryOf('source'))]);
+      expect(both.map((pooler) => pooler.entries())).toEqual([before, edited]);
+    });
+
+    it('whose file was changed by a worker that died then is not taken for edited', async () => {
+      const router = routerOn(both);
+      const { version } = await router.observe('orders');
+      await toTarget(routerOn([one]), version);
+      expect(await router.observe('orders')).toMatchObject({ primary: null });
+      await toTarget(router, version);
+      expect(await router.observe('orders')).toMatchObject({ primary: 'target' });
     });
 
     it('that does not read the file is told so after its RELOAD', async () => {

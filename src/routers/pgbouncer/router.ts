@@ -259,7 +259,7 @@ const versionOf = ({ address: { host, port, dbname }, epoch }: Entry): string =>
 const stillUsed = (console: Console, database: string, sessions: readonly ServerSession[]): SwitchbackError => {
   const named = sessions.slice(0, NAMED).map(({ client, pid }) => `${client}, process ${pid} of the server`);
   const more = sessions.length > NAMED ? [`and ${sessions.length - NAMED} more`] : [];
-  const who = [...named, ...more].join('; ');
+  const who = [...named, ...more].join('; ') || 'sessions that have ended meanwhile';
   return new SwitchbackError('refused', `${console.name} cannot pause ${database}, which is in use by ${who}`, {
     remedy:
       'end their transactions, or in session pooling their sessions, and try again; or write switch.blockers.then: terminate',
