@@ -191,7 +191,8 @@ export const simulatedDigests = ({ network, process, side }: Place): Digests => 
     sum: String(rows.reduce((sum, [key, value]) => sum + hash(`${key}=${value}`), 0)),
   });
   return {
-    nextRange: (table, after) => ask('next range', table, () => ({ after, upTo: null })),
+    // A table is one range here, so nobody is asked; the digest that follows meets every fault that the question would.
+    nextRange: async (_, after) => ({ after, upTo: null }),
     ofRange: (table, range) => ask('digest', table, (rows) => digest(inRange(rows, range))),
     ofKeys: (table, keys) =>
       ask('digest of keys', table, (rows) =>
