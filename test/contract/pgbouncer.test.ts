@@ -134,6 +134,9 @@ describeWithPoolers('PgBouncer', (makePooler) => {
         await router.release(['orders']);
         // Not held any longer by what PgBouncer takes for a server that refuses logins.
         expect(await Promise.race([answer, sleep(10_000)])).toBe('target');
+        const settings = (await Promise.all(both.map((pooler) => pooler.ask('SHOW CONFIG')))).flat();
+        const retries = settings.filter(({ key }) => key === 'server_login_retry').map(({ value }) => value);
+        expect(retries).toEqual(['15', '15']);
       });
 
       it('that do not are named, and every pooler goes on', async () => {

@@ -241,8 +241,10 @@ const resumeAll = async (client: pg.Client, databases: readonly string[]): Promi
 /** Sets `server_login_retry` for the time of the work. One that a worker left short when it died goes back to what it is by default. */
 const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Promise<void> => {
   const { rows } = await client.query<TextRow>('SHOW CONFIG');
-  const { value, default: byDefault } = rows.find(({ key }) => key === RETRY) ?? {};
+  const { value = null, default: byDefault = null } = rows.find(({ key }) => key === RETRY) ?? {};
   const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
+  // Not a pooler that we know: clients go on all the same.
+  if (usual === null) return await work();
   await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`);
   try {
     await work();
