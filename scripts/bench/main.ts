@@ -28,8 +28,10 @@ const runPart = async (part: Part, args: Arguments, signal: AbortSignal): Promis
   const begun = monotonicMs();
   const result = await part.run({ small, rounds, seed, pairs, router, signal, tell });
   // It has a place of its own on the page.
-  const name = router === 'file' ? part.name : `${part.name}-${router}`;
-  return { part: name, small, rounds, seed, seconds: (monotonicMs() - begun) / 1000, result };
+  const isOther = router !== 'file';
+  const name = isOther ? `${part.name}-${router}` : part.name;
+  const command = isOther ? `${part.name} --router ${router}` : part.name;
+  return { part: name, command, small, rounds, seed, seconds: (monotonicMs() - begun) / 1000, result };
 };
 
 const write = (args: Arguments, reports: readonly Report[]): void => {

@@ -5,7 +5,10 @@ import { settingsText } from './servers.ts';
 
 /** A part's result with what a page says around it. */
 export interface Report {
+  /** Its place on the page. */
   readonly part: string;
+  /** The part as it is named on the command line, with what it was given besides the rest. */
+  readonly command: string;
   readonly small: boolean;
   readonly rounds: number;
   readonly seed: number;
@@ -114,9 +117,9 @@ export const terminalText = ({ part, seconds, result }: Report): string =>
 
 /** A report as it stands in docs/benchmarks.md, without a heading. */
 export const markdownText = (report: Report, machine: Machine): string => {
-  const { part, rounds, seed, small, result } = report;
+  const { command, rounds, seed, small, result } = report;
   return [
-    `\`npm run bench -- ${part}${small ? ' --small' : ''} --rounds ${rounds} --seed ${seed}\`: medians of ${rounds} rounds ` +
+    `\`npm run bench -- ${command}${small ? ' --small' : ''} --rounds ${rounds} --seed ${seed}\`: medians of ${rounds} rounds ` +
       `(smallest–largest); ${verdictOf(result)}.`,
     '',
     ...(result.rows.length > 0 ? [markdownTable(HEADINGS, result.rows.map(rowCells)), ''] : []),
