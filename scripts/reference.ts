@@ -15,6 +15,7 @@ export interface SchemaNode {
   readonly items?: SchemaNode;
   readonly additionalProperties?: SchemaNode | boolean;
   readonly oneOf?: readonly SchemaNode[];
+  readonly anyOf?: readonly SchemaNode[];
 }
 
 const MARK = '<!-- keys -->';
@@ -29,8 +30,10 @@ const written = (value: unknown): string =>
 const typeOf = (node: SchemaNode): string => {
   if (node.const !== undefined) return written(node.const);
   if (node.enum !== undefined) return node.enum.map(written).join(' or ');
+  if (node.anyOf !== undefined) return node.anyOf.map(typeOf).join(' or ');
   if (node.type === 'array') return node.items?.properties === undefined ? 'list of text' : 'list';
   if (node.type === 'object') return 'mapping';
+  if (node.type === 'integer') return 'number';
   if (node.pattern?.includes('ms|s|m|h|d')) return 'duration';
   if (node.pattern?.includes('kB|MB|GB')) return 'rate';
   return node.pattern === undefined ? 'text' : 'name';

@@ -16,12 +16,14 @@ import { nativeTraces } from './engines/native/traces.ts';
 import { streamEngine } from './engines/stream/engine.ts';
 import { streamTraces } from './engines/stream/traces.ts';
 import type { LaneTraces } from './engines/traces.ts';
-import type { Plan, RouterPlan } from './plan/load.ts';
+import type { Plan } from './plan/load.ts';
+import type { RouterPlan } from './plan/router-plan.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
+import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
@@ -34,16 +36,23 @@ export interface Composition {
   close(): Promise<void>;
 }
 
-const routerFor = (plan: RouterPlan): Router => {
-  switch (plan.kind) {
+type Servers = Readonly<Record<Side, PostgresServer>>;
+
+const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => {
+  switch (router.kind) {
     case 'file':
-      return new FileRouter(plan);
+      return new FileRouter(router);
     case 'command':
-      return new CommandRouter({ ...plan, environment: process.env });
+      return new CommandRouter({ ...router, environment: process.env });
+    case 'pgbouncer': {
+      const sides = {
+        source: { ...router.source, url: plan.source.url },
+        target: { ...router.target, url: plan.target.url },
+      };
+      return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
+    }
   }
 };
-
-type Servers = Readonly<Record<Side, PostgresServer>>;
 
 /** The plan's engine with what looks for its traces. */
 const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; readonly lanes: LaneTraces } => {
@@ -81,6 +90,23 @@ const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly
   return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
 };
 
+/** What routers that can be looked into say of the phases that they lead. */
+const routerChecks = async (
+  plan: Plan,
+  routers: ReadonlyMap<string, Router>,
+  { scope }: CheckInput,
+): Promise<readonly Finding[]> => {
+  const found = [...routers].map(([name, router]) => {
+    const phases = plan.phases.filter((phase) => phase.router === name && scope.phases.has(phase.name));
+    if (!(router instanceof PgbouncerRouter) || phases.length === 0) return [];
+    return router.findings(
+      phases.map((phase) => phase.name),
+      plan.switch.windowMs,
+    );
+  });
+  return (await Promise.all(found)).flat();
+};
+
 /** A container may run us under a number that has no name. */
 const userName = (): string => {
   try {
@@ -106,6 +132,9 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     sessions: sessions[side],
   });
   const { engine, lanes } = engineFor(plan, { source, target });
+  const routers = new Map(
+    [...plan.routers].map(([name, router]) => [name, routerFor(router, plan, { source, target })]),
+  );
   return {
     context: {
       plan,
@@ -114,10 +143,11 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       engine,
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
-      routers: new Map([...plan.routers].map(([name, router]) => [name, routerFor(router)])),
+      routers,
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),
+        ...(await routerChecks(plan, routers, input)),
       ],
       emit: (event) => emit(redactAll(event)),
       holder,

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import type { PairName, Part } from './part.ts';
+import { type BenchOptions, type PairName, type Part, ROUTERS } from './part.ts';
 import { PAIRS } from './servers.ts';
 
 /** What the command line asked for. */
@@ -9,6 +9,7 @@ export interface Arguments {
   readonly rounds: number;
   readonly seed: number;
   readonly pairs: readonly PairName[];
+  readonly router: BenchOptions['router'];
   /** A file for the results; empty for the last line of the output; undefined for neither. */
   readonly json: string | undefined;
   /** A page that has a place for each part's report. */
@@ -29,6 +30,7 @@ Options:
   --small            small enough for a smoke test; the times then say nothing
   --rounds N         how often each contender runs (${ROUNDS}; with --small 1)
   --pairs LIST       of ${PAIRS.join(' and ')}, also written 13-18 (both; with --small the first)
+  --router NAME      what leads the clients of switch: ${ROUTERS.join(' or ')} (${ROUTERS[0]})
   --seed S           what random choices are made from (${SEED})
   --json [FILE.json] the results as one object, in the file or as the last line
   --markdown FILE    puts each part's tables into this page
@@ -50,6 +52,15 @@ const pairsOf = (text: string | undefined, small: boolean): readonly PairName[] 
   });
 };
 
+/** Only one part has clients that are led. */
+const routerOf = (text: string | undefined, parts: readonly string[]): BenchOptions['router'] => {
+  if (text === undefined) return ROUTERS[0];
+  const router = ROUTERS.find((name) => name === text);
+  if (router === undefined) throw new RangeError(`--router ${text}: there are only ${ROUTERS.join(' and ')}`);
+  if (parts.join() !== 'switch') throw new RangeError('--router is for the part switch alone');
+  return router;
+};
+
 /** `--json` takes a file or nothing, which parseArgs does not know: it gets an empty text where no file follows. */
 const withJsonValue = (args: readonly string[]): readonly string[] =>
   args.flatMap((arg, at) => (arg === '--json' && !/\.json$/.test(args[at + 1] ?? '') ? ['--json='] : [arg]));
@@ -65,6 +76,7 @@ export const readArguments = (args: readonly string[], parts: readonly Part[]): 
       help: { type: 'boolean', default: false },
       rounds: text,
       pairs: text,
+      router: text,
       seed: text,
       json: text,
       markdown: text,
@@ -78,6 +90,7 @@ export const readArguments = (args: readonly string[], parts: readonly Part[]): 
     rounds: numberOf('rounds', values.rounds, values.small ? 1 : ROUNDS),
     seed: numberOf('seed', values.seed, SEED),
     pairs: pairsOf(values.pairs, values.small),
+    router: routerOf(values.router, positionals),
     json: values.json,
     markdown: values.markdown,
     help: values.help,

@@ -13,7 +13,7 @@ export interface FiguresPart<Size> extends Pick<Part, 'name' | 'description'> {
   readonly sizes: { readonly full: Size; readonly small: Size };
   /** Measures between one pair of servers, which are started before and ended after it. */
   readonly measure: (pair: Pair, size: Size, options: BenchOptions) => Promise<Pick<PartResult, 'figures' | 'checks'>>;
-  readonly notes: (size: Size) => readonly string[];
+  readonly notes: (size: Size, options: BenchOptions) => readonly string[];
 }
 
 /** A part that has figures and no times against a reference's, from each pair of servers in turn. */
@@ -28,7 +28,7 @@ export const figuresPart = <Size>({ name, description, sizes, measure, notes }: 
       rows: [],
       figures: results.flatMap(({ figures }) => figures),
       checks: results.flatMap(({ checks }) => checks),
-      notes: notes(size),
+      notes: notes(size, options),
     };
   },
 });

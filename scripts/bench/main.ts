@@ -23,11 +23,13 @@ const interruption = (): AbortSignal => {
 };
 
 const runPart = async (part: Part, args: Arguments, signal: AbortSignal): Promise<Report> => {
-  const { small, rounds, seed, pairs } = args;
+  const { small, rounds, seed, pairs, router } = args;
   tell(`${part.name}: ${part.description}`);
   const begun = monotonicMs();
-  const result = await part.run({ small, rounds, seed, pairs, signal, tell });
-  return { part: part.name, small, rounds, seed, seconds: (monotonicMs() - begun) / 1000, result };
+  const result = await part.run({ small, rounds, seed, pairs, router, signal, tell });
+  // It has a place of its own on the page.
+  const name = router === 'file' ? part.name : `${part.name}-${router}`;
+  return { part: name, small, rounds, seed, seconds: (monotonicMs() - begun) / 1000, result };
 };
 
 const write = (args: Arguments, reports: readonly Report[]): void => {

@@ -10,6 +10,9 @@ export interface Pair {
   readonly target: RunningServer;
 }
 
+/** What leads the clients of a switch. */
+export const ROUTERS = ['file', 'pgbouncer'] as const;
+
 /** How a run of the benchmarks was asked for. */
 export interface BenchOptions {
   /** As small as still means anything: a check of correctness, whose times say nothing. */
@@ -18,6 +21,8 @@ export interface BenchOptions {
   /** Everything random is made from it. */
   readonly seed: number;
   readonly pairs: readonly PairName[];
+  /** For the part `switch`, which is alone then if it is not `file`. */
+  readonly router: (typeof ROUTERS)[number];
   /** Aborted by Ctrl-C. Parts ask it between rounds, and end their servers. */
   readonly signal: AbortSignal;
   /** One line for whoever watches. */

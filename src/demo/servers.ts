@@ -262,7 +262,7 @@ const initialise = async (binaries: Binaries, data: string): Promise<void> => {
 };
 
 /** Below the range from which the system takes ports for outgoing connections, so that a restart finds its port free. */
-const freePort = async (): Promise<number> => {
+export const freePort = async (): Promise<number> => {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const probe = createServer();

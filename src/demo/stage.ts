@@ -22,7 +22,10 @@ export interface Stage {
   readonly self: Self;
 }
 
-const planText = (engine: Engine): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
+const planText = (
+  engine: Engine,
+  router: string,
+): string => `# The demo's plan: a shop moves from PostgreSQL 13 to 18 in two phases.
 version: 1
 name: shop-13-to-18
 source: { url: "\${OLD_DATABASE_URL}" }
@@ -40,7 +43,7 @@ phases:
     router: app
 
 routers:
-  app: { kind: file, path: route.json }
+  app: ${router}
 
 switch: { max_lag: 2s, window: 5s, blockers: { wait: 1s, then: terminate } }
 `;
@@ -52,15 +55,24 @@ export const setStage = (made: {
   target: DemoServer;
   script: string;
   engine: Engine;
+  /** YAML of the router `app`; the route file without it. */
+  router?: string | undefined;
+  /** Variables that the router refers to. */
+  environment?: Readonly<Record<string, string>>;
 }): Stage => {
   const { directory, source, target } = made;
   const plan = join(directory, 'plan.yaml');
-  writeFileSync(plan, planText(made.engine));
+  writeFileSync(plan, planText(made.engine, made.router ?? '{ kind: file, path: route.json }'));
   writeFileSync(join(directory, 'shop.sql'), shopSchemaSql);
   const route = { primary: 'source', held: false };
   writeFileSync(join(directory, 'route.json'), `${JSON.stringify({ catalog: route, orders: route }, null, 2)}\n`);
   const urls = { source: source.url, target: target.url };
-  const environment = { ...process.env, OLD_DATABASE_URL: urls.source, NEW_DATABASE_URL: urls.target };
+  const environment = {
+    ...process.env,
+    ...made.environment,
+    OLD_DATABASE_URL: urls.source,
+    NEW_DATABASE_URL: urls.target,
+  };
   return { directory, plan, source, target, urls, self: { script: made.script, environment } };
 };
 

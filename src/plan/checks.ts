@@ -4,6 +4,7 @@ import { parseDuration } from './duration.ts';
 import { holdsPassword, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
+import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
@@ -199,6 +200,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...waits(document),
     ...fileFormats(document),
     ...sharedVariables(document, phases),
+    ...poolerProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
   ];

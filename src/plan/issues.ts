@@ -112,8 +112,9 @@ const told = (issue: Issue, value: Json | undefined): Told => {
   switch (issue.code) {
     case 'invalid_type':
       return issue.message.includes('; ') ? worded(name, issue.message) : wrongType(issue.expected, value, name);
-    case 'invalid_value':
     case 'invalid_union':
+      return choicesOf(issue).length === 0 ? worded(name, issue.message) : wrongChoice(choicesOf(issue), value, name);
+    case 'invalid_value':
       return wrongChoice(choicesOf(issue), value, name);
     case 'too_big':
       return { what: `${name} has more than ${issue.maximum} items`, remedy: 'use patterns' };

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { dirname, extname, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { documentProblems, sameUrl } from './checks.ts';
 import { canonicalOf, hashOf } from './diff.ts';
@@ -7,6 +7,7 @@ import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './docu
 import { type Environment, hasReference, interpolate } from './interpolate.ts';
 import { issueProblems } from './issues.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
+import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
 
 /** Where the target's tables come from. Files are absolute paths, run in this order. */
@@ -25,29 +26,6 @@ export interface PlanPhase {
   /** A key of the plan's `routers`. */
   readonly router: string;
 }
-
-/** A small file that names the primary of each phase. */
-export interface FileRouterPlan {
-  readonly kind: 'file';
-  /** Absolute. */
-  readonly path: string;
-  readonly format: 'json' | 'env';
-}
-
-/** Programs as argument lists with placeholders, run in the plan's directory. */
-export interface CommandRouterPlan {
-  readonly kind: 'command';
-  readonly repoint: readonly string[];
-  readonly observe?: readonly string[];
-  readonly hold?: readonly string[];
-  readonly release?: readonly string[];
-  readonly timeoutMs: number;
-  /** Absolute: where the programs run, so that their relative paths start at the plan. */
-  readonly directory: string;
-}
-
-/** How one router is set up. */
-export type RouterPlan = FileRouterPlan | CommandRouterPlan;
 
 /** A loaded plan: validated, defaults filled in, references to the environment resolved, paths absolute. */
 export interface Plan {
@@ -119,22 +97,6 @@ const schemaOf = (schema: PlanDocument['schema'], directory: string): SchemaSour
     ? { from: schema.from ?? 'pg_dump' }
     : { from: 'files', files: schema.files.map((file) => resolve(directory, file)) };
 
-const routerOf = (router: PlanDocument['routers'][string], directory: string): RouterPlan => {
-  if (router.kind === 'file') {
-    const format = router.format ?? (extname(router.path) === '.json' ? 'json' : 'env');
-    return { kind: 'file', path: resolve(directory, router.path), format };
-  }
-  const { timeout, observe, hold, release, ...rest } = router;
-  return {
-    ...rest,
-    ...(observe === undefined ? {} : { observe }),
-    ...(hold === undefined ? {} : { hold }),
-    ...(release === undefined ? {} : { release }),
-    timeoutMs: timeout,
-    directory,
-  };
-};
-
 const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => {
   const directory = dirname(resolve(path));
   const { max_lag, window, blockers } = document.switch;
@@ -151,7 +113,12 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
     schema: schemaOf(document.schema, directory),
     phases: document.phases,
     ignore: document.ignore,
-    routers: new Map(Object.entries(document.routers).map(([name, router]) => [name, routerOf(router, directory)])),
+    routers: new Map(
+      Object.entries(document.routers).map(([name, router]) => {
+        const phases = document.phases.filter((phase) => phase.router === name).map((phase) => phase.name);
+        return [name, routerOf(router, { directory, phases })];
+      }),
+    ),
     copy: { bytesPerSecond: document.copy.limit ?? null },
     switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, action: blockers.then } },
     verify: { freshForMs: document.verify.fresh_for },

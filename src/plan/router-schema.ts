@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
-import { argv, duration, text } from './values.ts';
+import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
   kind: z.literal('file').meta({ description: 'A small file that names the primary of each phase.' }),
@@ -52,5 +52,71 @@ const commandRouter = z.strictObject({
   }),
 });
 
+/** A value, or a list of them. */
+const oneOrMore = (value: z.ZodString) =>
+  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
+    error: 'must be text or a list of texts; write one, or [one, two]',
+  });
+
+/** PgBouncer 1.18 takes no other character in the name of an entry, whatever its manual says of quotes. */
+const pooled = () => z.string().regex(/^[A-Za-z0-9_.-]+$/, 'is no name of an entry; use A-Z, a-z, 0-9, _, . and -');
+
+/** It becomes a value of a connection string in the pooler's file. */
+const entryValue = () =>
+  z.string().regex(/^[^'\p{Cc}]+$/u, 'cannot stand in an entry; leave out apostrophes and line ends');
+
+const pooledSide = (which: 'source' | 'target') =>
+  z
+    .strictObject({
+      host: entryValue().optional().meta({ description: 'As the pooler is to reach it.' }),
+      port: z
+        .int('must be a number; write it without quotes')
+        .min(1, 'is no port; use 1 to 65535')
+        .max(65_535, 'is no port; use 1 to 65535')
+        .optional()
+        .meta({ description: 'Its port.' }),
+      dbname: entryValue().optional().meta({ description: 'The database there.' }),
+    })
+    .prefault({})
+    .meta({
+      description: `What an entry says when it leads to the ${which}: \`host\`, \`port\`, \`dbname\`. What is left out is taken from \`${which}.url\`.`,
+      examples: [{ host: `${which === 'source' ? 'old' : 'new'}.internal`, port: 5432 }],
+    });
+
+const pgbouncerRouter = z
+  .strictObject({
+    kind: z
+      .literal('pgbouncer')
+      .meta({ description: 'PgBouncer: clients are held, their entry is changed, and they go on.' }),
+    admin: oneOrMore(postgresUrl()).meta({
+      description: 'URL of the admin console, or a list: all poolers that lead the same applications.',
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference of the plan's language
+      examples: ['${PGBOUNCER_ADMIN_URL}'],
+    }),
+    config: oneOrMore(text()).meta({
+      description:
+        "The file on this machine that has the entry: the pooler's own or one that it includes. One for all, or a list with one for each of `admin`.",
+      examples: ['/etc/pgbouncer/databases.ini'],
+    }),
+    database: pooled()
+      .optional()
+      .meta({ description: 'The entry, when the router leads one phase.', examples: ['shop'] }),
+    databases: z
+      .record(name(), pooled())
+      .optional()
+      .meta({
+        description: 'The entry of each phase, when the router leads several: no two share one.',
+        examples: [{ catalog: 'shop_catalog', orders: 'shop_orders' }],
+      }),
+    source: pooledSide('source'),
+    target: pooledSide('target'),
+  })
+  .refine((value) => (value.database === undefined) !== (value.databases === undefined), {
+    error: 'needs exactly one of `database` and `databases`; keep the one that is meant',
+  })
+  .refine(({ admin, config }) => typeof config === 'string' || config.length === 1 || config.length === admin.length, {
+    error: 'has another number of files than of poolers; give one file for all, or one for each of `admin`',
+  });
+
 /** How one router is set up: one alternative for each kind. */
-export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter]);
+export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter]);

@@ -1,27 +1,21 @@
 import { z } from 'zod';
 import { routerSchema } from './router-schema.ts';
-import { duration, MOST_ITEMS, NAME, name, pattern, rate, text } from './values.ts';
+import { duration, MOST_ITEMS, NAME, name, pattern, postgresUrl, rate, text } from './values.ts';
 
 /**
  * The plan as its author writes it (DESIGN 12). Descriptions, defaults and examples live here only: `plan.schema.json`,
  * `docs/plan.md` and the messages of the loader are made from this. A custom issue's message is `what; remedy`.
  */
 
-const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.parse(value)?.protocol ?? '');
-
 const side = (which: string) =>
   z
     .strictObject({
-      url: text()
-        .refine(isPostgresUrl, {
-          error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
-        })
-        .meta({
-          description:
-            `Connection URL of the ${which} database. ` +
-            'A password is never written here, only by reference to the environment.',
-          examples: [`\${${which === 'source' ? 'OLD' : 'NEW'}_DATABASE_URL}`],
-        }),
+      url: postgresUrl().meta({
+        description:
+          `Connection URL of the ${which} database. ` +
+          'A password is never written here, only by reference to the environment.',
+        examples: [`\${${which === 'source' ? 'OLD' : 'NEW'}_DATABASE_URL}`],
+      }),
     })
     .meta({
       description: which === 'source' ? 'The old database, which is moved.' : 'The new database, which receives it.',
@@ -30,9 +24,7 @@ const side = (which: string) =>
 const reached = (which: 'source' | 'target') =>
   z
     .strictObject({
-      url: text().refine(isPostgresUrl, {
-        error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
-      }),
+      url: postgresUrl(),
     })
     .optional()
     .meta({

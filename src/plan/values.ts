@@ -49,6 +49,14 @@ export const rate = ({ atLeast, ...words }: Words & { atLeast: string }) =>
 /** Text that is not empty. */
 export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');
 
+const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.parse(value)?.protocol ?? '');
+
+/** A connection URL; what it says is read when a session is made. */
+export const postgresUrl = () =>
+  text().refine(isPostgresUrl, {
+    error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
+  });
+
 /** A well-formed pattern of tables. */
 export const pattern = () =>
   text().superRefine((value, context) => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { monotonicMs } from '../platform/clock.ts';
 import { type FileContent, readContent, replaceFile, syncFile } from '../platform/replace-file.ts';
+import { inTurn } from './in-turn.ts';
 import { envText, jsonText, NOT_TOLD, type RouteText, RouteTextError, type StoredRoute } from './route-text.ts';
 import type { Repoint, Route, Router } from './router.ts';
 
@@ -14,19 +15,6 @@ export interface FileRouterOptions {
 
 /** How often a change is begun anew because another process wrote in between, before the file counts as contended. */
 const MAX_ATTEMPTS = 20;
-
-/** Changes to one file by this process, one after another, whichever router object they come from. */
-const queues = new Map<string, Promise<unknown>>();
-
-const inTurn = <T>(path: string, work: () => Promise<T>): Promise<T> => {
-  const turn = (queues.get(path) ?? Promise.resolve()).then(work, work);
-  queues.set(path, turn);
-  const forget = (): void => {
-    if (queues.get(path) === turn) queues.delete(path);
-  };
-  turn.then(forget, forget);
-  return turn;
-};
 
 const unreachable = (path: string, cause: unknown): SwitchbackError => {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;

@@ -9,6 +9,7 @@ import { keys } from './runbook/keys.ts';
 import { lanes } from './runbook/lanes.ts';
 import { nativeLanes } from './runbook/native-lanes.ts';
 import { patient } from './runbook/patient.ts';
+import { poolers } from './runbook/poolers.ts';
 import { preparing } from './runbook/preparing.ts';
 import { refused } from './runbook/refused.ts';
 import { rights } from './runbook/rights.ts';
@@ -53,6 +54,7 @@ patient({ pair: servers, other }, entry, () => {
     preparing(servers, entry);
     stages(servers, entry);
     routers(servers, entry);
+    poolers(servers, entry);
     damaged(servers, entry);
   });
 });

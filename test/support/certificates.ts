@@ -10,6 +10,8 @@ import { runSql } from './servers.ts';
 export interface Certificates {
   /** Path of an authority's certificate. */
   authority(name: 'ours' | 'other'): string;
+  /** Puts `server.key` and `server.crt` into a folder, for its owner: whose name is in it, and how long it is valid. */
+  issue(folder: string, certificate: { readonly names: string; readonly days: number }): void;
   /** Lets a server present the certificate: whose name is in it, and whether it has expired. Reloads it. */
   install(server: RunningServer, certificate: { readonly names: string; readonly days: number }): Promise<void>;
   remove(): void;
@@ -44,23 +46,23 @@ export const makeCertificates = (): Certificates | null => {
       '2',
     );
   }
-  const issue = (names: string, days: number): void => {
+  const issue: Certificates['issue'] = (to, { names, days }) => {
     writeFileSync(join(folder, 'names'), `subjectAltName=${names}\n`);
     openssl('req', ...KEY, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=server');
     const signed = ['-CA', 'ours.crt', '-CAkey', 'ours.key', '-CAcreateserial', '-extfile', 'names'];
     openssl('x509', '-req', '-in', 'server.csr', ...signed, '-days', String(days), '-out', 'server.crt');
+    const { uid, gid } = statSync(to);
+    for (const name of ['server.key', 'server.crt']) {
+      copyFileSync(join(folder, name), join(to, name));
+      chmodSync(join(to, name), 0o600);
+      chownSync(join(to, name), uid, gid);
+    }
   };
   return {
     authority: (name) => join(folder, `${name}.crt`),
-    install: async (server, { names, days }) => {
-      issue(names, days);
-      const data = join(server.directory, 'data');
-      const { uid, gid } = statSync(data);
-      for (const name of ['server.key', 'server.crt']) {
-        copyFileSync(join(folder, name), join(data, name));
-        chmodSync(join(data, name), 0o600);
-        chownSync(join(data, name), uid, gid);
-      }
+    issue,
+    install: async (server, certificate) => {
+      issue(join(server.directory, 'data'), certificate);
       await runSql(server.url, 'ALTER SYSTEM SET ssl = on');
       await runSql(server.url, 'SELECT pg_reload_conf()');
       // The server says nothing when it has read them; a session begun now may still see the certificate before.

@@ -14,7 +14,7 @@ import {
 import { compareContents } from '../../scripts/bench/sides.ts';
 
 const part = (name: string): Part => ({ name, description: '', run: () => Promise.reject(new Error('not run here')) });
-const PARTS = [part('copy'), part('lag')];
+const PARTS = [part('copy'), part('lag'), part('switch')];
 
 describe('rounds', () => {
   test('contenders run in turn, each prepared before and looked at after, also when it fails', async () => {
@@ -67,10 +67,19 @@ describe('the command line', () => {
       json: undefined,
     });
     expect(readArguments(['--json', 'copy'], PARTS)).toMatchObject({ parts: [{ name: 'copy' }], json: '' });
-    expect(readArguments(['--small'], PARTS)).toMatchObject({ rounds: 1, pairs: ['13→18'] });
+    expect(readArguments(['--small'], PARTS)).toMatchObject({ rounds: 1, pairs: ['13→18'], router: 'file' });
+    expect(readArguments(['switch', '--router', 'pgbouncer'], PARTS)).toMatchObject({ router: 'pgbouncer' });
   });
 
-  test.each([[['speed']], [['--rounds', '0']], [['--pairs', '9-10']], [['--fast']]])('%j is refused', (words) => {
+  test.each([
+    [['speed']],
+    [['--rounds', '0']],
+    [['--pairs', '9-10']],
+    [['--fast']],
+    [['switch', '--router', 'door']],
+    [['copy', '--router', 'pgbouncer']],
+    [['--router', 'pgbouncer']],
+  ])('%j is refused', (words) => {
     expect(() => readArguments(words, PARTS)).toThrow();
   });
 });

@@ -19,6 +19,8 @@ const ENV = {
   NEW_DATABASE_URL: `postgresql://me:${CANARY}@new.example/shop`,
   OLD_DATABASE_URL_WITHIN: `postgresql://me:${CANARY}@10.0.0.5/shop`,
   NEW_DATABASE_URL_WITHIN: `postgresql://me:${CANARY}@10.0.0.6/shop`,
+  PGBOUNCER_ADMIN_URL: `postgresql://me:${CANARY}@pool.example:6432/pgbouncer`,
+  PGBOUNCER_2_ADMIN_URL: `postgresql://me:${CANARY}@pool-2.example:6432/pgbouncer`,
   DATABASE_PASSWORD: CANARY,
   EMPTY: '',
 };
@@ -111,6 +113,71 @@ describe('a plan', () => {
     });
   });
 
+  test('names poolers, their files and the entry of each phase', () => {
+    const router = (more: string) => `{ app: { kind: pgbouncer, ${more} } }`;
+    const one = router('admin: "${PGBOUNCER_ADMIN_URL}", config: d.ini, database: shop');
+    expect(parse(planText({ routers: one })).routers.get('app')).toEqual({
+      kind: 'pgbouncer',
+      instances: [{ admin: ENV.PGBOUNCER_ADMIN_URL, config: join(process.cwd(), 'plans/d.ini') }],
+      databases: new Map([['all', 'shop']]),
+      source: {},
+      target: {},
+    });
+    const admin = 'admin: ["${PGBOUNCER_ADMIN_URL}", "postgresql://pool-2/pgbouncer"]';
+    const two = router(
+      `${admin}, config: [/1.ini, /2.ini], databases: { all: shop }, target: { host: new, port: 5433 }`,
+    );
+    expect(parse(planText({ routers: two })).routers.get('app')).toMatchObject({
+      instances: [
+        { admin: ENV.PGBOUNCER_ADMIN_URL, config: '/1.ini' },
+        { admin: 'postgresql://pool-2/pgbouncer', config: '/2.ini' },
+      ],
+      databases: new Map([['all', 'shop']]),
+      target: { host: 'new', port: 5433 },
+    });
+  });
+
+  test.each([
+    [
+      'database: shop, admin: 1',
+      'routers.app.admin must be text or a list of texts: value "1"; write one, or [one, two]',
+    ],
+    ['database: shop, admin: []', 'routers.app.admin is an empty list'],
+    ['database: shop, admin: mysql://a', 'routers.app.admin is not a PostgreSQL URL'],
+    ['admin: "postgresql://a"', 'routers.app needs exactly one of `database` and `databases`'],
+    ['database: shop, databases: { a: b, b: c }, admin: "postgresql://a"', 'needs exactly one of'],
+    ['database: "my shop", admin: "postgresql://a"', 'routers.app.database is no name of an entry'],
+    ['database: shop, admin: "postgresql://a"', 'phase b would be led by the same entry as phase a: value "shop"'],
+    ['databases: { a: s, b: s }, admin: "postgresql://a"', 'phase b would be led by the same entry as phase a'],
+    ['databases: { a: s }, admin: "postgresql://a"', 'routers.app.databases has no entry for phase b; add b:'],
+    [
+      'databases: { a: s, b: t, c: u }, admin: "postgresql://a"',
+      'names a phase that the router does not lead: value "c"',
+    ],
+    [
+      'databases: { a: s, b: t }, admin: "postgresql://a", target: { port: x }',
+      'target.port must be a number: value "x"',
+    ],
+    [
+      'databases: { a: s, b: t }, admin: "postgresql://a", source: { dbname: "it\'s" }',
+      'dbname cannot stand in an entry',
+    ],
+  ])('refuses poolers that lead nobody, or two at once: %s', (more, problem) => {
+    const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
+    const routers = `{ app: { kind: pgbouncer, config: [d.ini], ${more} } }`;
+    expect(problemsOf(planText({ phases, routers })).join('\n')).toContain(problem);
+  });
+
+  test('refuses an entry that two routers lead, and another number of files than of poolers', () => {
+    const phases = '[{ name: a, tables: [p.a], router: one }, { name: b, tables: [p.b], router: two }]';
+    const router = '{ kind: pgbouncer, admin: "postgresql://a", config: d.ini, database: shop }';
+    expect(problemsOf(planText({ phases, routers: `{ one: ${router}, two: ${router} }` })).join()).toContain(
+      'phase b would be led by the same entry as phase a',
+    );
+    const files = '{ app: { kind: pgbouncer, admin: ["postgresql://a"], config: [a.ini, b.ini], database: shop } }';
+    expect(problemsOf(planText({ routers: files })).join()).toContain('has another number of files than of poolers');
+  });
+
   test('say how the servers reach each other, with engine native', () => {
     const { source, target } = parse(planText()).native;
     expect({ source, target }).toEqual({ source: ENV.OLD_DATABASE_URL, target: ENV.NEW_DATABASE_URL });
@@ -198,9 +265,9 @@ describe('problems', () => {
     [
       'routers',
       '{ app: { kind: fil, path: a.json } }',
-      'routers.app.kind must be one of file, command: value "fil"; did you mean file',
+      'routers.app.kind must be one of file, command, pgbouncer: value "fil"; did you mean file',
     ],
-    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command'],
+    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command, pgbouncer'],
     [
       'routers',
       '{ app: { kind: file, path: a.ini } }',

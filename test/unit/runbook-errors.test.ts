@@ -37,6 +37,12 @@ const INSIDE: Readonly<Record<string, string>> = {
   'src/stages/end.ts: phase …: …': 'led-wrong',
   'subscription … on the … still brings changes the other way; lane … waits for its end': 'trying-again',
   'the triggers of … on the … cannot be removed': 'locked',
+  // A pooler, in a switch that is undone by it.
+  'sessions of a pooler on the … cannot be ended: …': 'pooler-in-use',
+  // What a pooler says is shown behind what it was asked for: by `check` and before a switch, by `status`, in a switch.
+  '… refuses a command: …': 'router-mute',
+  "PgBouncer's databases in …: …": 'findings',
+  '… leads … … after its RELOAD': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',

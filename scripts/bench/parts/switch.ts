@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { type RunningClients, startClients } from '../../../src/demo/clients.ts';
 import { Ledger } from '../../../src/demo/ledger.ts';
 import { checkLedger } from '../../../src/demo/ledger-check.ts';
@@ -13,6 +12,7 @@ import type { Report } from '../../../src/stages/report-data.ts';
 import type { ReportSwitch } from '../../../src/stages/report-switches.ts';
 import { type FiguresPart, figuresOf, figuresPart, inDirectory, PROGRAM } from '../figures.ts';
 import type { BenchOptions, Check, Figure, Pair, Part } from '../part.ts';
+import { byFile, byPooler, type Way } from '../pooled.ts';
 import { medianOf } from '../rounds.ts';
 import { freshDatabase } from '../servers.ts';
 
@@ -24,6 +24,11 @@ type Size = (typeof SIZES)[keyof typeof SIZES];
 
 const PHASES = ['catalog', 'orders'] as const;
 const CONFIRM = ['--confirm', PHASES.join(',')] as const;
+const CLIENTS = {
+  file: 'they follow the route file of the `file` router and retry what is refused',
+  pgbouncer:
+    'they are behind one PgBouncer in transaction pooling, led by the `pgbouncer` router, and know nothing of a switch',
+} as const;
 /** So long the clients write on between switches; what waited in one has ended when the next begins. */
 const BETWEEN_MS = 1_000;
 const STALL_REACH_MS = 1_000;
@@ -35,8 +40,8 @@ export const switchPart: Part = figuresPart<Size>({
   description: 'cutovers and failbacks under 32 busy clients that retry; nothing may be lost',
   sizes: SIZES,
   measure: async (pair, size, options) => await inDirectory((directory) => measure(pair, { size, directory, options })),
-  notes: (size) => [
-    `${size.clients} clients, each with one operation at a time, ${size.perSecond} a second together (five sixths of them writes), in this process; they follow the route file of the \`file\` router and retry what is refused`,
+  notes: (size, { router }) => [
+    `${size.clients} clients, each with one operation at a time, ${size.perSecond} a second together (five sixths of them writes), in this process; ${CLIENTS[router]}`,
     `a shop of ${size.rows.toLocaleString('en')} rows in 21 tables; both phases switch together, \`switchback cutover\` and \`switchback failback\` in turn, ${2 * size.backEachRound} of them a round`,
     'stall: from when a client wanted an operation until it was told, of operations that overlapped the switch; window: from the intent of the fence to the outcome of the lift, by the journal; a step without its time in the list is below a millisecond',
   ],
@@ -48,27 +53,29 @@ const measure = async (
   pair: Pair,
   { size, directory, options }: { readonly size: Size; readonly directory: string; readonly options: BenchOptions },
 ): Promise<Found> => {
-  const stage = setStage({
-    directory,
-    source: { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version },
-    target: { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version },
-    script: PROGRAM,
-    engine: 'stream',
-  });
-  const ledger = new Ledger();
-  const shop = await createShop(stage.urls.source, { rows: size.rows });
-  const clients = startClients({
-    urls: stage.urls,
-    routeFile: join(directory, 'route.json'),
-    size: shop,
-    ledger,
-    clients: size.clients,
-    ratePerSecond: size.perSecond,
-    seed: options.seed,
-  });
-  const what = `${pair.name}, ${size.clients} clients`;
-  const back = size.backEachRound * options.rounds;
-  return await play({ what, stage, ledger, clients, back, options });
+  const source = { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version };
+  const target = { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version };
+  const isPooled = options.router === 'pgbouncer';
+  const direct = byFile(directory, { source: source.url, target: target.url });
+  const way = isPooled ? await byPooler(directory, pair) : direct;
+  try {
+    const { router, environment } = way;
+    const stage = setStage({ directory, source, target, script: PROGRAM, engine: 'stream', router, environment });
+    const ledger = new Ledger();
+    const clients = startClients({
+      urls: way.urls,
+      routeFile: way.routeFile,
+      size: await createShop(source.url, { rows: size.rows }),
+      ledger,
+      clients: size.clients,
+      ratePerSecond: size.perSecond,
+      seed: options.seed,
+    });
+    const what = `${pair.name}, ${size.clients} clients${isPooled ? ' behind PgBouncer' : ''}`;
+    return await play({ what, stage, ledger, clients, back: size.backEachRound * options.rounds, options, way });
+  } finally {
+    await way.close();
+  }
 };
 
 /** One game of cutovers and failbacks. */
@@ -80,13 +87,15 @@ interface Game {
   /** How many times there and back. */
   readonly back: number;
   readonly options: BenchOptions;
+  readonly way: Way;
 }
 
 const play = async (game: Game): Promise<Found> => {
-  const { stage, clients, ledger, back, options, what } = game;
+  const { stage, clients, ledger, back, options, what, way } = game;
   const ready = new Set<string>();
   const onEvent = (event: Event): void => {
     if (event.type === 'phase' && event.to === 'ready') ready.add(event.phase);
+    way.onEvent(event, ledger);
   };
   const worker = new WorkerProcess(stage.self, { plan: stage.plan, onEvent });
   try {

@@ -35,7 +35,7 @@ const startupOptions = (settings: Readonly<Record<string, string>>): string =>
     .join(' ');
 
 /** Leaves every value as the text that the server sent. */
-const rawText = { getTypeParser: () => (value: string | Buffer) => value };
+export const rawText = { getTypeParser: () => (value: string | Buffer) => value };
 
 const CONNECTION_LOST = new Set(['08000', '08001', '08003', '08004', '08006', '57P01', '57P02', '57P03', '53300']);
 /** Deadlock, a full disk, no memory, a cancelled statement. */
@@ -67,6 +67,10 @@ export const isConnectionLost = (error: unknown): boolean => {
     )
   );
 };
+
+/** Whether the other end is not who the URL means, or has no TLS where it is asked for: no repetition mends that. */
+export const isTlsRefusal = (error: unknown): boolean =>
+  TLS_REFUSED.test(codeOf(error)) || NO_TLS.test(messageOf(error));
 
 /** A URL without its password, for messages. Never throws. */
 export const redactUrl = (url: string): string => {
@@ -229,7 +233,7 @@ export class PostgresServer implements SqlSide {
   #refusal(error: unknown): SwitchbackError | null {
     const { label } = this;
     const said = messageOf(error);
-    if (TLS_REFUSED.test(codeOf(error)) || NO_TLS.test(said)) {
+    if (isTlsRefusal(error)) {
       return new SwitchbackError('refused', `no session to the ${label} that is as safe as its URL asks: ${said}`, {
         remedy:
           `the URL means sslmode=${this.protection.mode}; name the authority that signs the server's certificate ` +

@@ -1,0 +1,177 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import { sleep } from '../platform/clock.ts';
+import { giveTo, makeTemporaryDirectory, unprivileged } from './binaries.ts';
+import { freePort } from './servers.ts';
+
+/** How a pooler is set up. */
+export interface PoolerOptions {
+  readonly mode: 'transaction' | 'session';
+  /** Lines of `[databases]`. */
+  readonly entries: string;
+  /** More lines of `[pgbouncer]`. */
+  readonly more?: string;
+}
+
+/** A PgBouncer of this machine, with its databases in a file that its configuration includes. */
+export interface Pooler {
+  /** URL of the console, as an administrator. */
+  readonly admin: string;
+  /** URL of the console, as somebody who may only look. */
+  readonly viewer: string;
+  /** The included file. */
+  readonly config: string;
+  /** The file that includes it. */
+  readonly mainConfig: string;
+  readonly port: number;
+  /** For clients: the application's user of a database of the pooler. */
+  urlFor(database: string): string;
+  /** A command on the console. */
+  ask(command: string): Promise<Record<string, unknown>[]>;
+  /** Replaces the databases' file and has it read. */
+  setEntries(entries: string): Promise<void>;
+  entries(): string;
+  signal(signal: NodeJS.Signals): void;
+  /** Starts anew after `stop`, with the same port and files. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  stopAndRemove(): Promise<void>;
+}
+
+const ADMIN_PASSWORD = 'pooler-secret';
+const READY_WITHIN_MS = 20_000;
+const STEP_MS = 25;
+
+/** What keeps PgBouncer from running here; undefined when nothing does. Debian has it where only root's PATH leads. */
+export const poolerProblem = (): string | undefined => {
+  const result = spawnSync('pgbouncer', ['--version'], { env: environment(), encoding: 'utf8' });
+  return result.status === 0 ? undefined : (result.error?.message ?? result.stderr.trim());
+};
+
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${process.env.PATH}:/usr/sbin` });
+
+/** Starts a PgBouncer on a free port of the loopback address. The caller calls `stopAndRemove`. */
+export const startPooler = async (options: PoolerOptions): Promise<Pooler> => {
+  const pooler = new LocalPooler(options, await freePort());
+  await pooler.start();
+  return pooler;
+};
+
+class LocalPooler implements Pooler {
+  readonly port: number;
+  readonly config: string;
+  readonly mainConfig: string;
+  readonly #directory: string;
+  readonly #runAs = unprivileged();
+  #guard: ChildProcess | undefined;
+  #pid = 0;
+
+  constructor({ mode, entries, more = '' }: PoolerOptions, port: number) {
+    this.port = port;
+    this.#directory = makeTemporaryDirectory('switchback-pgbouncer-', this.#runAs);
+    this.config = join(this.#directory, 'databases.ini');
+    this.mainConfig = join(this.#directory, 'pgbouncer.ini');
+    this.#write('users.txt', `"admin" "${ADMIN_PASSWORD}"\n"viewer" "viewer-secret"\n"postgres" "client-secret"\n`);
+    this.#write('databases.ini', entries);
+    const settings = [
+      '[databases]',
+      `%include ${this.config}`,
+      '[pgbouncer]',
+      'listen_addr = 127.0.0.1',
+      `listen_port = ${port}`,
+      'unix_socket_dir =',
+      'auth_type = md5',
+      `auth_file = ${join(this.#directory, 'users.txt')}`,
+      'admin_users = admin',
+      'stats_users = viewer',
+      `pool_mode = ${mode}`,
+      'max_client_conn = 200',
+      'default_pool_size = 40',
+      more,
+    ];
+    this.#write('pgbouncer.ini', `${settings.join('\n')}\n`);
+  }
+
+  get admin(): string {
+    return `postgresql://admin:${ADMIN_PASSWORD}@127.0.0.1:${this.port}/pgbouncer`;
+  }
+
+  get viewer(): string {
+    return `postgresql://viewer:viewer-secret@127.0.0.1:${this.port}/pgbouncer`;
+  }
+
+  urlFor(database: string): string {
+    return `postgresql://postgres:client-secret@127.0.0.1:${this.port}/${database}`;
+  }
+
+  async ask(command: string): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client({ connectionString: this.admin, application_name: 'administrator' });
+    client.on('error', () => undefined);
+    await client.connect();
+    try {
+      return (await client.query(command)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async setEntries(entries: string): Promise<void> {
+    this.#write('databases.ini', entries);
+    await this.ask('RELOAD');
+  }
+
+  entries(): string {
+    return readFileSync(this.config, 'utf8');
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.#pid, signal);
+  }
+
+  async start(): Promise<void> {
+    // The shell ends it when its own input ends, which is also when we are killed.
+    const script = 'pgbouncer -q "$0" >"$1" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
+    const log = join(this.#directory, 'log');
+    this.#guard = spawn('/bin/sh', ['-c', script, this.mainConfig, log], {
+      ...this.#runAs,
+      cwd: this.#directory,
+      env: environment(),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const [pid] = await once(this.#guard.stdout ?? this.#guard, 'data');
+    this.#pid = Number(String(pid));
+    for (let waitedMs = 0; ; waitedMs += STEP_MS) {
+      try {
+        await this.ask('SHOW VERSION');
+        return;
+      } catch (error) {
+        if (waitedMs > READY_WITHIN_MS) throw new Error(`no PgBouncer: ${readFileSync(log, 'utf8')}`, { cause: error });
+        await sleep(STEP_MS);
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    const guard = this.#guard;
+    this.#guard = undefined;
+    if (guard === undefined) return;
+    const ended = once(guard, 'exit');
+    guard.stdin?.end();
+    await ended;
+  }
+
+  async stopAndRemove(): Promise<void> {
+    await this.stop();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  #write(name: string, text: string): void {
+    const path = join(this.#directory, name);
+    writeFileSync(path, text);
+    chmodSync(path, 0o640);
+    giveTo(path, this.#runAs);
+  }
+}

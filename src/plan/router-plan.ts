@@ -1,0 +1,94 @@
+import { extname, resolve } from 'node:path';
+import type { PlanDocument } from './schema.ts';
+
+/** A small file that names the primary of each phase. */
+export interface FileRouterPlan {
+  readonly kind: 'file';
+  /** Absolute. */
+  readonly path: string;
+  readonly format: 'json' | 'env';
+}
+
+/** Programs as argument lists with placeholders, run in the plan's directory. */
+export interface CommandRouterPlan {
+  readonly kind: 'command';
+  readonly repoint: readonly string[];
+  readonly observe?: readonly string[];
+  readonly hold?: readonly string[];
+  readonly release?: readonly string[];
+  readonly timeoutMs: number;
+  /** Absolute: where the programs run, so that their relative paths start at the plan. */
+  readonly directory: string;
+}
+
+/** What a pooler's entry says when it leads to a side, where it is not what the side's URL says. */
+export interface PooledSidePlan {
+  readonly host?: string;
+  readonly port?: number;
+  readonly dbname?: string;
+}
+
+/** Poolers that lead the same applications. */
+export interface PgbouncerRouterPlan {
+  readonly kind: 'pgbouncer';
+  /** URLs hold secrets; files are absolute. One file may be that of several poolers. */
+  readonly instances: readonly { readonly admin: string; readonly config: string }[];
+  /** The pooler's database of each phase that the router leads. */
+  readonly databases: ReadonlyMap<string, string>;
+  readonly source: PooledSidePlan;
+  readonly target: PooledSidePlan;
+}
+
+/** How one router is set up. */
+export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan;
+
+type RouterDocument = PlanDocument['routers'][string];
+
+const listOf = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
+
+/** A mapping without the keys that have no value, as optional keys are read here. */
+const written = ({
+  host,
+  port,
+  dbname,
+}: Extract<RouterDocument, { kind: 'pgbouncer' }>['source'] = {}): PooledSidePlan => ({
+  ...(host === undefined ? {} : { host }),
+  ...(port === undefined ? {} : { port }),
+  ...(dbname === undefined ? {} : { dbname }),
+});
+
+const pgbouncerOf = (
+  router: Extract<RouterDocument, { kind: 'pgbouncer' }>,
+  { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
+): PgbouncerRouterPlan => {
+  const configs = listOf(router.config).map((path) => resolve(directory, path));
+  const databases = router.databases ?? Object.fromEntries(phases.map((phase) => [phase, router.database ?? '']));
+  return {
+    kind: 'pgbouncer',
+    instances: listOf(router.admin).map((admin, index) => ({ admin, config: configs[index] ?? configs[0] ?? '' })),
+    databases: new Map(Object.entries(databases)),
+    source: written(router.source),
+    target: written(router.target),
+  };
+};
+
+/** A router as the plan sets it up; `phases` are those that it leads. */
+export const routerOf = (
+  router: RouterDocument,
+  { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
+): RouterPlan => {
+  if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
+  if (router.kind === 'file') {
+    const format = router.format ?? (extname(router.path) === '.json' ? 'json' : 'env');
+    return { kind: 'file', path: resolve(directory, router.path), format };
+  }
+  const { timeout, observe, hold, release, ...rest } = router;
+  return {
+    ...rest,
+    ...(observe === undefined ? {} : { observe }),
+    ...(hold === undefined ? {} : { hold }),
+    ...(release === undefined ? {} : { release }),
+    timeoutMs: timeout,
+    directory,
+  };
+};

@@ -1,0 +1,92 @@
+import { isKind, type SwitchbackError } from '../../domain/errors.ts';
+import type { Finding } from '../../domain/finding.ts';
+import { type Console, ledText, type ShownDatabase } from './console.ts';
+import { readDatabase } from './files.ts';
+import { type Address, addressText, sameAddress } from './ini.ts';
+
+/** One pooler with the databases that it leads and where they may lead. */
+export interface Inspected {
+  readonly console: Console;
+  /** The file with its entries. */
+  readonly config: string;
+  readonly databases: readonly string[];
+  readonly addresses: readonly Address[];
+  /** How long a switch may keep clients waiting. */
+  readonly windowMs: number;
+}
+
+/** Everything that would keep the router from leading clients, as far as it can be seen. Throws kind `unreachable`. */
+export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
+  try {
+    const settings = await it.console.settings();
+    const found: Finding[] = [...rightsOf(it, settings), ...waitingOf(it, settings)];
+    for (const database of it.databases) found.push(...(await entryFindings(it, database, settings)));
+    return found;
+  } catch (error) {
+    if (!isKind(error, 'refused')) throw error;
+    return [blocking(it, 'router/refused', error.message, remedyOf(error))];
+  }
+};
+
+const remedyOf = (error: SwitchbackError): string => error.remedy ?? 'mend that';
+
+const blocking = (it: Inspected, id: string, fact: string, remedy: string): Finding => ({
+  id,
+  severity: 'blocks',
+  subject: it.console.name,
+  fact,
+  remedy,
+});
+
+const rightsOf = (it: Inspected, settings: ReadonlyMap<string, string>): readonly Finding[] => {
+  const admins = (settings.get('admin_users') ?? '').split(',').map((name) => name.trim());
+  // Through its Unix socket, whoever runs it needs no entry.
+  if (admins.includes(it.console.user) || it.console.user === 'pgbouncer') return [];
+  const fact = `${it.console.user} may look and not pause: it is not in admin_users`;
+  return [blocking(it, 'router/no-right', fact, `add ${it.console.user} to admin_users there, and RELOAD`)];
+};
+
+/** A client that waits longer is disconnected, so that holding would break what it is there to keep. */
+const waitingOf = (it: Inspected, settings: ReadonlyMap<string, string>): readonly Finding[] => {
+  const seconds = Number(settings.get('query_wait_timeout') ?? 0);
+  if (seconds === 0 || seconds * 1_000 > it.windowMs) return [];
+  const fact = `it ends clients that wait for ${seconds} s (query_wait_timeout), and the window is ${it.windowMs} ms`;
+  return [blocking(it, 'router/waits-too-short', fact, 'raise query_wait_timeout there, or lower switch.window')];
+};
+
+const entryFindings = async (
+  it: Inspected,
+  database: string,
+  settings: ReadonlyMap<string, string>,
+): Promise<readonly Finding[]> => {
+  const { address } = await readDatabase(it.config, database);
+  const shown = await it.console.database(database);
+  return [
+    ...placeFindings(it, database, { address, shown, conffile: settings.get('conffile') ?? '' }),
+    ...modeFindings(it, database, shown?.poolMode ?? settings.get('pool_mode') ?? ''),
+  ];
+};
+
+const placeFindings = (
+  it: Inspected,
+  database: string,
+  seen: { readonly address: Address; readonly shown: ShownDatabase | null; readonly conffile: string },
+): readonly Finding[] => {
+  const { address, shown, conffile } = seen;
+  if (shown === null || !sameAddress(address, shown.address)) {
+    const fact = `it leads ${database} ${ledText(shown)}, and ${it.config} says ${addressText(address)}`;
+    const remedy = `RELOAD it; or name the file that it reads, which begins at ${conffile}`;
+    return [blocking(it, 'router/other-file', fact, remedy)];
+  }
+  if (it.addresses.some((one) => sameAddress(one, address))) return [];
+  const fact = `${database} leads to ${addressText(address)}, and the sides are ${it.addresses.map(addressText).join(' and ')}`;
+  const remedy = "write what an entry says of each side under the router's `source` and `target`";
+  return [blocking(it, 'router/leads-elsewhere', fact, remedy)];
+};
+
+const modeFindings = (it: Inspected, database: string, mode: string): readonly Finding[] => {
+  if (mode !== 'session') return [];
+  const fact = `${database} is pooled by session: who is connected when a switch begins cannot be held, only ended or waited for`;
+  const remedy = 'use pool_mode = transaction if the application can; docs/repointing.md says what differs';
+  return [{ id: 'router/session-pooling', severity: 'warns', subject: it.console.name, fact, remedy }];
+};

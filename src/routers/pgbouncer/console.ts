@@ -1,0 +1,291 @@
+import pg from 'pg';
+import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { TextRow } from '../../domain/sql.ts';
+import { after, monotonicMs, sleep } from '../../platform/clock.ts';
+import { quoteName } from '../../platform/postgres/quote.ts';
+import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server.ts';
+import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import { inTurn } from '../in-turn.ts';
+import { type Address, addressText } from './ini.ts';
+
+/** A database as the pooler shows it. */
+export interface ShownDatabase {
+  readonly address: Address;
+  readonly isPaused: boolean;
+  /** `session`, `transaction` or `statement`; null where the pooler's own mode holds. */
+  readonly poolMode: string | null;
+}
+
+/** A session of the pooler's on a server. */
+export interface ServerSession {
+  /** Of its process on the server. */
+  readonly pid: string;
+  readonly user: string;
+  /** It was made before the last change of its database's entry, and is closed when its client lets go of it. */
+  readonly isOutdated: boolean;
+  /** The client that uses it, in words; null when none does. */
+  readonly client: string | null;
+}
+
+/** How long a command may take that is answered at once, connecting included, in milliseconds. */
+const ANSWER_MS = 5_000;
+const GOODBYE_MS = 500;
+const LOOK_AGAIN_MS = 10;
+const RETRY = 'server_login_retry';
+/** A value that nobody else would set, so that it is known for ours. */
+const SHORT_RETRY_S = 0.017;
+/** For how long a pool may have clients and no session on the way to a server, in milliseconds. */
+const STARVED_MS = 300;
+/** Columns of SHOW POOLS that count sessions with a server. */
+const SERVERS = ['sv_active', 'sv_idle', 'sv_used', 'sv_tested', 'sv_login'] as const;
+const DATABASE = 'pgbouncer';
+/** PgBouncer has one code, 08P01, for everything it says. */
+const NOT_LET_IN = /admin access needed|not allowed|authentication failed|no such user|no pg_hba|login rejected|SASL/i;
+const NOTHING_TO_RESUME = /is not paused|no such database/;
+const ALREADY_PAUSED = /already paused/;
+
+/**
+ * The admin console of one PgBouncer. It understands simple queries only, and no settings of a session; PAUSE and
+ * WAIT_CLOSE keep their session busy until they are done, so everything is done on sessions of its own.
+ */
+export class Console {
+  /** For messages, without a password. */
+  readonly name: string;
+  readonly #config: pg.ClientConfig;
+  readonly #url: string;
+
+  /** Connects to nothing yet. Throws kind `usage` for a URL that cannot be read or names another database. */
+  constructor(url: string) {
+    const { driver } = readPostgresUrl(url, 'PgBouncer');
+    if (driver.database !== undefined && driver.database !== DATABASE) {
+      throw new SwitchbackError('usage', `the PgBouncer's URL names the database ${driver.database}`, {
+        remedy: `its admin console is the database ${DATABASE}: write that`,
+      });
+    }
+    this.name = `PgBouncer at ${driver.host}:${driver.port ?? 6432}`;
+    this.#url = url;
+    this.#config = { port: 6432, ...driver, database: DATABASE, application_name: 'switchback', types: rawText };
+  }
+
+  /** Whom we log in as. */
+  get user(): string {
+    return this.#config.user ?? '';
+  }
+
+  /** What the pooler has of a database; null when it does not know it. */
+  async database(database: string, withinMs = ANSWER_MS): Promise<ShownDatabase | null> {
+    const rows = await this.#ask('SHOW DATABASES', withinMs);
+    const row = rows.find(({ name }) => name === database);
+    if (row === undefined) return null;
+    const { host = null, port, database: dbname, paused, pool_mode = null } = row;
+    return {
+      address: { host: host === '' ? null : host, port: port ?? '', dbname: dbname ?? '' },
+      isPaused: paused === '1',
+      poolMode: pool_mode,
+    };
+  }
+
+  /** Its settings by name. */
+  async settings(): Promise<ReadonlyMap<string, string>> {
+    const rows = await this.#ask('SHOW CONFIG');
+    return new Map(rows.map(({ key, value }) => [key ?? '', value ?? '']));
+  }
+
+  /** Its sessions on the servers of a database, those that no client uses among them. */
+  async serverSessions(database: string, withinMs = ANSWER_MS): Promise<readonly ServerSession[]> {
+    const [servers, clients] = await Promise.all([
+      this.#ask('SHOW SERVERS', withinMs),
+      this.#ask('SHOW CLIENTS', withinMs),
+    ]);
+    return servers
+      .filter((row) => row.database === database)
+      .map((row) => {
+        const client = clients.find(({ ptr }) => ptr === row.link);
+        return {
+          pid: row.remote_pid ?? '',
+          user: row.user ?? '',
+          isOutdated: row.close_needed === '1',
+          client: client === undefined ? null : clientText(client),
+        };
+      });
+  }
+
+  /**
+   * Pauses a database: no client gets a server any more. Resolves when those that had one have let go of it. How many
+   * milliseconds to wait is asked of `mayWait`, again whenever they are over, until it throws; the pause then stands until
+   * `resume`. That PAUSE has been answered is not believed: 1.18 answers everybody who waits as soon as one pause, or one
+   * WAIT_CLOSE, is done, whichever database it was for.
+   */
+  async pause(database: string, mayWait: () => Promise<number>): Promise<void> {
+    await this.#untilDone(mayWait, async (client) => {
+      await client.query(`PAUSE ${quoteName(database)}`).catch((error: unknown) => {
+        if (!ALREADY_PAUSED.test(messageOf(error))) throw error;
+      });
+      await untilNone(client, (row) => row.database === database && row.link !== '');
+    });
+  }
+
+  /**
+   * Resolves when no session is left that was made before the last change of the database's entry; as `pause`. That is
+   * what WAIT_CLOSE is for; but it would answer somebody else's PAUSE.
+   */
+  async waitClose(database: string, mayWait: () => Promise<number>): Promise<void> {
+    await this.#untilDone(mayWait, async (client) => {
+      await untilNone(client, (row) => row.database === database && row.close_needed === '1');
+    });
+  }
+
+  /**
+   * Lets clients of databases go on; nothing for those that are not paused. A client that was new while a pause was on made
+   * 1.18 begin a session with the server and cut it, which counts as a failed login, so that nobody of its user would get a
+   * session before `server_login_retry` (15 s) is over. That is made short until all have one on the way.
+   */
+  async resume(databases: readonly string[], withinMs = ANSWER_MS): Promise<void> {
+    await inTurn(`${this.name} retry`, async () => {
+      await this.#with(async (client) => {
+        await before(
+          withinMs,
+          client.connect().then(() => withShortRetry(client, () => resumeAll(client, databases))),
+        );
+      });
+    });
+  }
+
+  /** Reads its configuration again. */
+  async reload(): Promise<void> {
+    await this.#ask('RELOAD');
+  }
+
+  async #ask(command: string, withinMs = ANSWER_MS): Promise<readonly TextRow[]> {
+    return await this.#with(async (client) => {
+      const answer = client.connect().then(() => client.query<TextRow>(command));
+      const { rows } = await before(withinMs, answer);
+      return rows;
+    });
+  }
+
+  /** Does something on a session that is cut when `mayWait` throws. */
+  async #untilDone(mayWait: () => Promise<number>, work: (client: pg.Client) => Promise<void>): Promise<void> {
+    await this.#with(async (client) => {
+      const done = client.connect().then(async () => {
+        await work(client);
+        return true;
+      });
+      for (;;) if (await within(await mayWait(), done)) return;
+    });
+  }
+
+  async #with<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = new pg.Client(this.#config);
+    client.on('error', () => undefined);
+    // One that waits for a pause, or has fallen silent, does not listen to a goodbye.
+    const cut = () => client.connection.stream.destroy();
+    try {
+      const result = await work(client);
+      const cancel = after(GOODBYE_MS, cut);
+      await client.end().finally(cancel);
+      return result;
+    } catch (error) {
+      cut();
+      throw this.#wrap(error);
+    }
+  }
+
+  #wrap(error: unknown): unknown {
+    if (error instanceof SwitchbackError) return error;
+    const said = messageOf(error);
+    const cause = { cause: error };
+    if (isTlsRefusal(error)) {
+      return new SwitchbackError('refused', `no session to ${this.name} that is as safe as its URL asks: ${said}`, {
+        remedy:
+          'name the authority that signs its certificate with sslrootcert=FILE, or say what is meant with sslmode',
+        ...cause,
+      });
+    }
+    if (NOT_LET_IN.test(said)) {
+      return new SwitchbackError('refused', `${this.name} does not let us in: ${said}`, {
+        remedy: `correct user and password of ${redactUrl(this.#url)}, and name the user in its admin_users; then RELOAD it`,
+        ...cause,
+      });
+    }
+    if (error instanceof pg.DatabaseError && error.severity === 'ERROR') {
+      return new SwitchbackError('refused', `${this.name} refuses a command: ${said}`, {
+        remedy: 'see what it knows with SHOW DATABASES on its admin console, mend that, then give the command again',
+        ...cause,
+      });
+    }
+    return new SwitchbackError('unreachable', `${this.name} cannot be asked: ${said}`, {
+      remedy: `check that ${redactUrl(this.#url)} answers from this machine`,
+      ...cause,
+    });
+  }
+}
+
+const resumeAll = async (client: pg.Client, databases: readonly string[]): Promise<void> => {
+  for (const database of databases) {
+    await client.query(`RESUME ${quoteName(database)}`).catch((error: unknown) => {
+      if (!NOTHING_TO_RESUME.test(messageOf(error))) throw error;
+    });
+  }
+  const begun = monotonicMs();
+  for (;;) {
+    const { rows } = await client.query<TextRow>('SHOW POOLS');
+    const isStarved = (row: TextRow): boolean =>
+      databases.includes(row.database ?? '') && row.cl_waiting !== '0' && SERVERS.every((name) => row[name] === '0');
+    // A server that is down is no reason to wait for it.
+    if (!rows.some(isStarved) || monotonicMs() - begun > STARVED_MS) return;
+    await sleep(LOOK_AGAIN_MS);
+  }
+};
+
+/** Sets `server_login_retry` for the time of the work. One that a worker left short when it died goes back to what it is by default. */
+const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Promise<void> => {
+  const { rows } = await client.query<TextRow>('SHOW CONFIG');
+  const { value = null, default: byDefault = null } = rows.find(({ key }) => key === RETRY) ?? {};
+  const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
+  // Not a pooler that we know: clients go on all the same.
+  if (usual === null) return await work();
+  await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`);
+  try {
+    await work();
+  } finally {
+    await client.query(`SET ${RETRY} = '${usual}'`);
+  }
+};
+
+/** Looks at the pooler's sessions on servers until none is one of those. */
+const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): Promise<void> => {
+  for (;;) {
+    const { rows } = await client.query<TextRow>('SHOW SERVERS');
+    if (!rows.some(isOne)) return;
+    await sleep(LOOK_AGAIN_MS);
+  }
+};
+
+/** What a promise resolves to, or `false` when it takes longer; rejects as it does. What comes later is of no interest. */
+export const within = async <T>(ms: number, promise: Promise<T>): Promise<T | false> => {
+  const late = Promise.withResolvers<false>();
+  const cancel = after(Math.max(0, ms), () => late.resolve(false));
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    cancel();
+  }
+};
+
+const before = async <T>(ms: number, promise: Promise<T>): Promise<T> => {
+  const result = await within(
+    ms,
+    promise.then((value) => ({ value })),
+  );
+  if (result === false) throw new Error(`no answer within ${Math.round(ms)} ms`);
+  return result.value;
+};
+
+const clientText = ({ user, application_name, addr, port }: TextRow): string =>
+  `${user} from ${addr}:${port}${application_name ? ` (${application_name})` : ''}`;
+
+/** A database of a pooler for messages. */
+export const ledText = (shown: ShownDatabase | null): string =>
+  shown === null ? 'nowhere' : `to ${addressText(shown.address)}`;

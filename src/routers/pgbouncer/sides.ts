@@ -1,0 +1,32 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Side } from '../../domain/position.ts';
+import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import { type Address, addressText, sameAddress } from './ini.ts';
+
+/** A side's URL, and what an entry says instead of it. */
+export interface PooledSide {
+  readonly url: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly dbname?: string;
+}
+
+const addressOf = (side: Side, { url, ...said }: PooledSide): Address => {
+  const { driver } = readPostgresUrl(url, side);
+  return {
+    host: said.host ?? driver.host ?? 'localhost',
+    port: String(said.port ?? driver.port ?? 5432),
+    // As every client that is given none.
+    dbname: said.dbname ?? driver.database ?? driver.user ?? 'postgres',
+  };
+};
+
+/** What an entry says when it leads to each side. Throws kind `usage` when both would be the same. */
+export const addressesOf = (sides: Readonly<Record<Side, PooledSide>>): Readonly<Record<Side, Address>> => {
+  const source = addressOf('source', sides.source);
+  const target = addressOf('target', sides.target);
+  if (!sameAddress(source, target)) return { source, target };
+  throw new SwitchbackError('usage', `PgBouncer would lead to ${addressText(source)} on both sides`, {
+    remedy: "write what tells them apart under the router's `source` and `target`",
+  });
+};
