@@ -1,4 +1,4 @@
-#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=4
+#!/usr/bin/env -S MALLOC_MMAP_THRESHOLD_=524288 node --max-semi-space-size=4
 // The package's binary. In a checkout the sources run as they are (Node strips the types), so there is nothing to build
 // and nothing stale; in the published package there are no sources and `dist` runs. Flag and variable keep the worker's
 // memory flat; why, says src/platform/heap.ts.
@@ -17,7 +17,7 @@ if (Number(process.versions.node.split('.')[0]) >= 24) {
   const { status, signal } = spawnSync(
     ownNode,
     ['--max-semi-space-size=4', fileURLToPath(main), ...process.argv.slice(2)],
-    { stdio: 'inherit', env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '65536' } },
+    { stdio: 'inherit', env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '524288' } },
   );
   process.exitCode = signal ? 1 : (status ?? 1);
 } else {

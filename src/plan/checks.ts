@@ -1,3 +1,4 @@
+import { formatOfPath, hasVariables, ROUTE_FORMATS, type RouteFormat } from '../domain/route-format.ts';
 import { routeVariables } from '../domain/variable.ts';
 import type { Json, LocatedDocument } from './document.ts';
 import { parseDuration } from './duration.ts';
@@ -138,18 +139,24 @@ const fileFormats = (document: LocatedDocument): readonly Problem[] =>
     const path = ['routers', name, 'path'];
     const file = textAt(document.value, path);
     if (textAt(document.value, ['routers', name, 'kind']) !== 'file' || file === undefined) return [];
-    if (/\.(json|env)$/.test(file) || valueAt(document.value, ['routers', name, 'format']) !== undefined) return [];
+    if (formatOfPath(file) !== null || valueAt(document.value, ['routers', name, 'format']) !== undefined) return [];
     const what = `${pathText(path)} does not tell its format`;
-    return [{ spot: document.spot(path), what, value: file, remedy: 'add format: json or format: env' }];
+    return [{ spot: document.spot(path), what, value: file, remedy: `add format: ${ROUTE_FORMATS.join(', or ')}` }];
   });
 
-/** Two phases that would share a variable of an env file, such as `a-b` and `a_b`, or `a` and `a_held`. */
+/** The format of a file router as far as the plan is readable. */
+const writtenFormat = (router: Json): RouteFormat | null => {
+  const format = textAt(router, ['format']);
+  if (format === undefined) return formatOfPath(textAt(router, ['path']) ?? '');
+  return ROUTE_FORMATS.find((known) => known === format) ?? null;
+};
+
+/** Two phases that would share a variable of an env or properties file, such as `a-b` and `a_b`, or `a` and `a_held`. */
 const sharedVariables = (document: LocatedDocument, phases: readonly Outline[]): readonly Problem[] => {
   const owners = new Map<string, Outline>();
   return phases.flatMap((phase) => {
     const router = valueAt(document.value, ['routers', phase.router ?? '']) ?? null;
-    const isEnv = textAt(router, ['format']) === 'env' || /\.env$/.test(textAt(router, ['path']) ?? '');
-    if (phase.name === undefined || !isEnv) return [];
+    if (phase.name === undefined || !hasVariables(writtenFormat(router))) return [];
     const variables = Object.values(routeVariables(phase.name)).map((variable) => `${phase.router} ${variable}`);
     const taken = variables.find((variable) => owners.has(variable));
     for (const variable of variables) if (!owners.has(variable)) owners.set(variable, phase);
@@ -157,7 +164,7 @@ const sharedVariables = (document: LocatedDocument, phases: readonly Outline[]):
     if (taken === undefined || other === undefined || other.name === phase.name) return [];
     const path = ['phases', phase.index, 'name'];
     const what = `${pathText(path)} would share the variable ${taken.split(' ')[1]} with phase ${other.name}`;
-    return [{ spot: document.spot(path), what, value: phase.name, remedy: 'rename one, or use format: json' }];
+    return [{ spot: document.spot(path), what, value: phase.name, remedy: 'rename one, or use format: json or yaml' }];
   });
 };
 

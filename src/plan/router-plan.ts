@@ -1,4 +1,5 @@
-import { extname, resolve } from 'node:path';
+import { resolve } from 'node:path';
+import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import type { PlanDocument } from './schema.ts';
 
 /** A small file that names the primary of each phase. */
@@ -6,7 +7,7 @@ export interface FileRouterPlan {
   readonly kind: 'file';
   /** Absolute. */
   readonly path: string;
-  readonly format: 'json' | 'env';
+  readonly format: RouteFormat;
 }
 
 /** Programs as argument lists with placeholders, run in the plan's directory. */
@@ -79,7 +80,7 @@ export const routerOf = (
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
   if (router.kind === 'file') {
-    const format = router.format ?? (extname(router.path) === '.json' ? 'json' : 'env');
+    const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };
   }
   const { timeout, observe, hold, release, ...rest } = router;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
+import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
@@ -9,11 +10,12 @@ const fileRouter = z.strictObject({
     examples: ['/etc/shop/primary.json'],
   }),
   format: z
-    .enum(['json', 'env'])
+    .enum(ROUTE_FORMATS)
     .optional()
     .meta({
-      description: 'Format of the file. Without it: `json` for a path that ends in .json, `env` for one in .env.',
-      examples: ['json'],
+      description:
+        'Format of the file. Without it the end of the path tells: .json, .yaml or .yml, .env, .properties. Whatever else is in the file stays.',
+      examples: ['yaml'],
     }),
 });
 

@@ -1,17 +1,27 @@
 import { createHash } from 'node:crypto';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
+import type { RouteFormat } from '../domain/route-format.ts';
 import { monotonicMs } from '../platform/clock.ts';
 import { type FileContent, readContent, replaceFile, syncFile } from '../platform/replace-file.ts';
 import { inTurn } from './in-turn.ts';
+import { propertiesText } from './route-properties.ts';
 import { envText, jsonText, NOT_TOLD, type RouteText, RouteTextError, type StoredRoute } from './route-text.ts';
+import { yamlText } from './route-yaml.ts';
 import type { Repoint, Route, Router } from './router.ts';
 
 /** Where a route file is and how it is written. */
 export interface FileRouterOptions {
   /** Absolute. Made when it is not there; a symbolic link is followed to its file. */
   readonly path: string;
-  readonly format: 'json' | 'env';
+  readonly format: RouteFormat;
 }
+
+const TEXTS: Readonly<Record<RouteFormat, RouteText>> = {
+  json: jsonText,
+  yaml: yamlText,
+  env: envText,
+  properties: propertiesText,
+};
 
 /** How often a change is begun anew because another process wrote in between, before the file counts as contended. */
 const MAX_ATTEMPTS = 20;
@@ -39,7 +49,7 @@ export class FileRouter implements Router {
 
   constructor(options: FileRouterOptions) {
     this.#path = options.path;
-    this.#text = options.format === 'json' ? jsonText : envText;
+    this.#text = TEXTS[options.format];
   }
 
   async observe(phase: string): Promise<Route> {
@@ -62,15 +72,8 @@ export class FileRouter implements Router {
 
   #read(content: FileContent, phase: string): StoredRoute {
     if (content.bytes === null) return NOT_TOLD;
-    try {
-      return this.#text.read(content.bytes, phase);
-    } catch (error) {
-      if (!(error instanceof RouteTextError)) throw error;
-      throw new SwitchbackError('refused', `the route file ${content.path}: ${error.message}`, {
-        remedy: 'mend the file by hand, or move it away, and run the command again',
-        cause: error,
-      });
-    }
+    const { bytes, path } = content;
+    return understood(path, () => this.#text.read(bytes, phase));
   }
 
   async #change(
@@ -90,7 +93,7 @@ export class FileRouter implements Router {
         // A worker that died before its last fsync may have written what we find.
         if (changed.size === 0) return content.bytes === null ? undefined : this.#asked(() => syncFile(content.path));
         if (monotonicMs() >= deadline) throw unreachable(this.#path, new Error('no time was left to change it'));
-        const bytes = this.#text.write(content.bytes ?? Buffer.alloc(0), changed);
+        const bytes = understood(content.path, () => this.#text.write(content.bytes ?? Buffer.alloc(0), changed));
         const { stillAsRead } = await this.#asked(() => replaceFile(content, bytes));
         if (stillAsRead) return;
       }
@@ -106,6 +109,20 @@ export class FileRouter implements Router {
     }
   }
 }
+
+/** What is read from or made of a file's text; throws kind `refused` for a text that we do not understand. */
+const understood = <T>(path: string, work: () => T): T => {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof RouteTextError)) throw error;
+    const remedy = error.remedy ?? 'mend the file by hand, or move it away';
+    throw new SwitchbackError('refused', `the route file ${path}: ${error.message}`, {
+      remedy: `${remedy}, and run the command again`,
+      cause: error,
+    });
+  }
+};
 
 const versionOf = ({ primary, epoch }: StoredRoute): string =>
   createHash('sha256')

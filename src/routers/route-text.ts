@@ -9,7 +9,7 @@ export interface StoredRoute {
   readonly epoch: bigint;
 }
 
-/** One of the two forms of a route file: pure functions from the file's bytes to routes and back. */
+/** One of the forms of a route file: pure functions from the file's bytes to routes and back. */
 export interface RouteText {
   /** The route of a phase; throws RouteTextError when the file holds something that is none. */
   read(bytes: Buffer, phase: string): StoredRoute;
@@ -21,17 +21,27 @@ export interface RouteText {
 export const NOT_TOLD: StoredRoute = { primary: null, held: false, epoch: 0n };
 
 /** The file holds something that we do not understand and therefore will not write over. */
-export class RouteTextError extends Error {}
+export class RouteTextError extends Error {
+  /** What to do about it, where that is more than to mend the file. */
+  readonly remedy: string | undefined;
 
-const sideOf = (value: unknown, where: string): Side | null => {
+  constructor(message: string, remedy?: string) {
+    super(message);
+    this.remedy = remedy;
+  }
+}
+
+/** A side, or null for what says nothing. Throws for anything else; `where` names the place. */
+export const sideOf = (value: unknown, where: string): Side | null => {
   if (value === undefined || value === null || value === '') return null;
   if (value === 'source' || value === 'target') return value;
   throw new RouteTextError(`${where} is neither source nor target`);
 };
 
-const epochOf = (value: unknown, where: string): bigint => {
+/** An epoch, 0 for what says nothing. Throws for anything else; `where` names the place. */
+export const epochOf = (value: unknown, where: string): bigint => {
   if (value === undefined || value === '') return 0n;
-  const text = typeof value === 'number' ? String(value) : value;
+  const text = typeof value === 'number' || typeof value === 'bigint' ? String(value) : value;
   if (typeof text === 'string' && /^\d{1,19}$/.test(text)) return BigInt(text);
   throw new RouteTextError(`${where} is not a whole number`);
 };
@@ -47,9 +57,10 @@ const fragileNumber = (text: string): string | undefined =>
     (number) => number.replaceAll(/[^\d]/g, '').length > 15,
   );
 
-const decodeText = (bytes: Buffer): string => {
+/** A file's text; `keepsMark` says whether a byte-order mark stays in it. Throws for what is not UTF-8. */
+export const decodeText = (bytes: Buffer, keepsMark = false): string => {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: keepsMark }).decode(bytes);
   } catch {
     throw new RouteTextError('it is not UTF-8');
   }
@@ -99,13 +110,43 @@ export const jsonText: RouteText = {
   },
 };
 
+/** A name with the value that a file gives it. */
+export interface Variable {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** The route that variables tell; the last one of a name counts. Throws RouteTextError for values that are none. */
+export const routeOfVariables = (variables: readonly Variable[], phase: string): StoredRoute => {
+  const names = routeVariables(phase);
+  const values = new Map(variables.map(({ name, value }) => [name, value] as const));
+  const held = values.get(names.held) ?? '';
+  if (!['', '0', '1'].includes(held)) throw new RouteTextError(`${names.held} is neither 0 nor 1`);
+  return {
+    primary: sideOf(values.get(names.primary), names.primary),
+    held: held === '1',
+    epoch: epochOf(values.get(names.epoch), names.epoch),
+  };
+};
+
+/** The variables that tell these routes, by name. */
+export const variablesOfRoutes = (routes: ReadonlyMap<string, StoredRoute>): ReadonlyMap<string, string> => {
+  const wanted = new Map<string, string>();
+  for (const [phase, route] of routes) {
+    const names = routeVariables(phase);
+    if (route.primary !== null) wanted.set(names.primary, route.primary);
+    wanted.set(names.held, route.held ? '1' : '0').set(names.epoch, String(route.epoch));
+  }
+  return wanted;
+};
+
 /** A line that sets a variable, as a shell or a dotenv library reads it. */
 const ASSIGNMENT = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*?)\s*$/;
 
 /** Lines with their endings. As Latin-1, so that bytes which are no UTF-8 stay what they are. */
 const linesOf = (bytes: Buffer): readonly string[] => bytes.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? [];
 
-const variableOf = (line: string): { readonly name: string; readonly value: string } | null => {
+const variableOf = (line: string): Variable | null => {
   const [, name, value = ''] = ASSIGNMENT.exec(line) ?? [];
   return name === undefined ? null : { name, value: value.replace(/^(["'])(.*)\1$/, '$2') };
 };
@@ -113,29 +154,13 @@ const variableOf = (line: string): { readonly name: string; readonly value: stri
 /** `SWITCHBACK_ORDERS=target`, `SWITCHBACK_ORDERS_HELD=0`, `SWITCHBACK_ORDERS_EPOCH=7`. Other lines stay as they are. */
 export const envText: RouteText = {
   read(bytes, phase) {
-    const names = routeVariables(phase);
-    const values = new Map(
-      linesOf(bytes).flatMap((line) => {
-        const variable = variableOf(line);
-        return variable === null ? [] : [[variable.name, variable.value] as const];
-      }),
+    return routeOfVariables(
+      linesOf(bytes).flatMap((line) => variableOf(line) ?? []),
+      phase,
     );
-    const held = values.get(names.held) ?? '';
-    if (!['', '0', '1'].includes(held)) throw new RouteTextError(`${names.held} is neither 0 nor 1`);
-    return {
-      primary: sideOf(values.get(names.primary), names.primary),
-      held: held === '1',
-      epoch: epochOf(values.get(names.epoch), names.epoch),
-    };
   },
   write(bytes, routes) {
-    const wanted = new Map<string, string>();
-    for (const [phase, route] of routes) {
-      const names = routeVariables(phase);
-      if (route.primary !== null) wanted.set(names.primary, route.primary);
-      wanted.set(names.held, route.held ? '1' : '0').set(names.epoch, String(route.epoch));
-    }
-    return Buffer.from(assign(linesOf(bytes), wanted).join(''), 'latin1');
+    return Buffer.from(assign(linesOf(bytes), variablesOfRoutes(routes)).join(''), 'latin1');
   },
 };
 

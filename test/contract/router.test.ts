@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseDocument } from 'yaml';
 import { CommandRouter } from '../../src/routers/command.ts';
 import { FileRouter } from '../../src/routers/file.ts';
 import { type RouterUnderTest, routerContract } from './router.ts';
@@ -37,6 +38,34 @@ routerContract('file, env', async (): Promise<RouterUnderTest> => {
     open: () => new FileRouter({ path, format: 'env' }),
     // The last line counts, as in a shell.
     edit: (phase, primary) => rewrite(path, (text) => `${text}SWITCHBACK_${phase.toUpperCase()}="${primary}"\n`),
+    remove: removeFolder(folder),
+  };
+});
+
+routerContract('file, yaml', async (): Promise<RouterUnderTest> => {
+  const folder = await folderOf();
+  const path = join(folder, 'primary.yaml');
+  await writeFile(path, '# of the application\r\npool: {max: 10}\r\n');
+  return {
+    open: () => new FileRouter({ path, format: 'yaml' }),
+    edit: (phase, primary) =>
+      rewrite(path, (text) => {
+        const document = parseDocument(text);
+        document.setIn([phase, 'primary'], primary);
+        return String(document);
+      }),
+    remove: removeFolder(folder),
+  };
+});
+
+routerContract('file, properties', async (): Promise<RouterUnderTest> => {
+  const folder = await folderOf();
+  const path = join(folder, 'primary.properties');
+  await writeFile(path, '! of the application\r\nhosts = a, \\\r\n    b\r\n');
+  return {
+    open: () => new FileRouter({ path, format: 'properties' }),
+    // The last one counts, however it is written.
+    edit: (phase, primary) => rewrite(path, (text) => `${text}SWITCHBACK_${phase.toUpperCase()} : \\\n  ${primary}\n`),
     remove: removeFolder(folder),
   };
 });

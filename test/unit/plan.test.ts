@@ -80,6 +80,20 @@ describe('a plan', () => {
     });
   });
 
+  test('sees the format of a route file by its end', () => {
+    const formatOf = (path: string): unknown =>
+      parse(planText({ routers: `{ app: { kind: file, path: ${path} } }` })).routers.get('app');
+    for (const [path, format] of [
+      ['a.yaml', 'yaml'],
+      ['a.yml', 'yaml'],
+      ['a.properties', 'properties'],
+      ['a.env', 'env'],
+    ] as const) {
+      expect(formatOf(path)).toMatchObject({ format });
+    }
+    expect(formatOf('a.json, format: yaml')).toMatchObject({ format: 'yaml' });
+  });
+
   test('reads every duration unit', () => {
     const plan = parse(
       planText({
@@ -353,6 +367,14 @@ describe('problems', () => {
       `{ name: ${name}, after: [${after}], tables: [p.${name}], router: app }`;
     const phases = `[${phase('a', 'b')}, ${phase('b', 'c')}, ${phase('c', 'a')}, ${phase('d', 'a')}, ${phase('e', '')}]`;
     expect(problemsOf(planText({ phases })).join()).toContain('phases wait for each other: a, b, c;');
+  });
+
+  test('name a variable that two phases of a properties file would share', () => {
+    const phases = '[{ name: a-b, tables: [p.a], router: app }, { name: a_b, tables: [p.b], router: app }]';
+    const of = (path: string) => problemsOf(planText({ phases, routers: `{ app: { kind: file, path: ${path} } }` }));
+    expect(of('a.properties').join()).toContain('would share the variable SWITCHBACK_A_B');
+    expect(of('a, format: properties').join()).toContain('would share the variable SWITCHBACK_A_B');
+    expect(of('a.yaml')).toEqual([]);
   });
 
   test('name a variable that two phases of an env file would share', () => {
