@@ -162,7 +162,9 @@ export const openRun = async (context: RunContext, accepted?: string): Promise<s
   if (rows.source && rows.target) return rows.source.id;
   const id = known?.id ?? randomBytes(4).toString('hex');
   const source = makeSide(context, { side: 'source', id, after: Promise.resolve() });
-  await Promise.all([source, makeSide(context, { side: 'target', id, after: source })]);
+  const made = await Promise.allSettled([source, makeSide(context, { side: 'target', id, after: source })]);
+  // Not before both are over: whoever tries again would wait for the other's transaction, and find a run that he did not see.
+  for (const side of made) if (side.status === 'rejected') throw side.reason;
   return id;
 };
 

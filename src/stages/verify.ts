@@ -51,6 +51,7 @@ const PARALLEL = 2;
 const RANGE_BYTES = 32 * 2 ** 20;
 const MAX_RANGE_ROWS = 100_000;
 const MIN_RANGE_ROWS = 500;
+const FIRST_RANGE_ROWS = 5_000;
 /** A range that takes longer is followed by one of half the rows, one that takes less than a tenth of it by a larger one. */
 const SLOW_RANGE_SECONDS = 5;
 const MAX_GROWTH = 4;
@@ -255,8 +256,9 @@ const fittingRows = (table: Table): number => {
 /** What statistics say of a table with few rows says nothing of those that have come since: it may have been empty. */
 const isUnknown = (table: Table): boolean => table.estimatedRows < MIN_RANGE_ROWS;
 
-/** Rows of a table's first range, from its statistics; few where these have seen few. */
-export const firstRangeRows = (table: Table): number => (isUnknown(table) ? MIN_RANGE_ROWS : fittingRows(table));
+/** Rows of a table's first range, from its statistics; few, since rows may have become wider than these know, and fewer where they have seen few. */
+export const firstRangeRows = (table: Table): number =>
+  isUnknown(table) ? MIN_RANGE_ROWS : Math.min(fittingRows(table), FIRST_RANGE_ROWS);
 
 /**
  * Rows to compare next when so many took so long on the slower side. Statistics are those of the phase's beginning, and one

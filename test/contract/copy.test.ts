@@ -156,11 +156,13 @@ describe('copy', () => {
   });
 
   test('values of character(n) keep their padding where the other side would not put it back', async () => {
-    const f = await fixture('CREATE TABLE p (id int PRIMARY KEY, a char(40), b char(40), c char(40))', '');
-    await runSql(f.sourceUrl, "INSERT INTO p SELECT i, 'a', 'b', 'c' FROM generate_series(1, 50) i");
+    const f = await fixture('CREATE TABLE p (id int PRIMARY KEY, a char(40), b char(40), c char(40), d char(40))', '');
+    await runSql(f.sourceUrl, "INSERT INTO p SELECT i, 'a', 'b', 'c', repeat('é', 15) FROM generate_series(1, 50) i");
     // As an operator may have it on the other side. There the blanks of `b` are a part of the value, and `c` is cut.
     await runSql(f.targetUrl, 'ALTER TABLE p ALTER b TYPE bpchar, ALTER c TYPE char(30)');
     const real = await f.context();
+    // After the catalogue was looked at: cut by the length that it had, half of its characters would stay behind.
+    await runSql(f.sourceUrl, 'ALTER TABLE p ALTER d TYPE char(20)');
     const tables = real.spec.tables.map((t) => ({ ...t, bytes: 1e12 }));
     await copyTables({ ...real, spec: { ...real.spec, tables } }, { signal: noSignal(), observer: recorder() });
     const lengths = await runSql(
@@ -168,6 +170,7 @@ describe('copy', () => {
       'SELECT DISTINCT octet_length(a) a, octet_length(b) b, octet_length(c) c FROM p',
     );
     expect(lengths).toEqual([{ a: 40, b: 40, c: 30 }]);
+    expect(await runSql(f.targetUrl, 'SELECT DISTINCT length(d) n FROM p')).toEqual([{ n: 15 }]);
   });
 
   /**

@@ -480,6 +480,11 @@ describe('create and undo', () => {
     await expect(f.create({ from: 'files', files: await write({ 'a.sql': wrong }) })).rejects.toMatchObject({
       message: expect.stringMatching(/a\.sql:3: type "nothing" does not exist/),
     });
+    // What a server cannot even read it refuses before it begins with the first.
+    const unreadable = 'CREATE TABLE x (id int);\nCREATE TABLE y (id int,);\nCREATE TABLE z (id int);';
+    await expect(f.create({ from: 'files', files: await write({ 'c.sql': unreadable }) })).rejects.toMatchObject({
+      message: expect.stringMatching(/c\.sql:2: syntax error/),
+    });
     const read =
       "CREATE TABLE r (id int);\nSET standard_conforming_strings = off;\nCREATE TABLE s (a text DEFAULT 'a\\tb');";
     await f.create({ from: 'files', files: await write({ 'b.sql': read }) });

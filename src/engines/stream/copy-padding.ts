@@ -12,6 +12,8 @@ const WORTHWHILE_BYTES = 8 * 2 ** 20;
 /** Blanks of a value, on average: cutting them off costs the origin about what so few of them cost the other side. */
 const WORTHWHILE_BLANKS = 16;
 const SAMPLED_ROWS = 1_000;
+/** It only saves time, so it may not take any. */
+const LOOK_MS = 2_000;
 
 /**
  * Finds out which columns to carry without their padding. A `character(n)` is stored with blanks up to n characters, which
@@ -34,10 +36,11 @@ export const findPadding = async (
       declaredLengths(table.columns).size > 0,
   );
   if (candidates.length === 0 || !(await isUtf8(sides.from))) return found;
-  const taken = await readLengths(sides.to, candidates);
+  // Both anew: what the tables are known with is as old as the run.
+  const [given, taken] = await Promise.all([readLengths(sides.from, candidates), readLengths(sides.to, candidates)]);
   for (const table of candidates) {
     const there = taken.get(displayName(table));
-    const same = [...declaredLengths(table.columns)].filter(([column, length]) => there?.get(column) === length);
+    const same = [...(given.get(displayName(table)) ?? [])].filter(([column, length]) => there?.get(column) === length);
     const padding = await worthwhile(sides.from, table, same);
     if (padding.size > 0) found.set(displayName(table), padding);
   }
@@ -100,9 +103,13 @@ const worthwhile = async (
   if (columns.length === 0) return new Map();
   const names = columns.map(([name]) => quoteName(name)).join(', ');
   const blanks = columns.map(([name, length], at) => `avg(${length} - length(${quoteName(name)})) AS c${at}`);
-  const { rows } = await side.query(
-    `SELECT ${blanks.join(', ')} FROM (SELECT ${names} FROM ONLY ${quoteTable(table)} LIMIT ${SAMPLED_ROWS}) s`,
-  );
-  const [row] = rows;
+  const [row] = await side
+    .transaction(async (sql) => {
+      await sql.query(`SET LOCAL statement_timeout = ${LOOK_MS}; SET LOCAL lock_timeout = ${LOOK_MS}`);
+      const look = `SELECT ${blanks.join(', ')} FROM (SELECT ${names} FROM ONLY ${quoteTable(table)} LIMIT ${SAMPLED_ROWS}) s`;
+      return (await sql.query(look)).rows;
+    })
+    // A table whose first rows are dead by the million, or locked. It is copied all the same, with its padding.
+    .catch(() => []);
   return new Map(columns.filter((_, at) => Number(row?.[`c${at}`] ?? 0) >= WORTHWHILE_BLANKS));
 };

@@ -229,13 +229,15 @@ class Builder {
     this.#spentMs.set(item, (this.#spentMs.get(item) ?? 0) + monotonicMs() - startedMs);
   }
 
-  async #execute({ item, sql, kind }: Part, { client, spare }: Turn, lockMs: number): Promise<void> {
+  async #execute({ item, sql, kind }: Part, { client, spare, signal }: Turn, lockMs: number): Promise<void> {
     const { schema, name: table } = item.table;
     await runTransaction(client, this.#server.label, async (session) => {
       await this.#options.guard(session);
       const settings = [item.tablespace ?? '', String(lockMs), String(spare)];
       const { rows } = await session.query(BEFORE_STATEMENT, [schema, table, item.name, ...settings]);
       if (kind !== 'mark' && rows.some((row) => isTrue(row, kind))) return;
+      // A cancel that came between two statements has ended none, and a build takes hours.
+      signal.throwIfAborted();
       await session.query(sql);
     });
   }

@@ -97,7 +97,9 @@ export const runStatements = async (
 /** Whether all have run. If not, none has, and which one is refused shows when they are run one by one. */
 const runTogether = async (sql: SqlExecutor, batch: readonly Statement[]): Promise<boolean> => {
   // A statement may end in a comment, which would swallow what follows on its line.
-  const texts = ['SAVEPOINT batch', ...batch.map(({ text }) => text), 'RELEASE SAVEPOINT batch'];
+  const texts = [...batch.map(({ text }) => text), 'RELEASE SAVEPOINT batch'];
+  // By itself: a server reads the whole of a text before it begins with it, and one that it cannot read would leave no savepoint.
+  await sql.query('SAVEPOINT batch');
   try {
     await sql.query(texts.join('\n;\n'));
     return true;
