@@ -237,6 +237,21 @@ describeWithPoolers('PgBouncer', (makePooler) => {
       expect(await router.observe('orders')).toMatchObject({ primary: 'target', held: false });
     });
 
+    it('that is gone when it should follow keeps nobody waiting on the others, which lead to the new side', async () => {
+      const router = routerOn(both);
+      await router.hold(['orders'], BUDGET_MS);
+      const { version } = await router.observe('orders');
+      await one.stop();
+      await expect(toTarget(router, version)).rejects.toMatchObject({ kind: 'unreachable' });
+      const others = both.filter((pooler) => pooler !== one);
+      expect(await pausedOn(others)).toBe(0);
+      const [row] = await runSql(others[0]?.urlFor('pool.orders') ?? '', 'SELECT name FROM side');
+      expect(row?.name).toBe('target');
+      await one.start();
+      await toTarget(router, version);
+      expect(await router.observe('orders')).toMatchObject({ primary: 'target', held: false });
+    });
+
     it('whose file was edited and not read leads to no side', async () => {
       for (const pooler of both) writeFileSync(pooler.config, entriesOf(entryOf('target')));
       expect(await routerOn(both).observe('orders')).toMatchObject({ primary: null });

@@ -44,13 +44,14 @@ interface Token {
 
 const TOKEN = /\s*([^\s=]+)\s*=\s*('(?:[^']|'')*'|[^\s']\S*)(?=\s|$)/y;
 
-const tokensOf = (text: string): readonly Token[] => {
+/** A message names no more than a column, counted from `column`: what stands there may be a password, or the rest of one. */
+const tokensOf = (text: string, column = 1): readonly Token[] => {
   const tokens: Token[] = [];
   const next = new RegExp(TOKEN);
   while (text.slice(next.lastIndex).trim() !== '') {
     const from = next.lastIndex;
     const [whole, key = '', written = ''] = next.exec(text) ?? [];
-    if (whole === undefined) throw new IniError(`what follows "${text.slice(0, from)}" is no key=value`);
+    if (whole === undefined) throw new IniError(`its entry is no key=value from column ${column + from} on`);
     const value = written.startsWith("'") ? written.slice(1, -1).replaceAll("''", "'") : written;
     tokens.push({ key, value, start: next.lastIndex - written.length, end: next.lastIndex });
   }
@@ -114,8 +115,8 @@ const epochIn = (lines: readonly string[], database: string): bigint => {
 /** What the file says of a database. Throws IniError when it has no entry of its own for it, or more than one. */
 export const readEntry = (bytes: Buffer, database: string): Entry => {
   const lines = linesOf(bytes);
-  const { connection } = placeOf(lines, database);
-  return { address: addressOf(tokensOf(connection), database), epoch: epochIn(lines, database) };
+  const { head, connection } = placeOf(lines, database);
+  return { address: addressOf(tokensOf(connection, head.length + 1), database), epoch: epochIn(lines, database) };
 };
 
 const quoted = (value: string): string => (/\s/.test(value) ? `'${value}'` : value);

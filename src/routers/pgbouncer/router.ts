@@ -109,8 +109,7 @@ export class PgbouncerRouter implements Router {
     });
     failpoint('pgbouncer:edited');
     const names = phases.map((phase) => this.#databaseOf(phase));
-    const attempts = await Promise.allSettled(this.#consoles.map((console) => this.#follow(console, names, to)));
-    for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
+    await this.#followAll(names, to);
     await this.#each(names, (console, name) => this.#leave(console, name, otherSide(to)));
   }
 
@@ -196,6 +195,19 @@ export class PgbouncerRouter implements Router {
       );
     }
     return !isThere || entry.epoch !== repoint.epoch;
+  }
+
+  /**
+   * Makes all poolers lead where the files do. When one cannot be made to, the release is never reached: those that do lead
+   * there let their clients go on at once, since that side has been given the right to write before a repoint begins.
+   */
+  async #followAll(names: readonly string[], to: Side): Promise<void> {
+    const attempts = await Promise.allSettled(this.#consoles.map((console) => this.#follow(console, names, to)));
+    const failed = attempts.find(({ status }) => status === 'rejected');
+    if (failed?.status !== 'rejected') return;
+    const led = this.#consoles.filter((_, index) => attempts[index]?.status === 'fulfilled');
+    await Promise.allSettled(led.map((console) => console.resume(names)));
+    throw failed.reason;
   }
 
   /** Makes a pooler lead where the file does. */
