@@ -3,8 +3,9 @@ import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Pooler } from '../../src/demo/poolers.ts';
 import type { Side } from '../../src/domain/position.ts';
-import { sleep } from '../../src/platform/clock.ts';
+import { monotonicMs, sleep } from '../../src/platform/clock.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { Console } from '../../src/routers/pgbouncer/console.ts';
 import { type PgbouncerOptions, PgbouncerRouter } from '../../src/routers/pgbouncer/router.ts';
 import { openClient } from '../support/clients.ts';
 import { describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
@@ -223,6 +224,12 @@ describeWithPoolers('PgBouncer', (makePooler) => {
       expect(failed).toMatchObject({ kind: 'unreachable' });
       // Whatever the silent one finds in its socket when it wakes up: a release makes sure.
       await routerOn(both).release(['orders']);
+      expect(await pausedOn(both)).toBe(0);
+    });
+
+    it('is sent no pause when the time for it is over', async () => {
+      const late = new Console(one.admin).pause('pool.orders', monotonicMs(), async () => BUDGET_MS);
+      await expect(late).rejects.toMatchObject({ kind: 'unreachable' });
       expect(await pausedOn(both)).toBe(0);
     });
 

@@ -6,8 +6,9 @@ import type { SqlSide } from '../../domain/sql.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import type { Repoint, Route, Router } from '../router.ts';
+import { within } from './bounded.ts';
 import { inspect } from './checks.ts';
-import { Console, ledText, type ServerSession, type ShownDatabase, within } from './console.ts';
+import { Console, ledText, type ServerSession, type ShownDatabase } from './console.ts';
 import { changeDatabases, readDatabase } from './files.ts';
 import { type Address, addressText, type Entry, sameAddress } from './ini.ts';
 import { addressesOf, type PooledSide } from './sides.ts';
@@ -151,7 +152,7 @@ export class PgbouncerRouter implements Router {
     const { waitMs, action } = this.#options.blockers;
     const left = () => Math.max(0, deadline - monotonicMs());
     let asked = 0;
-    await console.pause(database, async () => {
+    await console.pause(database, deadline, async () => {
       asked += 1;
       if (asked === 1) return Math.min(waitMs, left());
       const sessions = await console.serverSessions(database, left() + LOOK_MS);
@@ -237,10 +238,10 @@ export class PgbouncerRouter implements Router {
     await console.waitClose(database, async () => {
       asked += 1;
       if (asked === 2 && action === 'terminate') {
-        await this.#end(
-          loser,
-          (await console.serverSessions(database)).filter(({ isOutdated }) => isOutdated),
-        );
+        const sessions = await console.serverSessions(database);
+        const outdated = sessions.filter(({ isOutdated }) => isOutdated);
+        // A server that does not answer must not keep the release waiting.
+        await within(waitMs, this.#end(loser, outdated));
       }
       if (asked > 2 || (asked === 2 && action === 'abort')) throw new Error(`sessions are left on the ${loser}`);
       return waitMs;
