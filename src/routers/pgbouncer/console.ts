@@ -53,18 +53,24 @@ const ALREADY_PAUSED = /already paused/;
 export class Console {
   /** For messages, without a password. */
   readonly name: string;
+  /** Whether it is on this machine, as far as its URL tells. */
+  readonly isLocal: boolean;
+  /** Its TCP port; null when it is reached by a Unix socket. */
+  readonly port: number | null;
   readonly #config: pg.ClientConfig;
   readonly #url: string;
 
   /** Connects to nothing yet. Throws kind `usage` for a URL that cannot be read or names another database. */
   constructor(url: string) {
-    const { driver } = readPostgresUrl(url, 'PgBouncer');
+    const { driver, protection } = readPostgresUrl(url, 'PgBouncer');
     if (driver.database !== undefined && driver.database !== DATABASE) {
       throw new SwitchbackError('usage', `the PgBouncer's URL names the database ${driver.database}`, {
         remedy: `its admin console is the database ${DATABASE}: write that`,
       });
     }
     this.name = `PgBouncer at ${driver.host}:${driver.port ?? 6432}`;
+    this.isLocal = protection.local;
+    this.port = driver.host?.startsWith('/') ? null : (driver.port ?? 6432);
     this.#url = url;
     this.#config = { port: 6432, ...driver, database: DATABASE, application_name: 'switchback', types: rawText };
   }

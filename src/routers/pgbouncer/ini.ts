@@ -82,6 +82,12 @@ const placesOf = (lines: readonly string[], name: string): readonly Place[] => {
   });
 };
 
+const includesIn = (lines: readonly string[]): readonly string[] =>
+  lines.flatMap((line) => INCLUDE.exec(line)?.[1] ?? []).map(fromLatin1);
+
+/** The files that a file includes, as it names them. */
+export const includesOf = (bytes: Buffer): readonly string[] => includesIn(linesOf(bytes));
+
 const placeOf = (lines: readonly string[], database: string): Place => {
   const [place, second] = placesOf(lines, database);
   if (second !== undefined) throw new IniError(`it has two entries for ${database}, of which the last one counts`);
@@ -89,8 +95,8 @@ const placeOf = (lines: readonly string[], database: string): Place => {
   if (placesOf(lines, '*').length > 0) {
     throw new IniError(`it leads ${database} by its entry * only, which leads other databases too`);
   }
-  const included = lines.flatMap((line) => INCLUDE.exec(line)?.[1] ?? []);
-  const where = included.length === 0 ? '' : `; it includes ${included.map(fromLatin1).join(', ')}`;
+  const included = includesIn(lines);
+  const where = included.length === 0 ? '' : `; it includes ${included.join(', ')}`;
   throw new IniError(`it has no entry for ${database}${where}`);
 };
 
