@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readlink, realpath, rename, rm } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readlink, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
 /** More than any file that names routes; a larger one was named by mistake. */
@@ -15,10 +15,11 @@ export interface FileContent {
   readonly bytes: Buffer | null;
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && 'code' in error && error.code === code;
 
 const unlessMissing = (error: unknown): null => {
-  if (isMissing(error)) return null;
+  if (hasCode(error, 'ENOENT')) return null;
   throw error;
 };
 
@@ -74,6 +75,41 @@ const inherit = async (handle: FileHandle, path: string): Promise<void> => {
   await handle.chmod(old.mode & 0o7777);
 };
 
+const temporaryFor = (path: string): string =>
+  join(dirname(path), `.${basename(path)}.switchback-${process.pid}-${++replacements}`);
+
+/** Makes the file that is to take a place, durably, with the mode and owner of what is there. */
+const make = async (temporary: string, path: string, bytes: Uint8Array): Promise<void> => {
+  const handle = await open(temporary, 'wx', 0o644);
+  try {
+    await inherit(handle, path);
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+};
+
+/**
+ * Throws where `replaceFile` would fail, as far as that can be seen without replacing anything, and leaves nothing behind:
+ * makes the new file with all of the content, mode and owner. A file that is mounted by itself is told by a hard link, which
+ * fails with EXDEV across mounts; comparing devices would miss one that is mounted from the same file system.
+ */
+export const tryReplacing = async (path: string): Promise<void> => {
+  const read = await readContent(path);
+  const temporary = temporaryFor(read.path);
+  try {
+    await make(temporary, read.path, read.bytes ?? new Uint8Array());
+    await rm(temporary);
+    await link(read.path, temporary).catch((error: unknown) => {
+      if (hasCode(error, 'EXDEV'))
+        throw new Error(`${read.path} is mounted by itself, so that no other can take its place`);
+    });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+};
+
 /**
  * Replaces a file atomically and durably: readers see the old or the new content, also after a power cut. Mode and owner
  * are kept; access control lists, extended attributes and further hard links are not. `stillAsRead` false means that
@@ -82,16 +118,9 @@ const inherit = async (handle: FileHandle, path: string): Promise<void> => {
  */
 export const replaceFile = async (read: FileContent, bytes: Uint8Array): Promise<{ readonly stillAsRead: boolean }> => {
   const folder = dirname(read.path);
-  const temporary = join(folder, `.${basename(read.path)}.switchback-${process.pid}-${++replacements}`);
+  const temporary = temporaryFor(read.path);
   try {
-    const handle = await open(temporary, 'wx', 0o644);
-    try {
-      await inherit(handle, read.path);
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await make(temporary, read.path, bytes);
     const now = await readContent(read.path);
     if (!sameBytes(now.bytes, read.bytes)) {
       await rm(temporary);

@@ -3,8 +3,9 @@ import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Pooler } from '../../src/demo/poolers.ts';
 import type { Side } from '../../src/domain/position.ts';
-import { sleep } from '../../src/platform/clock.ts';
+import { monotonicMs, sleep } from '../../src/platform/clock.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { Console } from '../../src/routers/pgbouncer/console.ts';
 import { type PgbouncerOptions, PgbouncerRouter } from '../../src/routers/pgbouncer/router.ts';
 import { openClient } from '../support/clients.ts';
 import { describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
@@ -226,12 +227,33 @@ describeWithPoolers('PgBouncer', (makePooler) => {
       expect(await pausedOn(both)).toBe(0);
     });
 
+    it('is sent no pause when the time for it is over', async () => {
+      const late = new Console(one.admin).pause('pool.orders', monotonicMs(), async () => BUDGET_MS);
+      await expect(late).rejects.toMatchObject({ kind: 'unreachable' });
+      expect(await pausedOn(both)).toBe(0);
+    });
+
     it('that was started anew between the edit and its RELOAD leads where the file does', async () => {
       const router = routerOn(both);
       const { version } = await router.observe('orders');
       await one.stop();
       await expect(toTarget(router, version)).rejects.toMatchObject({ kind: 'unreachable' });
       expect(one.entries()).toContain('dbname=pooled_target');
+      await one.start();
+      await toTarget(router, version);
+      expect(await router.observe('orders')).toMatchObject({ primary: 'target', held: false });
+    });
+
+    it('that is gone when it should follow keeps nobody waiting on the others, which lead to the new side', async () => {
+      const router = routerOn(both);
+      await router.hold(['orders'], BUDGET_MS);
+      const { version } = await router.observe('orders');
+      await one.stop();
+      await expect(toTarget(router, version)).rejects.toMatchObject({ kind: 'unreachable' });
+      const others = both.filter((pooler) => pooler !== one);
+      expect(await pausedOn(others)).toBe(0);
+      const [row] = await runSql(others[0]?.urlFor('pool.orders') ?? '', 'SELECT name FROM side');
+      expect(row?.name).toBe('target');
       await one.start();
       await toTarget(router, version);
       expect(await router.observe('orders')).toMatchObject({ primary: 'target', held: false });

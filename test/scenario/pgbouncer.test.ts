@@ -154,6 +154,27 @@ describeWithPoolers('an application behind PgBouncer', (makePooler) => {
   );
 
   it(
+    'goes on through the poolers that there are when one is gone after the commit record',
+    async () => {
+      const { run } = scenario;
+      const args = ['cutover', run.plan, 'all', '--confirm', 'all'];
+      expect(await startDoomed(run, args, 'acted cutover/commit:kill').ended).toMatchObject({ signal: 'SIGKILL' });
+      const [there, gone] = poolers;
+      if (there === undefined || gone === undefined) throw new Error('no poolers');
+      await gone.stop();
+      const resumed = askHere(run, 'resume');
+      const led = runSql(there.urlFor('shop'), 'SELECT inet_server_port() AS port');
+      expect(await Promise.race([led, sleep(20_000)])).toEqual([{ port: servers().target.port }]);
+      await gone.start();
+      expect(await resumed).toMatchObject({ exitCode: 0 });
+      await expectOn('target');
+      expect(await askHere(run, 'failback')).toMatchObject({ exitCode: 0 });
+      await expectOn('source');
+    },
+    SLOW_MS,
+  );
+
+  it(
     'is led nowhere against the will of a person who edits the file in the middle',
     async () => {
       const { run } = scenario;

@@ -71,6 +71,15 @@ describe('an entry', () => {
     expect(() => readEntry(bytes(text), 'shop')).toThrow(message);
   });
 
+  test.each([
+    ["shop = host=a password='hush hush' nonsense\n", 35],
+    ['shop = host=a password=hush hush\n', 28],
+    ["shop = host=a password='hush\n", 14],
+  ])('that is not understood is shown to nobody: %j', (text, column) => {
+    const read = () => readEntry(bytes(text), 'shop');
+    expect(read).toThrow(new IniError(`its entry is no key=value from column ${column} on`));
+  });
+
   test('leads where it was led last, whatever stands around it', () => {
     const word = fc.stringMatching(/^[a-z0-9.]{1,8}$/);
     const address = fc.record({

@@ -1,5 +1,7 @@
-import { isKind, type SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, type SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
+import { readContent, tryReplacing } from '../../platform/replace-file.ts';
+import { configFiles } from './conffile.ts';
 import { type Console, ledText, type ShownDatabase } from './console.ts';
 import { readDatabase } from './files.ts';
 import { type Address, addressText, sameAddress } from './ini.ts';
@@ -19,8 +21,9 @@ export interface Inspected {
 export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
   try {
     const settings = await it.console.settings();
-    const found: Finding[] = [...rightsOf(it, settings), ...waitingOf(it, settings)];
+    const found: Finding[] = [...rightsOf(it, settings), ...waitingOf(it, settings), ...processesOf(it, settings)];
     for (const database of it.databases) found.push(...(await entryFindings(it, database, settings)));
+    found.push(...(await readingFindings(it, settings.get('conffile') ?? '')), ...(await writingFindings(it)));
     return found;
   } catch (error) {
     if (!isKind(error, 'refused')) throw error;
@@ -52,6 +55,45 @@ const waitingOf = (it: Inspected, settings: ReadonlyMap<string, string>): readon
   if (seconds === 0 || seconds * 1_000 > it.windowMs) return [];
   const fact = `it ends clients that wait for ${seconds} s (query_wait_timeout), and the window is ${it.windowMs} ms`;
   return [blocking(it, 'router/waits-too-short', fact, 'raise query_wait_timeout there, or lower switch.window')];
+};
+
+/** Of several processes behind one port, each session reaches another one, and what is said to it stays with that one. */
+const processesOf = (it: Inspected, settings: ReadonlyMap<string, string>): readonly Finding[] => {
+  const isShared = it.console.port === Number(settings.get('listen_port') ?? it.console.port);
+  if (settings.get('so_reuseport') !== '1' || it.console.port === null || !isShared) return [];
+  const fact = `others may listen on port ${it.console.port} too (so_reuseport = 1), so that nobody knows which of them is asked`;
+  const remedy = "name each process as one of the router's `admin`, by its own Unix socket or a port of its own";
+  return [blocking(it, 'router/many-processes', fact, remedy)];
+};
+
+/** Addresses that happen to be the same hide that a pooler reads another file, until nothing can be undone any more. */
+const readingFindings = async (it: Inspected, conffile: string): Promise<readonly Finding[]> => {
+  const { read, unread } = await configFiles(conffile);
+  const { path } = await readContent(it.config);
+  if (read.has(path)) return [];
+  if (unread.length === 0 && it.console.isLocal) {
+    const fact = `it reads ${[...read].join(', ')}, and not ${it.config}`;
+    const remedy = 'name the one of them that has the entry as `config`, or include this one there and RELOAD it';
+    return [blocking(it, 'router/file-not-read', fact, remedy)];
+  }
+  const why =
+    unread.length === 0 ? 'it is on another machine' : `${unread.join(', ') || 'its own file'} cannot be read here`;
+  const fact = `whether it reads ${it.config} cannot be told: ${why}`;
+  const remedy = `see there that ${conffile} is that file or includes it; a switch is stopped behind its commit record if not`;
+  return [{ id: 'router/file-unseen', severity: 'warns', subject: it.console.name, fact, remedy }];
+};
+
+/** Nothing is written before the commit record, behind which it has to succeed. */
+const writingFindings = async (it: Inspected): Promise<readonly Finding[]> => {
+  try {
+    await tryReplacing(it.config);
+    return [];
+  } catch (error) {
+    const fact = `${it.config} cannot be replaced: ${messageOf(error)}`;
+    const remedy =
+      'give this user the right to write in its folder and to keep its owner; where it is mounted, mount its folder';
+    return [blocking(it, 'router/not-replaceable', fact, remedy)];
+  }
 };
 
 const entryFindings = async (

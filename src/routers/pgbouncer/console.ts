@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { TextRow } from '../../domain/sql.ts';
@@ -6,6 +7,7 @@ import { quoteName } from '../../platform/postgres/quote.ts';
 import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import { inTurn } from '../in-turn.ts';
+import { before, within } from './bounded.ts';
 import { type Address, addressText } from './ini.ts';
 
 /** A database as the pooler shows it. */
@@ -51,18 +53,24 @@ const ALREADY_PAUSED = /already paused/;
 export class Console {
   /** For messages, without a password. */
   readonly name: string;
+  /** Whether it is on this machine, as far as its URL tells. */
+  readonly isLocal: boolean;
+  /** Its TCP port; null when it is reached by a Unix socket. */
+  readonly port: number | null;
   readonly #config: pg.ClientConfig;
   readonly #url: string;
 
   /** Connects to nothing yet. Throws kind `usage` for a URL that cannot be read or names another database. */
   constructor(url: string) {
-    const { driver } = readPostgresUrl(url, 'PgBouncer');
+    const { driver, protection } = readPostgresUrl(url, 'PgBouncer');
     if (driver.database !== undefined && driver.database !== DATABASE) {
       throw new SwitchbackError('usage', `the PgBouncer's URL names the database ${driver.database}`, {
         remedy: `its admin console is the database ${DATABASE}: write that`,
       });
     }
     this.name = `PgBouncer at ${driver.host}:${driver.port ?? 6432}`;
+    this.isLocal = protection.local;
+    this.port = driver.host?.startsWith('/') ? null : (driver.port ?? 6432);
     this.#url = url;
     this.#config = { port: 6432, ...driver, database: DATABASE, application_name: 'switchback', types: rawText };
   }
@@ -113,11 +121,13 @@ export class Console {
   /**
    * Pauses a database: no client gets a server any more. Resolves when those that had one have let go of it. How many
    * milliseconds to wait is asked of `mayWait`, again whenever they are over, until it throws; the pause then stands until
-   * `resume`. That PAUSE has been answered is not believed: 1.18 answers everybody who waits as soon as one pause, or one
+   * `resume`. From `untilMs` on, of the monotonic clock, none is begun. That PAUSE has been answered is not believed: 1.18 answers everybody who waits as soon as one pause, or one
    * WAIT_CLOSE, is done, whichever database it was for.
    */
-  async pause(database: string, mayWait: () => Promise<number>): Promise<void> {
+  async pause(database: string, untilMs: number, mayWait: () => Promise<number>): Promise<void> {
     await this.#untilDone(mayWait, async (client) => {
+      // Connecting may have taken all of it, while nobody looked.
+      if (monotonicMs() >= untilMs) throw new Error('it let us in when the time to pause was over');
       await client.query(`PAUSE ${quoteName(database)}`).catch((error: unknown) => {
         if (!ALREADY_PAUSED.test(messageOf(error))) throw error;
       });
@@ -178,15 +188,14 @@ export class Console {
   async #with<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
     const client = new pg.Client(this.#config);
     client.on('error', () => undefined);
-    // One that waits for a pause, or has fallen silent, does not listen to a goodbye.
-    const cut = () => client.connection.stream.destroy();
+    // A pooler that waits for a pause, or has fallen silent, does not listen to a goodbye.
     try {
       const result = await work(client);
-      const cancel = after(GOODBYE_MS, cut);
+      const cancel = after(GOODBYE_MS, () => cut(client));
       await client.end().finally(cancel);
       return result;
     } catch (error) {
-      cut();
+      cut(client);
       throw this.#wrap(error);
     }
   }
@@ -221,6 +230,19 @@ export class Console {
   }
 }
 
+/**
+ * Ends a session at once. After a mere close, what was written would still be delivered to a pooler that comes back, a PAUSE
+ * too; a reset takes it back. Where a session cannot be reset, over TLS or a Unix socket, it is closed.
+ */
+const cut = ({ connection: { stream } }: pg.Client): void => {
+  try {
+    if (stream instanceof Socket && !stream.connecting) stream.resetAndDestroy();
+  } catch {
+    // Closed below.
+  }
+  stream.destroy();
+};
+
 const resumeAll = async (client: pg.Client, databases: readonly string[]): Promise<void> => {
   for (const database of databases) {
     await client.query(`RESUME ${quoteName(database)}`).catch((error: unknown) => {
@@ -245,7 +267,12 @@ const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Pro
   const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
   // Not a pooler that we know: clients go on all the same.
   if (usual === null) return await work();
-  await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`);
+  const isShort = await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`).then(
+    () => true,
+    () => false,
+  );
+  // Clients that wait a while longer are better than clients that wait for ever.
+  if (!isShort) return await work();
   try {
     await work();
   } finally {
@@ -260,27 +287,6 @@ const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): P
     if (!rows.some(isOne)) return;
     await sleep(LOOK_AGAIN_MS);
   }
-};
-
-/** What a promise resolves to, or `false` when it takes longer; rejects as it does. What comes later is of no interest. */
-export const within = async <T>(ms: number, promise: Promise<T>): Promise<T | false> => {
-  const late = Promise.withResolvers<false>();
-  const cancel = after(Math.max(0, ms), () => late.resolve(false));
-  promise.catch(() => undefined);
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    cancel();
-  }
-};
-
-const before = async <T>(ms: number, promise: Promise<T>): Promise<T> => {
-  const result = await within(
-    ms,
-    promise.then((value) => ({ value })),
-  );
-  if (result === false) throw new Error(`no answer within ${Math.round(ms)} ms`);
-  return result.value;
 };
 
 const clientText = ({ user, application_name, addr, port }: TextRow): string =>

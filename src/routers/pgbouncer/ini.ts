@@ -44,13 +44,14 @@ interface Token {
 
 const TOKEN = /\s*([^\s=]+)\s*=\s*('(?:[^']|'')*'|[^\s']\S*)(?=\s|$)/y;
 
-const tokensOf = (text: string): readonly Token[] => {
+/** A message names no more than a column, counted from `column`: what stands there may be a password, or the rest of one. */
+const tokensOf = (text: string, column = 1): readonly Token[] => {
   const tokens: Token[] = [];
   const next = new RegExp(TOKEN);
   while (text.slice(next.lastIndex).trim() !== '') {
     const from = next.lastIndex;
     const [whole, key = '', written = ''] = next.exec(text) ?? [];
-    if (whole === undefined) throw new IniError(`what follows "${text.slice(0, from)}" is no key=value`);
+    if (whole === undefined) throw new IniError(`its entry is no key=value from column ${column + from} on`);
     const value = written.startsWith("'") ? written.slice(1, -1).replaceAll("''", "'") : written;
     tokens.push({ key, value, start: next.lastIndex - written.length, end: next.lastIndex });
   }
@@ -81,6 +82,12 @@ const placesOf = (lines: readonly string[], name: string): readonly Place[] => {
   });
 };
 
+const includesIn = (lines: readonly string[]): readonly string[] =>
+  lines.flatMap((line) => INCLUDE.exec(line)?.[1] ?? []).map(fromLatin1);
+
+/** The files that a file includes, as it names them. */
+export const includesOf = (bytes: Buffer): readonly string[] => includesIn(linesOf(bytes));
+
 const placeOf = (lines: readonly string[], database: string): Place => {
   const [place, second] = placesOf(lines, database);
   if (second !== undefined) throw new IniError(`it has two entries for ${database}, of which the last one counts`);
@@ -88,8 +95,8 @@ const placeOf = (lines: readonly string[], database: string): Place => {
   if (placesOf(lines, '*').length > 0) {
     throw new IniError(`it leads ${database} by its entry * only, which leads other databases too`);
   }
-  const included = lines.flatMap((line) => INCLUDE.exec(line)?.[1] ?? []);
-  const where = included.length === 0 ? '' : `; it includes ${included.map(fromLatin1).join(', ')}`;
+  const included = includesIn(lines);
+  const where = included.length === 0 ? '' : `; it includes ${included.join(', ')}`;
   throw new IniError(`it has no entry for ${database}${where}`);
 };
 
@@ -114,8 +121,8 @@ const epochIn = (lines: readonly string[], database: string): bigint => {
 /** What the file says of a database. Throws IniError when it has no entry of its own for it, or more than one. */
 export const readEntry = (bytes: Buffer, database: string): Entry => {
   const lines = linesOf(bytes);
-  const { connection } = placeOf(lines, database);
-  return { address: addressOf(tokensOf(connection), database), epoch: epochIn(lines, database) };
+  const { head, connection } = placeOf(lines, database);
+  return { address: addressOf(tokensOf(connection, head.length + 1), database), epoch: epochIn(lines, database) };
 };
 
 const quoted = (value: string): string => (/\s/.test(value) ? `'${value}'` : value);

@@ -6,8 +6,9 @@ import type { SqlSide } from '../../domain/sql.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import type { Repoint, Route, Router } from '../router.ts';
+import { within } from './bounded.ts';
 import { inspect } from './checks.ts';
-import { Console, ledText, type ServerSession, type ShownDatabase, within } from './console.ts';
+import { Console, ledText, type ServerSession, type ShownDatabase } from './console.ts';
 import { changeDatabases, readDatabase } from './files.ts';
 import { type Address, addressText, type Entry, sameAddress } from './ini.ts';
 import { addressesOf, type PooledSide } from './sides.ts';
@@ -109,8 +110,7 @@ export class PgbouncerRouter implements Router {
     });
     failpoint('pgbouncer:edited');
     const names = phases.map((phase) => this.#databaseOf(phase));
-    const attempts = await Promise.allSettled(this.#consoles.map((console) => this.#follow(console, names, to)));
-    for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
+    await this.#followAll(names, to);
     await this.#each(names, (console, name) => this.#leave(console, name, otherSide(to)));
   }
 
@@ -152,7 +152,7 @@ export class PgbouncerRouter implements Router {
     const { waitMs, action } = this.#options.blockers;
     const left = () => Math.max(0, deadline - monotonicMs());
     let asked = 0;
-    await console.pause(database, async () => {
+    await console.pause(database, deadline, async () => {
       asked += 1;
       if (asked === 1) return Math.min(waitMs, left());
       const sessions = await console.serverSessions(database, left() + LOOK_MS);
@@ -198,6 +198,19 @@ export class PgbouncerRouter implements Router {
     return !isThere || entry.epoch !== repoint.epoch;
   }
 
+  /**
+   * Makes all poolers lead where the files do. When one cannot be made to, the release is never reached: those that do lead
+   * there let their clients go on at once, since that side has been given the right to write before a repoint begins.
+   */
+  async #followAll(names: readonly string[], to: Side): Promise<void> {
+    const attempts = await Promise.allSettled(this.#consoles.map((console) => this.#follow(console, names, to)));
+    const failed = attempts.find(({ status }) => status === 'rejected');
+    if (failed?.status !== 'rejected') return;
+    const led = this.#consoles.filter((_, index) => attempts[index]?.status === 'fulfilled');
+    await Promise.allSettled(led.map((console) => console.resume(names)));
+    throw failed.reason;
+  }
+
   /** Makes a pooler lead where the file does. */
   async #follow(console: Console, databases: readonly string[], to: Side): Promise<void> {
     const astray = async (): Promise<[string, ShownDatabase | null] | undefined> => {
@@ -225,10 +238,10 @@ export class PgbouncerRouter implements Router {
     await console.waitClose(database, async () => {
       asked += 1;
       if (asked === 2 && action === 'terminate') {
-        await this.#end(
-          loser,
-          (await console.serverSessions(database)).filter(({ isOutdated }) => isOutdated),
-        );
+        const sessions = await console.serverSessions(database);
+        const outdated = sessions.filter(({ isOutdated }) => isOutdated);
+        // A server that does not answer must not keep the release waiting.
+        await within(waitMs, this.#end(loser, outdated));
       }
       if (asked > 2 || (asked === 2 && action === 'abort')) throw new Error(`sessions are left on the ${loser}`);
       return waitMs;

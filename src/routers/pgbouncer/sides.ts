@@ -11,17 +11,28 @@ export interface PooledSide {
   readonly dbname?: string;
 }
 
+/** Such a value would end its quotes, or its line, and leave an entry that PgBouncer and we could not read again. */
+const UNFIT = /['\p{Cc}]/u;
+
+const writable = (side: Side, address: Address): Address => {
+  const unfit = (['host', 'dbname'] as const).find((key) => UNFIT.test(address[key] ?? ''));
+  if (unfit === undefined) return address;
+  throw new SwitchbackError('usage', `the ${unfit} of the ${side}'s URL cannot stand in an entry of PgBouncer`, {
+    remedy: `write one without apostrophes and line ends as \`${unfit}\` under the router's \`${side}\``,
+  });
+};
+
 const addressOf = (side: Side, { url, ...said }: PooledSide): Address => {
   const { driver } = readPostgresUrl(url, side);
-  return {
+  return writable(side, {
     host: said.host ?? driver.host ?? 'localhost',
     port: String(said.port ?? driver.port ?? 5432),
     // As every client that is given none.
     dbname: said.dbname ?? driver.database ?? driver.user ?? 'postgres',
-  };
+  });
 };
 
-/** What an entry says when it leads to each side. Throws kind `usage` when both would be the same. */
+/** What an entry says when it leads to each side. Throws kind `usage` when both would be the same, or one cannot be written. */
 export const addressesOf = (sides: Readonly<Record<Side, PooledSide>>): Readonly<Record<Side, Address>> => {
   const source = addressOf('source', sides.source);
   const target = addressOf('target', sides.target);
