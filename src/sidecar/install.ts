@@ -160,8 +160,7 @@ export const installSidecar = async (sql: SqlExecutor): Promise<void> => {
   // IF NOT EXISTS would ask for CREATE on the database even when a DBA has made the schema for us.
   const exists = await sql.query('SELECT 1 FROM pg_namespace WHERE nspname = $1', [SIDECAR_SCHEMA]);
   if (exists.rowCount === 0) await execute(sql, build.schema.createSchema(SIDECAR_SCHEMA));
-  // They have no parameters, so one text makes them all: each by itself would wait for the answer to the one before it.
-  await sql.query(TABLES.map((table) => definition(table).compile().sql).join(';\n'));
+  for (const table of TABLES) await execute(sql, definition(table));
 };
 
 const definition = (table: TableDefinition) => {
