@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningServer } from '../../src/demo/servers.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
+import { markerTable, touchedTable } from '../../src/engines/native/names.ts';
 import { disableSubscription } from '../../src/engines/native/subscription.ts';
+import { quoteTable } from '../../src/platform/postgres/quote.ts';
 import { LaneWorld, quiet } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -34,6 +36,12 @@ const begun = async (direction: 'forward' | 'backward' = 'forward') => {
   const name = (await world.spec()).slot;
   return { world, lane, following, name };
 };
+/** The table that markers arrive in, quoted. */
+const arrivalsOf = async (world: LaneWorld): Promise<string> => {
+  const { publication, direction } = await world.spec();
+  return quoteTable(markerTable(publication, direction));
+};
+
 const expectSame = async (world: LaneWorld): Promise<void> => {
   const { from, to } = await world.contents();
   expect(to).toEqual(from);
@@ -272,6 +280,52 @@ describe('workers', () => {
     }
     // Nobody was told of what passed by itself.
     await world.drain(lane);
+  });
+
+  // Nobody in the window of a switch can wait for a dump of the side that is about to be written.
+  test('begin while the markers that arrive are read, and wait for such a reader in short attempts', {
+    timeout: 14_000,
+  }, async () => {
+    const { world, lane, following } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    const reader = await world.to.connect('test');
+    try {
+      await reader.query(`BEGIN; LOCK TABLE ${arrivals} IN ACCESS SHARE MODE`);
+      const second = world.follow(lane);
+      await world.drain(lane);
+      await second.stop();
+      await reader.query(`ROLLBACK; ALTER TABLE ${arrivals} DISABLE TRIGGER switchback_touch`);
+      await reader.query(`BEGIN; LOCK TABLE ${arrivals} IN ACCESS SHARE MODE`);
+      expect((await failureOf(world.follow(lane), 'busy')).message).toContain('lock timeout');
+    } finally {
+      await reader.end();
+    }
+    const third = world.follow(lane);
+    await world.drain(lane);
+    await third.stop();
+    const enabled = `SELECT tgenabled AS enabled FROM pg_trigger WHERE tgrelid = '${arrivals}'::regclass`;
+    expect(await runSql(world.toUrl, enabled)).toEqual([{ enabled: 'R' }]);
+  });
+
+  test('go on with a subscription of an earlier version, which noted no timeline and counted no markers', async () => {
+    const { world, lane, following, name } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    const touched = quoteTable(touchedTable(await world.spec()));
+    await runSql(
+      world.toUrl,
+      `DROP TRIGGER switchback_touch ON ${arrivals}; ALTER TABLE ${arrivals} DROP COLUMN expected, DROP COLUMN missing;
+       COMMENT ON TABLE ${touched} IS '${name}'; ALTER SUBSCRIPTION ${name} ENABLE`,
+    );
+    await runSql(world.fromUrl, 'UPDATE t SET v = 7');
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+    const counted = `SELECT expected = seq + 1 AS counted FROM ${arrivals}`;
+    expect(await runSql(world.toUrl, counted)).toEqual([{ counted: true }]);
+    const noted = `SELECT obj_description('${touched}'::regclass) ~ ' [0-9A-F]{8}$' AS noted`;
+    expect(await runSql(world.toUrl, noted)).toEqual([{ noted: true }]);
   });
 
   test('do not begin while a subscription brings changes the other way', async () => {

@@ -23,7 +23,8 @@ export const assertSameHistory = async (
   const remembered = await readRemembered(to, spec);
   if (remembered?.slot !== spec.slot) return;
   if ((await readSubscription(to, spec.slot)) === null) throw subscriptionLost(context);
-  if (remembered.timeline === (await timelineOf(to))) {
+  // One that was not noted may be this one; from the next start on it is.
+  if (remembered.timeline === null || remembered.timeline === (await timelineOf(to))) {
     const missing = await missingMarker(to, spec);
     if (missing !== null) throw changesMissing(context, missing);
     return;
