@@ -23,6 +23,10 @@ afterEach(async () => {
 const SUBSCRIPTION = `SELECT subname AS name, subenabled AS enabled FROM pg_subscription
   WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
+const expectSubscribed = async (world: LaneWorld): Promise<void> => {
+  await expect.poll(() => runSql(world.toUrl, SUBSCRIPTION), { timeout: 10_000 }).toHaveLength(1);
+};
+
 const begun = async (direction: 'forward' | 'backward' = 'forward') => {
   const { source, target } = pair();
   const servers = direction === 'forward' ? { from: source, to: target } : { from: target, to: source };
@@ -31,7 +35,7 @@ const begun = async (direction: 'forward' | 'backward' = 'forward') => {
   await runSql(world.fromUrl, 'INSERT INTO t SELECT i, i FROM generate_series(1, 10) i');
   const { lane, following } = await world.begin();
   await world.drain(lane);
-  await expect.poll(() => runSql(world.toUrl, SUBSCRIPTION), { timeout: 10_000 }).toHaveLength(1);
+  await expectSubscribed(world);
   await world.drain(lane);
   const name = (await world.spec()).slot;
   return { world, lane, following, name };
@@ -362,6 +366,55 @@ describe('workers', () => {
       SELECT relname FROM pg_class WHERE relname ~ '^(marker|touched)_[fr]_' UNION ALL SELECT proname FROM pg_proc WHERE proname ~ '^touch_'`;
     expect(await runSql(world.toUrl, left)).toEqual([]);
     expect(await runSql(world.fromUrl, left)).toEqual([]);
+  });
+});
+
+// As when the written side was put back to where its lane stood still: the slot has been told that what is missing was on disk.
+describe('a hole among the markers', () => {
+  const begunWithHole = async () => {
+    const { world, lane, following, name } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    await runSql(world.fromUrl, `UPDATE t SET v = 0 WHERE id = 1; UPDATE ${arrivals} SET seq = seq + 1`);
+    await runSql(world.fromUrl, `SELECT pg_replication_slot_advance('${name}', pg_current_wal_insert_lsn())`);
+    return { world, lane, arrivals };
+  };
+
+  test('is seen by the first that follows it, however often the subscription was made anew before', async () => {
+    const { world, lane, arrivals } = await begunWithHole();
+    // Its worker fails at the first marker, once; a sequence counts what is rolled back as well.
+    await runSql(
+      world.toUrl,
+      `CREATE SEQUENCE arrived;
+       CREATE FUNCTION refuse_first() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF nextval('public.arrived') = 1 THEN RAISE 'refused'; END IF; RETURN NEW; END $$;
+       CREATE TRIGGER refuse_first BEFORE UPDATE ON ${arrivals} FOR EACH ROW EXECUTE FUNCTION refuse_first();
+       ALTER TABLE ${arrivals} ENABLE REPLICA TRIGGER refuse_first`,
+    );
+    const refused = world.follow(lane);
+    const lost = { id: 'lane/slot-lost', fact: expect.stringMatching(/marker \d+ and what came with it/) };
+    expect((await failureOf(refused, 'halted')).findings).toMatchObject([lost]);
+    expect(await runSql(world.toUrl, 'SELECT last_value > 1 AS again FROM arrived')).toEqual([{ again: true }]);
+    expect((await failureOf(world.follow(lane), 'halted')).findings).toMatchObject([lost]);
+  });
+
+  test('is none of a lane that is begun anew, nor is what markers the stream engine has applied', async () => {
+    const { world, lane } = await begunWithHole();
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/slot-lost');
+    await runSql(world.toUrl, 'TRUNCATE t');
+    const { lane: anew, following } = await world.begin();
+    await expectSubscribed(world);
+    await world.drain(anew);
+    await following.stop();
+    const [table] = (await world.spec()).tables;
+    if (table === undefined) throw new Error('no table');
+    // Up to where rows were repaired the stream engine's lane goes on, and takes the markers.
+    for (let n = 1; n <= 2; n++) await runSql(world.fromUrl, `UPDATE ${await arrivalsOf(world)} SET seq = seq + 1`);
+    await world.engine.repair(await world.spec(), [{ table, keys: [['1']] }], quiet());
+    world.follow(anew);
+    await expectSubscribed(world);
+    await world.drain(anew);
+    await expectSame(world);
   });
 });
 

@@ -1,5 +1,6 @@
-import type { SqlExecutor } from '../../domain/sql.ts';
+import type { Guard, SqlExecutor } from '../../domain/sql.ts';
 import { quoteTable, quoteText } from '../../platform/postgres/quote.ts';
+import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneSpec } from '../engine.ts';
 import { markerTable, TOUCH_TRIGGERS, touchPrefix } from './names.ts';
 
@@ -17,7 +18,7 @@ const arrivalsSql = (table: string): string =>
 /**
  * Each marker is written by adding one to the one before, and each comes as a change of its own: so one that follows another
  * from further away shows that those between were lost here, with whatever was committed between them. The slot was told that
- * they were on disk and does not send them again; nobody else would notice (S14). The first after a start may be any.
+ * they were on disk and does not send them again; nobody else would notice (S14). The first of all may be any.
  */
 const COUNT = `
 BEGIN
@@ -79,16 +80,35 @@ const makeCounter = async (sql: SqlExecutor, spec: LaneSpec): Promise<void> => {
 /**
  * The table that markers arrive in, in the caller's transaction and while no worker writes to it. Its row is there before the
  * first marker is, which then comes as an update. What we write to it ourselves is not counted: the trigger fires for replicas.
+ *
+ * What has been counted stays, since the subscription may have been made anew while what the slot sends next has a hole: the
+ * first marker behind it is still to come. Only where the stream engine's lane has applied markers meanwhile, which `marker`
+ * shows, or where some came that were not counted, may the next one be any. {@link forgetArrivals} is for a lane that begins.
  */
 export const makeArrivals = async (sql: SqlExecutor, spec: LaneSpec, marker: bigint): Promise<void> => {
   const { table } = namesOf(spec);
   await sql.query(arrivalsSql(table));
   await makeCounter(sql, spec);
   await sql.query(
-    `INSERT INTO ${table} (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE
-       SET seq = excluded.seq, expected = NULL, missing = NULL`,
+    `INSERT INTO ${table} AS m (lane, seq) VALUES ($1, $2) ON CONFLICT (lane) DO UPDATE
+       SET seq = greatest(m.seq, excluded.seq),
+           expected = CASE WHEN m.expected > greatest(m.seq, excluded.seq) THEN m.expected END`,
     [spec.lane, String(marker)],
   );
+};
+
+/**
+ * Lets the next marker be any, as if none had arrived: for a lane that begins, and for one whose written side is known to be
+ * another server now. `guard` runs in the transaction: whoever slept would hide what is missing from the one that took over (S7).
+ */
+export const forgetArrivals = async (to: PostgresServer, spec: LaneSpec, guard: Guard): Promise<void> => {
+  await to.transaction(async (sql) => {
+    // A table of an earlier version has counted nothing.
+    if (!(await readStanding(sql, spec)).isWhole) return;
+    await guard(sql);
+    const { table } = namesOf(spec);
+    await sql.query(`UPDATE ${table} SET seq = 0, expected = NULL, missing = NULL WHERE lane = $1`, [spec.lane]);
+  });
 };
 
 /** What is missing, of a row `m` of arrivals; a table that an earlier version of ours made may lack the column. */
