@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunningServer } from '../../src/demo/servers.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
+import { markerTable, touchedTable } from '../../src/engines/native/names.ts';
 import { disableSubscription } from '../../src/engines/native/subscription.ts';
+import { quoteTable } from '../../src/platform/postgres/quote.ts';
 import { LaneWorld, quiet } from '../support/lanes.ts';
 import { makeNativeEngine, NATIVE_SETTINGS } from '../support/native.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
@@ -21,6 +23,10 @@ afterEach(async () => {
 const SUBSCRIPTION = `SELECT subname AS name, subenabled AS enabled FROM pg_subscription
   WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
+const expectSubscribed = async (world: LaneWorld): Promise<void> => {
+  await expect.poll(() => runSql(world.toUrl, SUBSCRIPTION), { timeout: 10_000 }).toHaveLength(1);
+};
+
 const begun = async (direction: 'forward' | 'backward' = 'forward') => {
   const { source, target } = pair();
   const servers = direction === 'forward' ? { from: source, to: target } : { from: target, to: source };
@@ -29,11 +35,17 @@ const begun = async (direction: 'forward' | 'backward' = 'forward') => {
   await runSql(world.fromUrl, 'INSERT INTO t SELECT i, i FROM generate_series(1, 10) i');
   const { lane, following } = await world.begin();
   await world.drain(lane);
-  await expect.poll(() => runSql(world.toUrl, SUBSCRIPTION), { timeout: 10_000 }).toHaveLength(1);
+  await expectSubscribed(world);
   await world.drain(lane);
   const name = (await world.spec()).slot;
   return { world, lane, following, name };
 };
+/** The table that markers arrive in, quoted. */
+const arrivalsOf = async (world: LaneWorld): Promise<string> => {
+  const { publication, direction } = await world.spec();
+  return quoteTable(markerTable(publication, direction));
+};
+
 const expectSame = async (world: LaneWorld): Promise<void> => {
   const { from, to } = await world.contents();
   expect(to).toEqual(from);
@@ -274,6 +286,52 @@ describe('workers', () => {
     await world.drain(lane);
   });
 
+  // Nobody in the window of a switch can wait for a dump of the side that is about to be written.
+  test('begin while the markers that arrive are read, and wait for such a reader in short attempts', {
+    timeout: 14_000,
+  }, async () => {
+    const { world, lane, following } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    const reader = await world.to.connect('test');
+    try {
+      await reader.query(`BEGIN; LOCK TABLE ${arrivals} IN ACCESS SHARE MODE`);
+      const second = world.follow(lane);
+      await world.drain(lane);
+      await second.stop();
+      await reader.query(`ROLLBACK; ALTER TABLE ${arrivals} DISABLE TRIGGER switchback_touch`);
+      await reader.query(`BEGIN; LOCK TABLE ${arrivals} IN ACCESS SHARE MODE`);
+      expect((await failureOf(world.follow(lane), 'busy')).message).toContain('lock timeout');
+    } finally {
+      await reader.end();
+    }
+    const third = world.follow(lane);
+    await world.drain(lane);
+    await third.stop();
+    const enabled = `SELECT tgenabled AS enabled FROM pg_trigger WHERE tgrelid = '${arrivals}'::regclass`;
+    expect(await runSql(world.toUrl, enabled)).toEqual([{ enabled: 'R' }]);
+  });
+
+  test('go on with a subscription of an earlier version, which noted no timeline and counted no markers', async () => {
+    const { world, lane, following, name } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    const touched = quoteTable(touchedTable(await world.spec()));
+    await runSql(
+      world.toUrl,
+      `DROP TRIGGER switchback_touch ON ${arrivals}; ALTER TABLE ${arrivals} DROP COLUMN expected, DROP COLUMN missing;
+       COMMENT ON TABLE ${touched} IS '${name}'; ALTER SUBSCRIPTION ${name} ENABLE`,
+    );
+    await runSql(world.fromUrl, 'UPDATE t SET v = 7');
+    world.follow(lane);
+    await world.drain(lane);
+    await expectSame(world);
+    const counted = `SELECT expected = seq + 1 AS counted FROM ${arrivals}`;
+    expect(await runSql(world.toUrl, counted)).toEqual([{ counted: true }]);
+    const noted = `SELECT obj_description('${touched}'::regclass) ~ ' [0-9A-F]{8}$' AS noted`;
+    expect(await runSql(world.toUrl, noted)).toEqual([{ noted: true }]);
+  });
+
   test('do not begin while a subscription brings changes the other way', async () => {
     const { world, lane, following } = await begun();
     await following.stop();
@@ -308,6 +366,55 @@ describe('workers', () => {
       SELECT relname FROM pg_class WHERE relname ~ '^(marker|touched)_[fr]_' UNION ALL SELECT proname FROM pg_proc WHERE proname ~ '^touch_'`;
     expect(await runSql(world.toUrl, left)).toEqual([]);
     expect(await runSql(world.fromUrl, left)).toEqual([]);
+  });
+});
+
+// As when the written side was put back to where its lane stood still: the slot has been told that what is missing was on disk.
+describe('a hole among the markers', () => {
+  const begunWithHole = async () => {
+    const { world, lane, following, name } = await begun();
+    await following.stop();
+    const arrivals = await arrivalsOf(world);
+    await runSql(world.fromUrl, `UPDATE t SET v = 0 WHERE id = 1; UPDATE ${arrivals} SET seq = seq + 1`);
+    await runSql(world.fromUrl, `SELECT pg_replication_slot_advance('${name}', pg_current_wal_insert_lsn())`);
+    return { world, lane, arrivals };
+  };
+
+  test('is seen by the first that follows it, however often the subscription was made anew before', async () => {
+    const { world, lane, arrivals } = await begunWithHole();
+    // Its worker fails at the first marker, once; a sequence counts what is rolled back as well.
+    await runSql(
+      world.toUrl,
+      `CREATE SEQUENCE arrived;
+       CREATE FUNCTION refuse_first() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF nextval('public.arrived') = 1 THEN RAISE 'refused'; END IF; RETURN NEW; END $$;
+       CREATE TRIGGER refuse_first BEFORE UPDATE ON ${arrivals} FOR EACH ROW EXECUTE FUNCTION refuse_first();
+       ALTER TABLE ${arrivals} ENABLE REPLICA TRIGGER refuse_first`,
+    );
+    const refused = world.follow(lane);
+    const lost = { id: 'lane/slot-lost', fact: expect.stringMatching(/marker \d+ and what came with it/) };
+    expect((await failureOf(refused, 'halted')).findings).toMatchObject([lost]);
+    expect(await runSql(world.toUrl, 'SELECT last_value > 1 AS again FROM arrived')).toEqual([{ again: true }]);
+    expect((await failureOf(world.follow(lane), 'halted')).findings).toMatchObject([lost]);
+  });
+
+  test('is none of a lane that is begun anew, nor is what markers the stream engine has applied', async () => {
+    const { world, lane } = await begunWithHole();
+    expect((await failureOf(world.follow(lane), 'halted')).findings[0]?.id).toBe('lane/slot-lost');
+    await runSql(world.toUrl, 'TRUNCATE t');
+    const { lane: anew, following } = await world.begin();
+    await expectSubscribed(world);
+    await world.drain(anew);
+    await following.stop();
+    const [table] = (await world.spec()).tables;
+    if (table === undefined) throw new Error('no table');
+    // Up to where rows were repaired the stream engine's lane goes on, and takes the markers.
+    for (let n = 1; n <= 2; n++) await runSql(world.fromUrl, `UPDATE ${await arrivalsOf(world)} SET seq = seq + 1`);
+    await world.engine.repair(await world.spec(), [{ table, keys: [['1']] }], quiet());
+    world.follow(anew);
+    await expectSubscribed(world);
+    await world.drain(anew);
+    await expectSame(world);
   });
 });
 

@@ -7,10 +7,17 @@ import { nativeChecks } from './checks/checks.ts';
 import type { NativeContext } from './context.ts';
 import { assertSameHistory } from './history.ts';
 import { NativeLane } from './lane.ts';
-import { markerTableSql } from './marker.ts';
+import { forgetArrivals, markerTableSql } from './marker.ts';
 import { markerTable } from './names.ts';
 import { dropMarkers, dropWritten } from './retire.ts';
-import { disableSubscription, dissolve, heldStore, removeSubscription, subscribedStore } from './subscription.ts';
+import {
+  disableSubscription,
+  dissolve,
+  heldStore,
+  laneGuard,
+  removeSubscription,
+  subscribedStore,
+} from './subscription.ts';
 
 /** What the engine is made from. */
 export interface NativeEngineOptions {
@@ -82,7 +89,10 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
       const context = contextOf(spec);
       if (start.kind === 'create' || start.kind === 'reserve') await beginMarkers(context);
       // What an earlier one has applied is no longer asked of it.
-      if (start.kind === 'create' || start.kind === 'from') await dissolve(context);
+      if (start.kind === 'create' || start.kind === 'from') {
+        await dissolve(context);
+        await forgetArrivals(context.to, spec, laneGuard(context.held));
+      }
       return new NativeLane(context, await stream.openLane(context.spec, start));
     },
 

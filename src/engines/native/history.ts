@@ -2,9 +2,9 @@ import { displayName } from '../../domain/table.ts';
 import type { LaneObserver } from '../engine.ts';
 import type { NativeContext } from './context.ts';
 import { changesMissing, promoted, subscriptionLost } from './halt.ts';
-import { missingMarker } from './marker.ts';
+import { forgetArrivals, missingMarker } from './marker.ts';
 import { readRemembered, timelineOf } from './remembered.ts';
-import { dissolve, readSubscription } from './subscription.ts';
+import { dissolve, laneGuard, readSubscription } from './subscription.ts';
 
 /**
  * Makes sure that the written side is still the one whose worker has told the slot what is on disk (S14): the slot does not send
@@ -23,7 +23,8 @@ export const assertSameHistory = async (
   const remembered = await readRemembered(to, spec);
   if (remembered?.slot !== spec.slot) return;
   if ((await readSubscription(to, spec.slot)) === null) throw subscriptionLost(context);
-  if (remembered.timeline === (await timelineOf(to))) {
+  // One that was not noted may be this one; from the next start on it is.
+  if (remembered.timeline === null || remembered.timeline === (await timelineOf(to))) {
     const missing = await missingMarker(to, spec);
     if (missing !== null) throw changesMissing(context, missing);
     return;
@@ -31,6 +32,8 @@ export const assertSameHistory = async (
   const progress = await spec.store.progress(to);
   const touched = spec.tables.map((table) => ({ table: displayName(table), keys: 'all' as const }));
   if (progress !== null) observer.applied({ position: progress.position, changes: 0, touched });
+  // First of all, so that whoever dies in between is not told that what the new server lacks is missing for good.
+  await forgetArrivals(to, spec, laneGuard(context.held));
   // The next one is made on the new timeline, and remembered with it.
   await dissolve(context);
   throw promoted(context);

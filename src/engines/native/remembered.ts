@@ -7,8 +7,8 @@ import { touchedTable } from './names.ts';
 /** What the written side's database knows of the subscription that was made there last. */
 export interface Remembered {
   readonly slot: string;
-  /** The timeline that the server wrote then, as {@link timelineOf} gives it. */
-  readonly timeline: string;
+  /** The timeline that the server wrote then, as {@link timelineOf} gives it; null when a version of ours noted none. */
+  readonly timeline: string | null;
 }
 
 /** The timeline that a server writes; it begins another one when it is promoted, or restored to a point in time. */
@@ -34,6 +34,6 @@ export const remember = async (sql: SqlExecutor, spec: LaneSpec, slot: string | 
 export const readRemembered = async (sql: SqlExecutor, spec: LaneSpec): Promise<Remembered | null> => {
   const table = quoteTable(touchedTable(spec));
   const { rows } = await sql.query(`SELECT obj_description(to_regclass($1), 'pg_class') AS text`, [table]);
-  const [slot = '', timeline = ''] = (rows[0]?.text ?? '').split(' ');
+  const [slot = '', timeline = null] = (rows[0]?.text ?? '').split(' ');
   return slot === '' ? null : { slot, timeline };
 };

@@ -5,7 +5,7 @@ import { textOf } from '../../platform/postgres/row.ts';
 import { codeOf } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
 import type { NativeContext } from './context.ts';
-import { makeArrivals } from './marker.ts';
+import { countsMarkers, makeArrivals } from './marker.ts';
 import { explainSubscribing } from './reach.ts';
 import { assertSameSchemas, publishedTables } from './schemas.ts';
 import { freeSlot } from './slot.ts';
@@ -78,15 +78,15 @@ const attempt = async (context: NativeContext, claimed: LaneProgress): Promise<L
   const { spec, from, to } = context;
   await assertSameSchemas(context);
   const found = await readSubscription(to, spec.slot);
-  if (found?.enabled && (await takesAll(context, found.oid))) return claimed;
+  if (found?.enabled && (await takesAll(context, found.oid)) && (await countsMarkers(to, spec))) return claimed;
   await dissolve(context);
   await assertAlone(context);
   await freeSlot(from, spec.slot);
   return await to.transaction(async (sql) => {
     const progress = (await spec.store.progress(sql)) ?? claimed;
     await spec.store.record(sql, progress);
-    await makeArrivals(sql, spec, progress.marker);
     await sql.query(`SET LOCAL lock_timeout = ${LOCK_ATTEMPT_MS}`);
+    await makeArrivals(sql, spec, progress.marker);
     await noteKeys(sql, spec);
     await subscribe(sql, context, progress).catch(async (error: unknown) => {
       // A table that has just been published, and is not here.

@@ -5,6 +5,7 @@ import { quoteTable } from '../../platform/postgres/quote.ts';
 import { isTrue, textOf } from '../../platform/postgres/row.ts';
 import type { NativeContext } from './context.ts';
 import { applyFailed, changesMissing, diverged, subscriptionDisabled, subscriptionLost } from './halt.ts';
+import { MISSING } from './marker.ts';
 import { markerTable } from './names.ts';
 import { assertReach } from './reach.ts';
 import { assertSameSchemas } from './schemas.ts';
@@ -36,7 +37,7 @@ const REPORTED_WITHIN_MS = 1_000;
 const WATCHED = (table: string): string => `
   SELECT s.oid::text AS oid, s.subenabled AS enabled,
          (SELECT min(v.pid)::text FROM pg_stat_subscription v WHERE v.subid = s.oid) AS pid,
-         m.seq::text AS marker, m.missing::text AS missing,
+         m.seq::text AS marker, ${MISSING} AS missing,
          pg_replication_origin_progress('pg_' || s.oid, true)::text AS position
     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid LEFT JOIN ${table} m ON m.lane = $2
    WHERE d.datname = current_database() AND s.subname = $1`;
