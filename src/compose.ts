@@ -90,19 +90,16 @@ const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly
   return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
 };
 
-/** What routers that can be looked into say of the phases that they lead. */
+/** What the routers say of the phases that they lead. */
 const routerChecks = async (
   plan: Plan,
   routers: ReadonlyMap<string, Router>,
   { scope }: CheckInput,
 ): Promise<readonly Finding[]> => {
   const found = [...routers].map(([name, router]) => {
-    const phases = plan.phases.filter((phase) => phase.router === name && scope.phases.has(phase.name));
-    if (!(router instanceof PgbouncerRouter) || phases.length === 0) return [];
-    return router.findings(
-      phases.map((phase) => phase.name),
-      plan.switch.windowMs,
-    );
+    const led = plan.phases.filter((phase) => phase.router === name && scope.phases.has(phase.name));
+    const names = led.map((phase) => phase.name);
+    return names.length === 0 ? [] : (router.findings?.(names, plan.switch.windowMs) ?? []);
   });
   return (await Promise.all(found)).flat();
 };

@@ -1,3 +1,4 @@
+import type { Finding } from '../domain/finding.ts';
 import type { Side } from '../domain/position.ts';
 
 /** What a router says of one phase. */
@@ -45,4 +46,9 @@ export interface Router {
   repoint(repoint: Repoint): Promise<void>;
   /** Lets clients of the phases go on. */
   release(phases: readonly string[]): Promise<void>;
+  /**
+   * For a router that can look: what would keep it from leading clients of the phases, which a switch may keep waiting for
+   * `windowMs` milliseconds. Changes nothing. Throws kind `unreachable` when it could not look.
+   */
+  findings?(phases: readonly string[], windowMs: number): Promise<readonly Finding[]>;
 }
