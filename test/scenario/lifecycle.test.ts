@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Catalogue, catalogueOf } from '../support/catalogue.ts';
-import { allRows } from '../support/rows.ts';
+import { untilEqualSides } from '../support/rows.ts';
 import { makeScene, outcomeOf, type Scene, saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
@@ -52,11 +52,6 @@ describe('a run', () => {
     await client.end();
   };
 
-  const expectEqualSides = async (): Promise<void> => {
-    const rows = await allRows(scene.source);
-    await expect.poll(() => allRows(scene.target), { timeout: 20_000 }).toEqual(rows);
-  };
-
   const traces = (catalogue: Catalogue) => ({ ...catalogue, rows: {}, sequences: [] });
 
   beforeAll(async () => {
@@ -72,7 +67,7 @@ describe('a run', () => {
     expect(chunks.length).toBeGreaterThanOrEqual(TABLES.length);
     expect(await command('cutover')).toMatchObject({ exitCode: 0 });
     await write(scene.target, 'target 1');
-    await expect.poll(() => allRows(scene.source), { timeout: 20_000 }).toEqual(await allRows(scene.target));
+    await untilEqualSides(scene);
   });
 
   it('moves them back and loses nothing, without another copy', async () => {
@@ -80,7 +75,7 @@ describe('a run', () => {
     expect(await command('failback')).toMatchObject({ exitCode: 0 });
     expect(await chunksNow()).toEqual(chunks);
     await write(scene.source, 'source 2');
-    await expectEqualSides();
+    await untilEqualSides(scene);
     expect(await chunksNow()).toEqual(chunks);
     expect(await scene.run.command('verify', scene.run.plan, 'all')).toMatchObject({ exitCode: 0 });
   });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runDemo } from '../../src/demo/demo.ts';
 import { sleep } from '../../src/platform/clock.ts';
 import { type Catalogue, catalogueOf } from '../support/catalogue.ts';
-import { allRows } from '../support/rows.ts';
+import { untilEqualSides } from '../support/rows.ts';
 import { makeScene, type Scene, saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
@@ -54,9 +54,6 @@ describe('a run', () => {
        INSERT INTO b VALUES ('${at}'); DELETE FROM a WHERE id % 7 = 0; INSERT INTO part VALUES (1, '${at}'), (2, '${at}')`,
     );
   };
-  const expectEqualSides = async (): Promise<void> => {
-    await expect.poll(() => allRows(scene.target), { timeout: 20_000 }).toEqual(await allRows(scene.source));
-  };
 
   beforeAll(async () => {
     scene = await makeScene(servers(), {
@@ -78,7 +75,7 @@ describe('a run', () => {
   it('follows by a subscription of each phase', async () => {
     await expect.poll(() => runSql(scene.target, SUBSCRIPTIONS), { timeout: 20_000 }).toEqual([RUNS, RUNS]);
     await write(scene.source, 'source 1');
-    await expectEqualSides();
+    await untilEqualSides(scene);
   });
 
   it('is cut over, and the way back is a subscription the other way', async () => {
@@ -86,14 +83,14 @@ describe('a run', () => {
     expect(await runSql(scene.target, SUBSCRIPTIONS)).toEqual([]);
     expect(await runSql(scene.source, SUBSCRIPTIONS)).toEqual([RUNS, RUNS]);
     await write(scene.target, 'target 1');
-    await expectEqualSides();
+    await untilEqualSides(scene);
   });
 
   it('fails back and loses nothing', async () => {
     await write(scene.target, 'target 2');
     await command('failback');
     await write(scene.source, 'source 2');
-    await expectEqualSides();
+    await untilEqualSides(scene);
     expect(await scene.run.command('verify', scene.run.plan, 'a', 'b')).toMatchObject({ exitCode: 0 });
   });
 
@@ -112,7 +109,7 @@ describe('a run', () => {
     // Two lanes with a marker a second, each written on one side and seen on the other; one that went round would be hundreds.
     expect((await updates()) - before).toBeLessThan(60);
     await only('failback');
-    await expectEqualSides();
+    await untilEqualSides(scene);
   });
 
   it('leaves nothing of ours when it is aborted', async () => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { allRows } from '../support/rows.ts';
+import { untilEqualSides } from '../support/rows.ts';
 import { makeScene, outcomeOf, type Scene, saidBy } from '../support/scene.ts';
 import { runSql, useServerPair } from '../support/servers.ts';
 
@@ -30,7 +30,7 @@ const begin = async () => {
 };
 
 const expectEqual = async (): Promise<void> => {
-  await expect.poll(() => allRows(scene.target), { timeout: 20_000 }).toEqual(await allRows(scene.source));
+  await untilEqualSides(scene);
   expect(await command('verify', 'all')).toMatchObject({ exitCode: 0 });
 };
 

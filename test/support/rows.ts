@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
+import { expect, vi } from 'vitest';
 import { runSql } from './servers.ts';
 
 const TABLES = `
@@ -31,6 +32,15 @@ export const allRows = async (url: string): Promise<Readonly<Record<string, read
     url,
     Object.fromEntries(names.map((name) => [name, `SELECT t::text AS row FROM ONLY ${name} t`])),
   );
+};
+
+/**
+ * Waits until both sides have the same rows. Both are read each time: a lane may still bring what the other side is to be
+ * compared with.
+ */
+export const untilEqualSides = async (sides: { readonly source: string; readonly target: string }): Promise<void> => {
+  const compare = async () => expect(await allRows(sides.target)).toEqual(await allRows(sides.source));
+  await vi.waitFor(compare, { timeout: 20_000, interval: 100 });
 };
 
 /** The results of queries with one text column `row`, in a session whose settings give a value one text; as {@link allRows}. */
