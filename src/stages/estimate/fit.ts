@@ -25,14 +25,44 @@ export const FIT: Fit = {
   date: '2026-11-27',
   machine: '2 cores (Intel(R) Xeon(R) Processor), 24 GB, servers and worker together',
   servers: 'PostgreSQL 13.23 → 18.4, shared_buffers 256 MB, fsync on',
-  sizes: '0.005, 0.01, 0.02, 0.04 M rows; 1000, 2000, 4000, 8000 changes; 25, 50, 100, 200 tables; 2, 4, 8, 12 lanes',
+  sizes: '0.05, 0.1, 0.2, 0.4 M rows; 10000, 20000, 40000, 80000 changes; 25, 50, 100, 200 tables; 2, 4, 8, 12 lanes',
   stages: {
-    prepare: { msPerPhase: 286, msPerTable: 5.62, msPerMillionRows: 0, msPerGigabyte: 0 },
-    copy: { msPerPhase: 70.7, msPerTable: 3.34, msPerMillionRows: 0, msPerGigabyte: 6930 },
-    build: { msPerPhase: 24.4, msPerTable: 15.5, msPerMillionRows: 1480, msPerGigabyte: 4990 },
-    verify: { msPerPhase: 8.71, msPerTable: 1.82, msPerMillionRows: 864, msPerGigabyte: 7080 },
+    prepare: {
+      msPerPhase: 197,
+      msPerTable: 1.58,
+      msPerMillionRows: 0,
+      msPerGigabyte: 0,
+    },
+    copy: {
+      msPerPhase: 76.3,
+      msPerTable: 5.04,
+      msPerMillionRows: 1420,
+      msPerGigabyte: 3530,
+    },
+    build: {
+      msPerPhase: 31.5,
+      msPerTable: 2.7,
+      msPerMillionRows: 0,
+      msPerGigabyte: 1170,
+    },
+    verify: {
+      msPerPhase: 37.5,
+      msPerTable: 4.43,
+      msPerMillionRows: 97.1,
+      msPerGigabyte: 6470,
+    },
   },
-  apply: { changesPerSecond: 48400, walBytesPerChange: 668 },
-  memory: { bytes: 133000000, bytesPerLane: 1600000 },
-  window: { ms: 200, msPerTable: 0, msPerTableAndLane: 0.37 },
+  apply: {
+    changesPerSecond: 121000,
+    walBytesPerChange: 268,
+  },
+  memory: {
+    bytes: 131000000,
+    bytesPerLane: 1740000,
+  },
+  window: {
+    ms: 125,
+    msPerTable: 0,
+    msPerTableAndLane: 0.307,
+  },
 };
