@@ -17,10 +17,12 @@ export interface RouteProof {
 export const isUnproven = (proof: readonly RouteProof[]): boolean =>
   proof.some(({ verdict }) => verdict === 'unproven');
 
+const HEADS: Readonly<Record<Verdict, string>> = { proven: 'proven', unproven: 'NOT PROVEN', unasked: 'not proven' };
+
+const verdictText = ({ router, phase, verdict, said }: RouteProof): string =>
+  verdict === 'proven'
+    ? `${HEADS.proven} by ${said}`
+    : `${HEADS[verdict]}: router ${router} of phase ${phase}: ${said}`;
+
 /** The verdicts as one line, each text once. */
-export const proofText = (proof: readonly RouteProof[]): string => {
-  const lines = proof.map(({ router, phase, verdict, said }) =>
-    verdict === 'proven' ? `proven by ${said}` : `NOT PROVEN: router ${router} of phase ${phase}: ${said}`,
-  );
-  return [...new Set(lines)].join('; ');
-};
+export const proofText = (proof: readonly RouteProof[]): string => [...new Set(proof.map(verdictText))].join('; ');

@@ -77,7 +77,7 @@ const whereLeads = async (context: RunContext, path: ClientPath, to: Side): Prom
     if (reached.instance === loser?.instance) return `${path.name} leads to the ${from}`;
     if (reached.identity === winner.identity) return `${path.name} leads to ${copyOf(to)}`;
     if (reached.identity === loser?.identity) return `${path.name} leads to ${copyOf(from)}`;
-    return `${path.name} leads to another server`;
+    return `${path.name} leads to another database`;
   } catch (error) {
     return `${path.name} could not be asked: ${messageOf(error)}`;
   }

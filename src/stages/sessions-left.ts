@@ -94,7 +94,7 @@ export const sessionsText = (sessions: readonly ClientSessions[]): string => {
 /** What is told of sessions that are left, or were. Empty when there are none. */
 export const leftText = ({ side, sessions, ended, said }: SessionsLeft): string =>
   [
-    ...(ended > 0 ? [`${ended} sessions ended on the ${side}`] : []),
+    ...(ended > 0 ? [`${ended} ${ended === 1 ? 'session' : 'sessions'} ended on the ${side}`] : []),
     ...(sessions.length > 0 ? [`sessions left on the ${side}: ${sessionsText(sessions)}`] : []),
     ...(said === '' ? [] : [said]),
   ].join('; ');
