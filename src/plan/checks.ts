@@ -5,6 +5,7 @@ import { parseDuration } from './duration.ts';
 import { holdsPassword, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
+import { probeProblems } from './phase-keys.ts';
 import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
@@ -208,6 +209,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...fileFormats(document),
     ...sharedVariables(document, phases),
     ...poolerProblems(document, phases),
+    ...probeProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
   ];

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
-import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
+import { probe } from './probe-schema.ts';
+import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
   kind: z.literal('file').meta({ description: 'A small file that names the primary of each phase.' }),
@@ -17,6 +18,7 @@ const fileRouter = z.strictObject({
         'Format of the file. Without it the end of the path tells: .json, .yaml or .yml, .env, .properties. Whatever else is in the file stays.',
       examples: ['yaml'],
     }),
+  probe,
 });
 
 const command = (action: RouterAction, description: string, example: readonly string[]) =>
@@ -52,13 +54,8 @@ const commandRouter = z.strictObject({
     description: 'How long one run may take before its process group is ended. What it did is then not known.',
     examples: ['30s'],
   }),
+  probe,
 });
-
-/** A value, or a list of them. */
-const oneOrMore = (value: z.ZodString) =>
-  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
-    error: 'must be text or a list of texts; write one, or [one, two]',
-  });
 
 /** PgBouncer 1.18 takes no other character in the name of an entry, whatever its manual says of quotes. */
 const pooled = () => z.string().regex(/^[A-Za-z0-9_.-]+$/, 'is no name of an entry; use A-Z, a-z, 0-9, _, . and -');
@@ -112,6 +109,7 @@ const pgbouncerRouter = z
       }),
     source: pooledSide('source'),
     target: pooledSide('target'),
+    probe,
   })
   .refine((value) => (value.database === undefined) !== (value.databases === undefined), {
     error: 'needs exactly one of `database` and `databases`; keep the one that is meant',

@@ -77,3 +77,9 @@ export const argv = (action: RouterAction) =>
         if (problem !== null) context.addIssue({ code: 'custom', message: problem, path: [index] });
       });
     });
+
+/** A value, or a list of them. */
+export const oneOrMore = (value: z.ZodString) =>
+  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
+    error: 'must be text or a list of texts; write one, or [one, two]',
+  });

@@ -9,7 +9,9 @@ import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
 import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
+import { proveAgain } from './prove-again.ts';
 import { observeRoutes, routersOf } from './routes.ts';
+import { answerTo } from './switch/arrival.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
@@ -141,11 +143,8 @@ const change = async (
   const result = await runSwitch(tools, { direction, phases, all: worker.phases });
   const names = phases.map((phase) => phase.name).join(', ');
   const to = direction === 'forward' ? 'target' : 'source';
-  return {
-    exitCode: 0,
-    message: `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`,
-    data: result,
-  };
+  const message = `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`;
+  return answerTo({ message, data: result }, worker.context.plan.path);
 };
 
 const verify = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
@@ -224,6 +223,7 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
       throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
     said.push(`phase ${phase.name} goes on (${state.name})`);
   }
+  said.push(...(await proveAgain(worker, phases)));
   return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };
 

@@ -3,6 +3,7 @@ import type { Finding } from '../domain/finding.ts';
 import type { Halt, PhaseState } from '../domain/phase.ts';
 import type { Direction, Position, Side } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
+import { isUnproven, type RouteProof } from '../domain/proof.ts';
 import { laneDirection } from '../domain/protocol.ts';
 import type { LaneProgress } from '../engines/engine.ts';
 import { sidecarExists } from '../sidecar/install.ts';
@@ -14,11 +15,12 @@ import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
 import { readRun } from '../sidecar/run.ts';
-import { readSwitches } from '../sidecar/switches.ts';
+import { type EndedSwitch, lastProof, readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
 import { isHeld } from './holder.ts';
+import { nextCommands } from './next-commands.ts';
 import { findUnended } from './unended.ts';
 
 /** A lane as `status` shows it. */
@@ -54,6 +56,8 @@ export interface PhaseStatus {
     readonly rows: number;
     readonly clean: boolean;
   } | null;
+  /** What is known of its routers since its last switch that committed; empty when there was none. */
+  readonly proof: readonly RouteProof[];
   /** Commands that make sense now, best first. */
   readonly next: readonly string[];
 }
@@ -120,7 +124,8 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
-  const phases = await phaseStatuses(context, worker?.alive === true);
+  const switches = await readSwitches(sql, SWITCHES);
+  const phases = await phaseStatuses(context, { worker: worker?.alive === true, switches });
   return {
     ...NO_RUN,
     servers,
@@ -128,7 +133,7 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
     worker,
     phases,
     unended: worker?.alive === true ? null : await findUnended(context, phases),
-    lastSwitch: await lastSwitch(context),
+    lastSwitch: await lastSwitch(context, switches.at(-1)),
   };
 };
 
@@ -156,7 +161,10 @@ const workerStatus = async (context: RunContext, lease: Lease | null): Promise<R
   return { holder: lease.holder, host: lease.host, epoch: String(lease.epoch), alive };
 };
 
-const phaseStatuses = async (context: RunContext, worker: boolean): Promise<readonly PhaseStatus[]> => {
+const phaseStatuses = async (
+  context: RunContext,
+  { worker, switches }: { readonly worker: boolean; readonly switches: readonly EndedSwitch[] },
+): Promise<readonly PhaseStatus[]> => {
   const { source, target } = context;
   const onTarget = await sidecarExists(target.sql).catch(() => false);
   // Each of these asks about all phases at once: a statement for every one of 200 would be a second of them.
@@ -178,6 +186,7 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
     const lane = lanes.get(named);
     const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(named);
     const sample = lag.get(named);
+    const proof = lastProof(switches, name);
     return {
       name,
       state,
@@ -187,9 +196,11 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
       stuck,
       copied: copied.get(laneName(name, 'forward')) ?? { rows: 0, bytes: 0 },
       certificate: certificateOf(certificates.get(name)),
+      proof,
       next: nextCommands({
         name,
         state,
+        unproven: isUnproven(proof),
         obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
         worker,
         path: context.plan.path,
@@ -229,68 +240,18 @@ const certificateOf = (stored: StoredCertificate<Certificate> | undefined): Phas
   return { id, at: stored.at, ageMs: stored.ageMs, tables: tables.length, rows, clean };
 };
 
+/** A phase of which nothing is known among so many was switched long ago, and has been asked for since. */
+const SWITCHES = 1_000;
+
 /** Far more than the steps of one, each begun and ended; a step that was tried again has more. */
 const LINES_OF_A_SWITCH = 500;
 
-const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']> => {
-  const { sql } = context.source;
-  const [last] = await readSwitches(sql, 1);
+const lastSwitch = async (context: RunContext, last: EndedSwitch | undefined): Promise<RunStatus['lastSwitch']> => {
   if (!last) return null;
-  const lines = await readSwitchJournal(sql, LINES_OF_A_SWITCH);
+  const lines = await readSwitchJournal(context.source.sql, LINES_OF_A_SWITCH);
   return {
     id: last.id,
     outcome: last.outcome,
     steps: lines.filter((line) => line.scope === last.id).map(journalLine),
   };
-};
-
-const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
-
-/** The commands that a remedy names, without those that the state rules out; so `status` never says another one than it. */
-const commandsIn = (
-  remedy: string,
-  about: { readonly name: string; readonly state: PhaseState; readonly path: string },
-): readonly string[] => {
-  const { name, path } = about;
-  const words = `(?: (?:${literally(name)}|--[a-z-]+)(?![\\w-]))*`;
-  const named = [...remedy.matchAll(new RegExp(`switchback [a-z]+ ${literally(path)}${words}`, 'g'))].map(String);
-  const ruledOut = about.state.name === 'soaking' ? 'switchback abort ' : 'switchback finalise ';
-  const left = named.filter((command) => !command.startsWith(ruledOut));
-  return left.length > 0 ? left : [`switchback resume ${path} ${name}`];
-};
-
-/** What somebody would do next in a state. */
-export const nextCommands = (about: {
-  readonly name: string;
-  readonly state: PhaseState;
-  /** What halted its lane, or what its stage is stuck at. */
-  readonly obstacle: Finding | null;
-  readonly worker: boolean;
-  readonly path: string;
-}): readonly string[] => {
-  const { name, state, obstacle, worker, path } = about;
-  const run = worker ? [] : [`switchback run ${path}`];
-  if (obstacle) return commandsIn(obstacle.remedy, about);
-  switch (state.name) {
-    case 'planned':
-      return [`switchback check ${path}`, `switchback run ${path}`];
-    case 'prepared':
-    case 'copying':
-      return run;
-    case 'following':
-      return [...run, `switchback verify ${path} ${name}`];
-    case 'ready':
-      return [`switchback cutover ${path} ${name} --confirm ${name}`, ...run];
-    case 'switching':
-      return [`switchback resume ${path}`];
-    case 'soaking':
-      return [
-        ...run,
-        `switchback failback ${path} ${name} --confirm ${name}`,
-        `switchback finalise ${path} ${name} --confirm ${name}`,
-      ];
-    case 'finalised':
-    case 'aborted':
-      return [];
-  }
 };

@@ -6,6 +6,7 @@ import type { NewRequest, RequestResult } from '../../src/sidecar/requests.ts';
 import { carryOut } from '../../src/stages/command.ts';
 import type { RunContext, SidePorts } from '../../src/stages/context.ts';
 import { Worker } from '../../src/stages/worker.ts';
+import { simulatedClients, simulatedProbe } from './client-ports.ts';
 import { Client, KEYS, Ledger, type Operation, type PhaseTables } from './clients.ts';
 import { honestLanes, simulatedEngine, simulatedTraces } from './engine.ts';
 import { Invariants } from './invariants.ts';
@@ -84,7 +85,13 @@ const planOf = (phases: readonly PhaseTables[]): Plan => ({
   phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], router: 'app' })),
   ignore: [],
   routers: new Map(),
-  switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },
+  probes: new Map(),
+  switch: {
+    maxLagMs: 2_000,
+    windowMs: WINDOW_MS,
+    blockers: { waitMs: 300, action: 'terminate' },
+    sessionsLeft: { waitMs: 50, action: 'terminate' },
+  },
   verify: { freshForMs: 3_600_000 },
   copy: { bytesPerSecond: null },
   soak: { forMs: 0 },
@@ -299,6 +306,7 @@ export class Cluster {
         database: simulatedDatabase(place, catalogue),
         digests: simulatedDigests(place),
         sessions: simulatedSessions(place),
+        clients: simulatedClients(place, (left) => this.invariants.onClientsEnded(left)),
       };
     };
     const context: RunContext = {
@@ -309,6 +317,7 @@ export class Cluster {
       traces: simulatedTraces(network, process),
       schema: simulatedSchema({ network, process, side: 'target' }),
       routers: new Map([['app', simulatedRouter(network, process, this.routes)]]),
+      probes: (_, phase) => simulatedProbe({ network, process }, this.routes, phase),
       preflight: async () => [],
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);

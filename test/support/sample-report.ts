@@ -148,6 +148,7 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
       lagAgeMs: 1_200,
       halt: null,
     },
+    proof: [],
     stuck: null,
     copied: { rows: total, bytes: total * 182 },
     certificate: {
