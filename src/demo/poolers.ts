@@ -14,6 +14,8 @@ export interface PoolerOptions {
   readonly entries: string;
   /** More lines of `[pgbouncer]`. */
   readonly more?: string;
+  /** Words before its arguments, for another program than the one on PATH. They see to it that it does not run as root. */
+  readonly program?: readonly string[];
 }
 
 /** A PgBouncer of this machine, with its databases in a file that its configuration includes. */
@@ -66,10 +68,12 @@ class LocalPooler implements Pooler {
   readonly mainConfig: string;
   readonly #directory: string;
   readonly #runAs = unprivileged();
+  readonly #program: readonly string[] | undefined;
   #guard: ChildProcess | undefined;
   #pid = 0;
 
-  constructor({ mode, entries, more = '' }: PoolerOptions, port: number) {
+  constructor({ mode, entries, more = '', program }: PoolerOptions, port: number) {
+    this.#program = program;
     this.port = port;
     this.#directory = makeTemporaryDirectory('switchback-pgbouncer-', this.#runAs);
     this.config = join(this.#directory, 'databases.ini');
@@ -133,10 +137,11 @@ class LocalPooler implements Pooler {
 
   async start(): Promise<void> {
     // The shell ends it when its own input ends, which is also when we are killed.
-    const script = 'pgbouncer -q "$0" >"$1" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
+    const script = '"$@" >"$0" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
     const log = join(this.#directory, 'log');
-    this.#guard = spawn('/bin/sh', ['-c', script, this.mainConfig, log], {
-      ...this.#runAs,
+    const program = this.#program ?? ['pgbouncer'];
+    this.#guard = spawn('/bin/sh', ['-c', script, log, ...program, '-q', this.mainConfig], {
+      ...(this.#program === undefined ? this.#runAs : {}),
       cwd: this.#directory,
       env: environment(),
       stdio: ['pipe', 'pipe', 'inherit'],
