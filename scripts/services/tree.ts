@@ -90,8 +90,8 @@ const requireMaker = (tell: (line: string) => void): void => {
 
 /**
  * Unpacks the packages and what they depend on, and runs none of their maintainer scripts: those of servers fail where no
- * init system is, and debootstrap, which runs them, takes twice as long and does not resolve virtual packages. The suite's
- * list may be past its date on a machine whose clock is; its signature is checked all the same.
+ * init system is. debootstrap would run them, and does not resolve virtual packages. The suite's list may be past its date on
+ * a machine whose clock is ahead; its signature is checked all the same.
  */
 const unpack = (directory: string, mirror: string): void => {
   const keys = existsSync(KEYRING) ? [`--keyring=${KEYRING}`] : [];

@@ -47,11 +47,19 @@ const ADMIN_PASSWORD = 'pooler-secret';
 const READY_WITHIN_MS = 20_000;
 const STEP_MS = 25;
 
-/** What keeps PgBouncer from running here; undefined when nothing does. Debian has it where only root's PATH leads. */
+/** What keeps PgBouncer from running here; undefined when nothing does. */
 export const poolerProblem = (): string | undefined => {
-  const result = spawnSync('pgbouncer', ['--version'], { env: environment(), encoding: 'utf8' });
+  const result = askVersion();
   return result.status === 0 ? undefined : (result.error?.message ?? result.stderr.trim());
 };
+
+/** Such as `1.18.0`, of the PgBouncer on PATH or of another program; undefined when it does not run. */
+export const poolerVersion = (program?: readonly string[]): string | undefined =>
+  /^PgBouncer (\S+)/.exec(askVersion(program).stdout ?? '')?.[1];
+
+/** Debian has it where only root's PATH leads. */
+const askVersion = ([program = 'pgbouncer', ...words]: readonly string[] = []) =>
+  spawnSync(program, [...words, '--version'], { env: environment(), encoding: 'utf8' });
 
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${process.env.PATH}:/usr/sbin` });
 

@@ -4,7 +4,13 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'vitest';
-import { insideTree, type ServiceName, serviceProblem, servicesDirectory } from '../../scripts/services/tree.ts';
+import {
+  insideTree,
+  SERVICES,
+  type ServiceName,
+  serviceProblem,
+  servicesDirectory,
+} from '../../scripts/services/tree.ts';
 import type { RunAs } from '../../src/demo/binaries.ts';
 import { sleep } from '../../src/platform/clock.ts';
 
@@ -34,17 +40,13 @@ const STEP_MS = 50;
 /** The words by which a program of the tree is run: its arguments follow them. Files in temporary directories have the same names inside. */
 export const serviceArgv = (name: ServiceName, runAs: RunAs = {}): readonly string[] => [
   ...insideTree(servicesDirectory(), runAs),
-  name,
+  `/${SERVICES[name]}`,
 ];
 
-/**
- * Tests that need programs of the tree that `npm run services` makes. Where one is missing they are skipped, with a line that
- * says so; under CI=true that is a failure.
- */
-export const describeWithServices = (name: string, programs: readonly ServiceName[], tests: () => void): void => {
-  const [missing] = programs.map(serviceProblem).filter((problem) => problem !== undefined);
+/** Tests that are skipped where something is missing, with a line that says so; under CI=true that is a failure. */
+export const describeUnless = (missing: string | undefined, name: string, tests: () => void): void => {
   if (missing !== undefined && process.env.CI === 'true') {
-    it(`${name} needs ${programs.join(', ')}`, () => {
+    it(`${name}: what it needs is here`, () => {
       throw new Error(missing);
     });
     return;
@@ -52,6 +54,14 @@ export const describeWithServices = (name: string, programs: readonly ServiceNam
   if (missing !== undefined) process.stderr.write(`SKIPPED: ${name}: ${missing}\n`);
   describe.skipIf(missing !== undefined)(name, tests);
 };
+
+/** Tests that need programs of the tree that `npm run services` makes; where one is missing, as `describeUnless`. */
+export const describeWithServices = (name: string, programs: readonly ServiceName[], tests: () => void): void =>
+  describeUnless(
+    programs.map(serviceProblem).find((problem) => problem !== undefined),
+    name,
+    tests,
+  );
 
 /** Starts a server of the tree from within a hook or a test. The caller stops it; when this process dies it ends by itself. */
 export const startService = async ({
