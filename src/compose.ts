@@ -71,7 +71,7 @@ const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; rea
       const engine = nativeEngine({
         servers,
         conninfo,
-        stream: streamEngine(servers, { copyRate, markerOf: markerTable }),
+        stream: streamEngine(servers, { copyRate, markerOf: markerTable, isForCopies: true }),
       });
       return { engine, lanes: nativeTraces(servers, streamTraces(servers, markerTable)) };
     }

@@ -3,7 +3,7 @@ import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { runProgram } from '../../src/platform/program.ts';
-import { servicesDirectory } from '../services/tree.ts';
+import { insideTree, serviceProblem, servicesDirectory } from '../services/tree.ts';
 
 /** A reference that is a program, and how it is called here. */
 export interface Program {
@@ -11,8 +11,6 @@ export interface Program {
   readonly name: string;
   /** Words before its arguments. */
   readonly argv: readonly string[];
-  /** The directory that is `/` for it. */
-  readonly root: string;
 }
 
 const onPath = (name: string): string | undefined => {
@@ -30,11 +28,6 @@ const onPath = (name: string): string | undefined => {
     .find(isProgram);
 };
 
-/** Mounts what programs expect, in a namespace of its own: nothing stays behind, however it ends. */
-const ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"';
-
-const inTree = (root: string, name: string): readonly string[] => ['unshare', '--mount', 'sh', '-c', ENTER, root, name];
-
 const versionBy = (argv: readonly string[], pattern: RegExp): string | undefined => {
   const [program = '', ...words] = argv;
   const { stdout, stderr } = spawnSync(program, [...words, '--version'], { encoding: 'utf8' });
@@ -44,14 +37,13 @@ const versionBy = (argv: readonly string[], pattern: RegExp): string | undefined
 /** pgcopydb from PATH, or from the tree that `npm run services` makes; undefined when it is in neither or does not run. */
 export const findPgcopydb = (): Program | undefined => {
   const own = onPath('pgcopydb');
-  const root = servicesDirectory();
   const candidates = [
-    ...(own === undefined ? [] : [{ argv: [own], root: '/' }]),
-    { argv: inTree(root, 'pgcopydb'), root },
+    ...(own === undefined ? [] : [[own]]),
+    ...(serviceProblem('pgcopydb') === undefined ? [[...insideTree(servicesDirectory()), 'pgcopydb']] : []),
   ];
-  for (const { argv, root: at } of candidates) {
+  for (const argv of candidates) {
     const version = versionBy(argv, /pgcopydb version (\d+\.\d+)/);
-    if (version !== undefined) return { name: `pgcopydb ${version}`, argv, root: at };
+    if (version !== undefined) return { name: `pgcopydb ${version}`, argv };
   }
   return undefined;
 };
@@ -81,9 +73,8 @@ export const runReference = async (argv: readonly string[]): Promise<void> => {
   throw new Error(`${argv.at(0)} ended by ${end.how} ${end.code ?? ''}: ${said}`);
 };
 
-/** A new empty directory below a program's root; `remove` takes it away with what is in it. */
-export const scratchIn = (program: Program): { readonly inside: string; remove(): void } => {
-  const outside = mkdtempSync(join(program.root === '/' ? tmpdir() : join(program.root, 'tmp'), 'switchback-bench-'));
-  const inside = program.root === '/' ? outside : outside.slice(program.root.replace(/\/$/, '').length);
-  return { inside, remove: () => rmSync(outside, { recursive: true, force: true }) };
+/** A new empty directory, which programs of the tree find by the same name; `remove` takes it away with what is in it. */
+export const scratch = (): { readonly path: string; remove(): void } => {
+  const path = mkdtempSync(join(tmpdir(), 'switchback-bench-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 };

@@ -1,6 +1,6 @@
 import { makeTree, servicesDirectory } from './tree.ts';
 
-// npm run services: what the benchmarks use and npm has not.
+// npm run services: what tests and benchmarks use and npm has not.
 try {
   makeTree(servicesDirectory(), (line) => process.stdout.write(`${line}\n`));
 } catch (error) {

@@ -1,14 +1,54 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { mirrorIn } from './mirror.ts';
 
-/** What the tree holds besides the base system: programs that npm has not, in versions that this distribution has not. */
-const PACKAGES = ['pgcopydb'] as const;
-/** The programs by which it is known that the tree is whole. */
-const PROGRAMS = ['usr/bin/pgcopydb', 'usr/bin/psql', 'usr/bin/pg_dump'] as const;
+/** Programs of the tree: servers of which this distribution has older versions or none, and pgcopydb. */
+export const SERVICES = {
+  pgcopydb: 'usr/bin/pgcopydb',
+  pgbouncer: 'usr/sbin/pgbouncer',
+  haproxy: 'usr/sbin/haproxy',
+  etcd: 'usr/bin/etcd',
+  moto_server: 'usr/bin/moto_server',
+} as const;
+export type ServiceName = keyof typeof SERVICES;
+
+/** What they come in, with what they call: a shell for their wrappers, users, a locale that is UTF-8, and moto's own server. */
+const PACKAGES = [
+  ...['base-files', 'base-passwd', 'coreutils', 'dash', 'libc-bin'],
+  ...['pgcopydb', 'pgbouncer', 'haproxy', 'etcd-server'],
+  ...['python3-moto', 'python3-flask', 'python3-flask-cors', 'python3-docker', 'python3-jsondiff', 'python3-joserfc'],
+  ...['python3-openapi-spec-validator', 'python3-yaml', 'python3-pyparsing'],
+];
+/** The files by which it is known that the tree is whole. */
+const PROGRAMS = [...Object.values(SERVICES), 'usr/bin/psql', 'usr/bin/pg_dump', 'etc/passwd'];
+/** What maintainer scripts would make of the packages' own patterns: users, and names that need no network. */
+const FILES = [
+  { path: 'etc/passwd', from: 'usr/share/base-passwd/passwd.master' },
+  { path: 'etc/group', from: 'usr/share/base-passwd/group.master' },
+  { path: 'etc/hosts', text: '127.0.0.1 localhost\n::1 localhost\n' },
+] as const;
 const SUITE = 'unstable';
 const APT = '/etc/apt';
+/** Debian's keys where its package of keys has them; apt's own place for them is empty on newer systems. */
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+/** Enters a tree with the machine's devices and the directories after its name, in mounts that nobody else sees and that end with it. */
+const ENTER = `
+mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" || exit
+while [ "$1" != -- ]; do mkdir -p "$0$1" && mount --rbind "$1" "$0$1" || exit; shift; done
+shift; exec chroot "$@"`;
 
 /** Where the tree is: `SWITCHBACK_SERVICES`, or a directory for the whole machine. */
 export const servicesDirectory = (): string => process.env.SWITCHBACK_SERVICES ?? '/var/lib/switchback-services';
@@ -41,28 +81,80 @@ const run = (argv: readonly [string, ...string[]]): void => {
   if (status !== 0) throw new Error(`${argv.join(' ')} ended with ${status ?? error?.message}`);
 };
 
-const requireDebootstrap = (tell: (line: string) => void): void => {
-  if (spawnSync('debootstrap', ['--version']).status === 0) return;
-  tell('installing debootstrap');
+const requireMaker = (tell: (line: string) => void): void => {
+  if (spawnSync('mmdebstrap', ['--version']).status === 0) return;
+  tell('installing mmdebstrap');
   run(['apt-get', 'update', '-qq']);
-  run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'debootstrap']);
+  run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'mmdebstrap']);
 };
 
 /**
- * Makes the tree unless it is whole already. One that is not, after a run that was interrupted, is completed by
- * debootstrap's own rules. Throws when not run as root, or when a step fails.
+ * Unpacks the packages and what they depend on, and runs none of their maintainer scripts: those of servers fail where no
+ * init system is. debootstrap would run them, and does not resolve virtual packages. The suite's list may be past its date on
+ * a machine whose clock is ahead; its signature is checked all the same.
+ */
+const unpack = (directory: string, mirror: string): void => {
+  const keys = existsSync(KEYRING) ? [`--keyring=${KEYRING}`] : [];
+  const how = ['--mode=root', '--variant=extract', '--skip=check/signed-by', ...keys, '--aptopt=Acquire::Retries "3"'];
+  const dates = '--aptopt=Acquire::Check-Valid-Until "false"';
+  run(['mmdebstrap', '--quiet', ...how, dates, `--include=${PACKAGES.join(',')}`, SUITE, directory, mirror]);
+  for (const file of FILES) {
+    const path = join(directory, file.path);
+    if ('from' in file) copyFileSync(join(directory, file.from), path);
+    else writeFileSync(path, file.text);
+  }
+};
+
+/**
+ * Makes the tree unless it is whole already. It is made beside its place and moved there when it is whole, so that one which
+ * stands can be relied on. Throws when not run as root, when something else is in its place, or when a step fails.
  */
 export const makeTree = (directory: string, tell: (line: string) => void): void => {
-  if (missingIn(directory).length === 0) {
+  const lacking = missingIn(directory);
+  if (lacking.length === 0) {
     tell(`${directory} stands already: nothing to do`);
     return;
   }
-  if (process.getuid?.() !== 0) throw new Error('only root can make a tree of another suite: debootstrap needs chroot');
+  if (existsSync(directory) && readdirSync(directory).length > 0) {
+    throw new Error(`${directory} lacks ${lacking.join(', ')}: remove it, or name another by SWITCHBACK_SERVICES`);
+  }
+  if (process.getuid?.() !== 0) throw new Error('only root can make a tree of another suite: it is used by chroot');
   const mirror = findMirror();
-  requireDebootstrap(tell);
-  tell(`making ${directory}: ${SUITE} from ${mirror} with ${PACKAGES.join(', ')}; this takes a minute`);
-  run(['debootstrap', '--variant=minbase', `--include=${PACKAGES.join(',')}`, SUITE, directory, mirror]);
-  const missing = missingIn(directory);
-  if (missing.length > 0) throw new Error(`${directory} was made and lacks ${missing.join(', ')}`);
+  requireMaker(tell);
+  tell(`making ${directory}: ${Object.keys(SERVICES).join(', ')} of ${SUITE} from ${mirror}; this takes half a minute`);
+  mkdirSync(dirname(directory), { recursive: true });
+  const draft = mkdtempSync(`${directory}.`);
+  try {
+    unpack(draft, mirror);
+    const missing = missingIn(draft);
+    if (missing.length > 0) throw new Error(`the packages of ${SUITE} came without ${missing.join(', ')}`);
+    chmodSync(draft, 0o755);
+    renameSync(draft, directory);
+  } catch (error) {
+    rmSync(draft, { recursive: true, force: true });
+    throw error;
+  }
   tell(`made ${directory}`);
+};
+
+/**
+ * The words before a program of the tree and its arguments. Files in the directories for temporary files have the same names
+ * for it as outside. It becomes the process that is started, so that signals reach it. Needs root.
+ */
+export const insideTree = (directory: string, runAs: { readonly uid?: number; readonly gid?: number } = {}) => {
+  const shared = ['/tmp', '/var/tmp', tmpdir()].filter((path, index, all) => all.indexOf(path) === index);
+  const user = runAs.uid === undefined ? [] : [`--userspec=${runAs.uid}:${runAs.gid ?? runAs.uid}`];
+  return ['unshare', '--mount', 'sh', '-c', ENTER, directory, ...shared, '--', ...user, directory];
+};
+
+/** Why a program of the tree cannot be run, with what to do; undefined when it can. */
+export const serviceProblem = (name: ServiceName): string | undefined => {
+  const directory = servicesDirectory();
+  if (!existsSync(join(directory, SERVICES[name]))) {
+    return `no ${name} in ${directory}: make it with npm run services, or name a tree by SWITCHBACK_SERVICES`;
+  }
+  if (process.getuid?.() !== 0) return `only root can enter ${directory}`;
+  const [program = '', ...words] = [...insideTree(directory), '/usr/bin/true'];
+  const { status, error, stderr } = spawnSync(program, words, { encoding: 'utf8' });
+  return status === 0 ? undefined : `${directory} cannot be entered: ${error?.message ?? stderr.trim()}`;
 };

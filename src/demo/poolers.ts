@@ -14,6 +14,8 @@ export interface PoolerOptions {
   readonly entries: string;
   /** More lines of `[pgbouncer]`. */
   readonly more?: string;
+  /** Words before its arguments, for another program than the one on PATH. They see to it that it does not run as root. */
+  readonly program?: readonly string[];
 }
 
 /** A PgBouncer of this machine, with its databases in a file that its configuration includes. */
@@ -45,11 +47,19 @@ const ADMIN_PASSWORD = 'pooler-secret';
 const READY_WITHIN_MS = 20_000;
 const STEP_MS = 25;
 
-/** What keeps PgBouncer from running here; undefined when nothing does. Debian has it where only root's PATH leads. */
+/** What keeps PgBouncer from running here; undefined when nothing does. */
 export const poolerProblem = (): string | undefined => {
-  const result = spawnSync('pgbouncer', ['--version'], { env: environment(), encoding: 'utf8' });
+  const result = askVersion();
   return result.status === 0 ? undefined : (result.error?.message ?? result.stderr.trim());
 };
+
+/** Such as `1.18.0`, of the PgBouncer on PATH or of another program; undefined when it does not run. */
+export const poolerVersion = (program?: readonly string[]): string | undefined =>
+  /^PgBouncer (\S+)/.exec(askVersion(program).stdout ?? '')?.[1];
+
+/** Debian has it where only root's PATH leads. */
+const askVersion = ([program = 'pgbouncer', ...words]: readonly string[] = []) =>
+  spawnSync(program, [...words, '--version'], { env: environment(), encoding: 'utf8' });
 
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${process.env.PATH}:/usr/sbin` });
 
@@ -66,10 +76,12 @@ class LocalPooler implements Pooler {
   readonly mainConfig: string;
   readonly #directory: string;
   readonly #runAs = unprivileged();
+  readonly #program: readonly string[] | undefined;
   #guard: ChildProcess | undefined;
   #pid = 0;
 
-  constructor({ mode, entries, more = '' }: PoolerOptions, port: number) {
+  constructor({ mode, entries, more = '', program }: PoolerOptions, port: number) {
+    this.#program = program;
     this.port = port;
     this.#directory = makeTemporaryDirectory('switchback-pgbouncer-', this.#runAs);
     this.config = join(this.#directory, 'databases.ini');
@@ -133,10 +145,11 @@ class LocalPooler implements Pooler {
 
   async start(): Promise<void> {
     // The shell ends it when its own input ends, which is also when we are killed.
-    const script = 'pgbouncer -q "$0" >"$1" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
+    const script = '"$@" >"$0" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
     const log = join(this.#directory, 'log');
-    this.#guard = spawn('/bin/sh', ['-c', script, this.mainConfig, log], {
-      ...this.#runAs,
+    const program = this.#program ?? ['pgbouncer'];
+    this.#guard = spawn('/bin/sh', ['-c', script, log, ...program, '-q', this.mainConfig], {
+      ...(this.#program === undefined ? this.#runAs : {}),
       cwd: this.#directory,
       env: environment(),
       stdio: ['pipe', 'pipe', 'inherit'],

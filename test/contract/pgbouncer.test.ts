@@ -8,7 +8,7 @@ import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { Console } from '../../src/routers/pgbouncer/console.ts';
 import { type PgbouncerOptions, PgbouncerRouter } from '../../src/routers/pgbouncer/router.ts';
 import { openClient } from '../support/clients.ts';
-import { describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
+import { describeWithNewPoolers, describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
 import { createDatabase, runSql, useServer } from '../support/servers.ts';
 import { type RouterUnderTest, routerContract } from './router.ts';
 
@@ -58,19 +58,19 @@ const pausedOn = async (poolers: readonly Pooler[]): Promise<number> => {
   return shown.flat().filter((row) => Number(row.paused) === 1).length;
 };
 
-describeWithPoolers('PgBouncer', (makePooler) => {
-  beforeAll(async () => {
-    for (const side of ['source', 'target'] as const) {
-      urls[side] = await createDatabase(server(), `pooled_${side}`);
-      await runSql(urls[side], `CREATE TABLE side AS SELECT '${side}' AS name`);
-    }
-    const serverOf = (side: Side) => new PostgresServer({ url: urls[side], label: side, application: 'test' });
-    sql = { source: serverOf('source'), target: serverOf('target') };
-  });
-  afterAll(async () => {
-    await Promise.all(Object.values(sql ?? {}).map((side) => (side as PostgresServer).close()));
-  });
+beforeAll(async () => {
+  for (const side of ['source', 'target'] as const) {
+    urls[side] = await createDatabase(server(), `pooled_${side}`);
+    await runSql(urls[side], `CREATE TABLE side AS SELECT '${side}' AS name`);
+  }
+  const serverOf = (side: Side) => new PostgresServer({ url: urls[side], label: side, application: 'test' });
+  sql = { source: serverOf('source'), target: serverOf('target') };
+});
+afterAll(async () => {
+  await Promise.all(Object.values(sql ?? {}).map((side) => (side as PostgresServer).close()));
+});
 
+const testsOf = (makePooler: MakePooler): void => {
   for (const mode of ['transaction', 'session'] as const) {
     const poolers = poolersOf(makePooler, mode);
     routerContract(`pgbouncer, ${mode} pooling`, async (): Promise<RouterUnderTest> => {
@@ -323,4 +323,7 @@ describeWithPoolers('PgBouncer', (makePooler) => {
       expect(JSON.stringify(seen.map(({ message, remedy }) => [message, remedy]))).not.toMatch(/-secret/);
     });
   });
-});
+};
+
+describeWithPoolers('the router', testsOf);
+describeWithNewPoolers('the router', testsOf);

@@ -12,5 +12,5 @@ export const makeNativeEngine: MakeEngine = (servers, urls) =>
   nativeEngine({
     servers,
     conninfo: { source: conninfoOf(urls.source, 'source'), target: conninfoOf(urls.target, 'target') },
-    stream: streamEngine(servers, { markerOf: markerTable }),
+    stream: streamEngine(servers, { markerOf: markerTable, isForCopies: true }),
   });

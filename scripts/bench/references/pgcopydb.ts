@@ -1,4 +1,4 @@
-import { jobs, type Program, runReference, scratchIn } from '../programs.ts';
+import { jobs, type Program, runReference, scratch } from '../programs.ts';
 import { runSql } from '../servers.ts';
 
 /** A table above this is read by several of its processes, each a part of its pages. */
@@ -41,7 +41,7 @@ export const clone = async (
   urls: { readonly source: string; readonly target: string },
   manner: Manner,
 ): Promise<void> => {
-  const scratch = scratchIn(program);
+  const directory = scratch();
   try {
     await runReference([
       ...program.argv,
@@ -51,11 +51,11 @@ export const clone = async (
       '--target',
       urls.target,
       '--dir',
-      `${scratch.inside}/work`,
+      `${directory.path}/work`,
       ...manner.options,
     ]);
     if (manner.isAnalysedAfter) await runSql(urls.target, 'ANALYZE');
   } finally {
-    scratch.remove();
+    directory.remove();
   }
 };

@@ -6,7 +6,7 @@ import { isTrue, onlyRow, textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { FenceAct, LiftAct } from '../database.ts';
 import { inLockOrder, sameTable } from './inventory.ts';
-import { type Relation, withLocks } from './locks.ts';
+import { type LockSessions, type Relation, whileOpening, withLocks } from './locks.ts';
 
 /** The trigger that refuses writes. Its comment carries the reason, because an argument could not be changed later. */
 export const FENCE_TRIGGER = 'switchback_fence';
@@ -100,19 +100,20 @@ const ensureFunction = async (server: PostgresServer): Promise<void> => {
  * and superusers are refused too; sessions with session_replication_role = replica pass. Repeating it renews the reason.
  */
 export const fence = async (server: PostgresServer, act: FenceAct): Promise<void> => {
-  await ensureFunction(server);
-  const relations = await readAllRelations(server, act.tables);
-  await withLocks(server, {
-    ...act,
-    label: server.label,
-    what: `the fence of the ${server.label}`,
-    relations,
-    mode: 'SHARE ROW EXCLUSIVE',
-    work: async (sql) => {
+  await whileOpening(server, async (opening) => {
+    await ensureFunction(server);
+    const relations = await readAllRelations(server, act.tables);
+    const work = async (sql: SqlExecutor): Promise<void> => {
       if (relations.length === 0) return;
       const triggers = await readTriggers(sql, relations);
       await sql.query(relations.map((r) => fenceOne(r, triggers.get(r.oid), act.reason)).join('\n'));
-    },
+    };
+    const what = `the fence of the ${server.label}`;
+    await withLocks(
+      server,
+      { ...act, label: server.label, what, relations, mode: 'SHARE ROW EXCLUSIVE', work },
+      opening,
+    );
   });
 };
 
@@ -122,9 +123,12 @@ export const fence = async (server: PostgresServer, act: FenceAct): Promise<void
  */
 export const lift = async (server: PostgresServer, act: LiftAct): Promise<void> => {
   const find = act.remove === true ? readRelations : readAllRelations;
-  const relations = await find(server, act.tables);
-  if (!(await recordIfUnfenced(server, act, relations))) await disable(server, act, relations);
-  if (act.remove === true) await removeFence(server, { act, relations });
+  const lifted = await whileOpening(server, async (opening) => {
+    const relations = await find(server, act.tables);
+    if (!(await recordIfUnfenced(server, act, relations))) await disable(server, { act, relations, opening });
+    return relations;
+  });
+  if (act.remove === true) await removeFence(server, { act, relations: lifted });
 };
 
 /**
@@ -150,20 +154,23 @@ const recordIfUnfenced = async (
   }
 };
 
-const disable = async (server: PostgresServer, act: LiftAct, relations: readonly Relation[]): Promise<void> => {
-  await withLocks(server, {
-    ...act,
-    label: server.label,
-    what: `lifting the fence of the ${server.label}`,
-    relations,
-    mode: 'SHARE ROW EXCLUSIVE',
-    work: async (sql) => {
-      const triggers = await readTriggers(sql, relations);
-      const fenced = relations.filter((relation) => triggers.get(relation.oid) === true);
-      const statement = (r: Relation) => `ALTER TABLE ONLY ${quoteTable(r)} DISABLE TRIGGER ${FENCE_TRIGGER};`;
-      if (fenced.length > 0) await sql.query(fenced.map(statement).join('\n'));
-    },
-  });
+const disable = async (
+  server: PostgresServer,
+  lifting: {
+    readonly act: LiftAct;
+    readonly relations: readonly Relation[];
+    readonly opening: Promise<LockSessions>;
+  },
+): Promise<void> => {
+  const { act, relations, opening } = lifting;
+  const work = async (sql: SqlExecutor): Promise<void> => {
+    const triggers = await readTriggers(sql, relations);
+    const fenced = relations.filter((relation) => triggers.get(relation.oid) === true);
+    const statement = (r: Relation) => `ALTER TABLE ONLY ${quoteTable(r)} DISABLE TRIGGER ${FENCE_TRIGGER};`;
+    if (fenced.length > 0) await sql.query(fenced.map(statement).join('\n'));
+  };
+  const what = `lifting the fence of the ${server.label}`;
+  await withLocks(server, { ...act, label: server.label, what, relations, mode: 'SHARE ROW EXCLUSIVE', work }, opening);
 };
 
 const removeFence = async (
@@ -173,17 +180,18 @@ const removeFence = async (
   const triggers = await readTriggers(server, relations);
   const fenced = relations.filter((relation) => triggers.has(relation.oid));
   if (fenced.length === 0) return;
-  await withLocks(server, {
+  const drops = fenced.map((r) => `DROP TRIGGER IF EXISTS ${FENCE_TRIGGER} ON ${quoteTable(r)};`);
+  const removal = {
     ...act,
     label: server.label,
     what: `removing the fence of the ${server.label}`,
     relations: fenced,
     mode: 'ACCESS EXCLUSIVE',
-    work: async (sql) => {
-      const drops = fenced.map((r) => `DROP TRIGGER IF EXISTS ${FENCE_TRIGGER} ON ${quoteTable(r)};`);
+    work: async (sql: SqlExecutor): Promise<void> => {
       await sql.query(drops.join('\n'));
     },
-  });
+  } as const;
+  await whileOpening(server, (opening) => withLocks(server, removal, opening));
 };
 
 /** One table's fence as it stands. */

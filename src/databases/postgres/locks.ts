@@ -93,7 +93,7 @@ class LockLoop {
   #refusals: readonly string[] = [];
   #looking: Promise<void> = Promise.resolve();
 
-  constructor(act: LockedAct, sessions: { readonly client: pg.Client; readonly monitor: pg.Client }) {
+  constructor(act: LockedAct, sessions: LockSessions) {
     this.#act = act;
     this.#client = sessions.client;
     this.#monitor = sessions.monitor;
@@ -168,7 +168,13 @@ class LockLoop {
 /** Each statement is an attempt of some hundred milliseconds, or quick. */
 const SILENT_MS = 20_000;
 
-const connectBoth = async (server: PostgresServer) => {
+/** The session that has the locks, and one that sees who is in their way. */
+export interface LockSessions {
+  readonly client: pg.Client;
+  readonly monitor: pg.Client;
+}
+
+const connectBoth = async (server: PostgresServer): Promise<LockSessions> => {
   // At the same time: this is inside the window.
   const [client, monitor] = await Promise.allSettled([
     server.connect('lock', { silentMs: SILENT_MS }),
@@ -181,6 +187,28 @@ const connectBoth = async (server: PostgresServer) => {
     if (session.status === 'fulfilled') await session.value.end().catch(() => undefined);
   }
   throw client.status === 'rejected' ? client.reason : monitor.status === 'rejected' ? monitor.reason : undefined;
+};
+
+/**
+ * Opens the sessions of an act while `use` looks up what the act needs: one after the other, clients would wait for both. They
+ * are ended afterwards, and nobody waits for their goodbyes.
+ */
+export const whileOpening = async <T>(
+  server: PostgresServer,
+  use: (opening: Promise<LockSessions>) => Promise<T>,
+): Promise<T> => {
+  const opening = connectBoth(server);
+  // Whoever uses it hears why.
+  opening.catch(() => undefined);
+  try {
+    return await use(opening);
+  } finally {
+    opening.then(endBoth, () => undefined);
+  }
+};
+
+const endBoth = ({ client, monitor }: LockSessions): void => {
+  for (const session of [client, monitor]) session.end().catch(() => undefined);
 };
 
 const explain = (server: PostgresServer, error: unknown): unknown => {
@@ -197,14 +225,16 @@ const explain = (server: PostgresServer, error: unknown): unknown => {
  * Throws kind `aborted` when the budget is spent, `refused`
  * without ownership, `deposed` from the guard, the signal's reason when it is aborted; nothing is changed then.
  */
-export const withLocks = async (server: PostgresServer, act: LockedAct): Promise<void> => {
+export const withLocks = async (
+  server: PostgresServer,
+  act: LockedAct,
+  opening: Promise<LockSessions>,
+): Promise<void> => {
   act.signal.throwIfAborted();
-  const sessions = await connectBoth(server);
+  const sessions = await opening;
   try {
     await new LockLoop(act, sessions).run();
   } catch (error) {
     throw explain(server, error);
-  } finally {
-    await Promise.allSettled([sessions.client.end(), sessions.monitor.end()]);
   }
 };

@@ -1,12 +1,13 @@
 import type { Side } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
-import type { Engine, Lane, LaneProgress, LaneStart } from '../engine.ts';
+import type { Engine, LaneProgress, LaneStart } from '../engine.ts';
 import { streamChecks } from './checks/checks.ts';
 import { type LaneContext, type MarkerOf, sharedMarker } from './context.ts';
 import { StreamLane } from './lane.ts';
 import { ByteRate } from './pace.ts';
 import { dropPublication, ensurePublication } from './publication.ts';
+import { ReadyLanes } from './ready.ts';
 import { repairRows } from './repair.ts';
 import { createSlot, dropSlot, evictReader, inspectSlot } from './slot.ts';
 
@@ -16,17 +17,26 @@ export interface StreamOptions {
   readonly copyRate?: number | null;
   /** Where lanes write their markers; the sidecar's own table when absent. */
   readonly markerOf?: MarkerOf;
+  /** Whether lanes only copy and catch up here, and follow by something else. */
+  readonly isForCopies?: boolean;
 }
 
 /** The `stream` engine: PostgreSQL to PostgreSQL, by logical replication read here and COPY. */
 export const streamEngine = (
   servers: Readonly<Record<Side, PostgresServer>>,
-  { copyRate = null, markerOf = sharedMarker }: StreamOptions = {},
-): Engine => makeEngine(servers, { copyRate: new ByteRate(copyRate), markerOf });
+  { copyRate = null, markerOf = sharedMarker, isForCopies = false }: StreamOptions = {},
+): Engine => {
+  const ready = new ReadyLanes();
+  return makeEngine(servers, { copyRate: new ByteRate(copyRate), markerOf, ready: isForCopies ? null : ready });
+};
 
 const makeEngine = (
   servers: Readonly<Record<Side, PostgresServer>>,
-  { copyRate, markerOf }: { readonly copyRate: ByteRate; readonly markerOf: MarkerOf },
+  {
+    copyRate,
+    markerOf,
+    ready,
+  }: { readonly copyRate: ByteRate; readonly markerOf: MarkerOf; readonly ready: ReadyLanes | null },
 ): Engine => ({
   capabilities: { truncate: true, keyless: true, strict: true },
 
@@ -43,6 +53,7 @@ const makeEngine = (
   async retire({ direction, slot, publication, guard }) {
     const server = servers[sidesOf(direction).from];
     if (slot !== null) {
+      await ready?.drop(slot);
       await server.transaction(async (sql) => {
         await guard(sql);
         await evictReader(sql, slot);
@@ -60,7 +71,11 @@ const makeEngine = (
   async openLane(spec, start) {
     const { from, to } = sidesOf(spec.direction);
     const marker = markerOf(spec.publication, spec.direction);
-    return await openLane({ spec, from: servers[from], to: servers[to], marker, copyRate }, start);
+    const context = { spec, from: servers[from], to: servers[to], marker, copyRate };
+    await openSlot(context, start);
+    // Clients will be waiting when this lane begins to follow.
+    if (start.kind === 'reserve') await ready?.keep(context);
+    return new StreamLane(context, ready);
   },
 
   async repair(spec, requests, options) {
@@ -70,7 +85,7 @@ const makeEngine = (
   },
 });
 
-const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> => {
+const openSlot = async (context: LaneContext, start: LaneStart): Promise<void> => {
   const { spec, from } = context;
   switch (start.kind) {
     case 'create': {
@@ -97,7 +112,6 @@ const openLane = async (context: LaneContext, start: LaneStart): Promise<Lane> =
       await inspectSlot(from, spec.slot, stored);
     }
   }
-  return new StreamLane(context);
 };
 
 const store = async (context: LaneContext, progress: LaneProgress): Promise<void> => {

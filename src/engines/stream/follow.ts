@@ -9,14 +9,14 @@ import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, LaneProgress } from '../engine.ts';
-import { Applier, type Prepared } from './apply.ts';
+import type { Applier, Prepared } from './apply.ts';
 import { type LaneContext, SHARED_MARKER } from './context.ts';
 import type { Batch, Ending } from './queue.ts';
 import { SlotReader } from './reader.ts';
+import { getReady, type ReadyLanes } from './ready.ts';
 import { evictReader, inspectSlot } from './slot.ts';
 import type { SpoolPlace } from './spool.ts';
 import { TouchedKeys } from './touched.ts';
-import { readWrittenTables } from './written-tables.ts';
 
 /** A session of ours that broke may still stream from the slot; after this long it is ended, after the second we give up. */
 const EVICT_AFTER_MS = 3_000;
@@ -37,6 +37,8 @@ interface Ahead {
 export interface FollowerOptions extends FollowOptions, LaneRunOptions {
   /** See {@link SlotReader}. */
   readonly place: SpoolPlace;
+  /** What was got ready when the slot was made; null where nothing is. */
+  readonly ready: ReadyLanes | null;
 }
 
 /**
@@ -53,6 +55,10 @@ export class Follower implements LaneRun {
   #progress: LaneProgress = NOWHERE;
   #applier: Applier | undefined;
   #reader: SlotReader | undefined;
+  /** At work on its session while the slot is not read yet. */
+  #opening: Promise<MarkerWriter> | undefined;
+  /** Whether there are markers that may be older than whoever asks for one now. */
+  #isMarking = false;
   readonly #markers = Promise.withResolvers<MarkerWriter>();
   #arrived = 0n;
   #ahead: Ahead | null = null;
@@ -77,15 +83,17 @@ export class Follower implements LaneRun {
       if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
       throw this.#explain(error);
     } finally {
-      const closing = this.#markers.promise.then((markers) => markers.close()).catch(() => undefined);
+      const closing = this.#opening?.then((markers) => markers.close()).catch(() => undefined);
       await Promise.all([this.#reader?.stop(), closing, this.#applier?.close()]);
     }
   }
 
   async mark(): Promise<bigint> {
     try {
+      // The first one is written after now then, and a second would only come later.
+      const isFirst = !this.#isMarking;
       const markers = await this.#markers.promise;
-      return await markers.write();
+      return await (isFirst ? markers.first : markers.write());
     } catch (error) {
       if (!this.#options.signal.aborted) throw this.#context.from.wrap(error);
       throw new SwitchbackError('aborted', `lane ${this.#context.spec.lane} has stopped following`);
@@ -94,10 +102,12 @@ export class Follower implements LaneRun {
 
   async #open(): Promise<void> {
     const { spec, from, to } = this.#context;
-    const written = await readWrittenTables(to, spec.tables);
-    this.#applier = await Applier.open(this.#context);
+    const { applier, written } = this.#options.ready?.take(spec.slot) ?? (await getReady(this.#context));
+    this.#applier = applier;
     this.#progress = await claimProgress(this.#context, this.#applier.client, this.#signal);
     this.#options.onProgress(this.#progress, this.#arrived);
+    this.#opening = this.#openMarkers();
+    this.#opening.catch(() => undefined);
     const marker = displayName(this.#marker);
     const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, marker, side: to.label };
     const startMs = monotonicMs();
@@ -118,14 +128,23 @@ export class Follower implements LaneRun {
       if (monotonicMs() - startMs > EVICT_AFTER_MS) await evictReader(from, spec.slot);
       await sleep(RETRY_MS, this.#signal);
     }
-    const markers = await MarkerWriter.open({
+    const markers = await this.#opening;
+    this.#markers.resolve(markers);
+  }
+
+  async #openMarkers(): Promise<MarkerWriter> {
+    const { spec, from } = this.#context;
+    const session = await from.connect('marker');
+    // In the same breath: nobody can ask for a marker between this and the first one.
+    this.#isMarking = true;
+    const options = {
       server: from,
       lane: spec.lane,
       table: this.#marker,
-      onLag: (seconds) => this.#options.observer.lag(seconds),
-      onFailure: (error) => this.#stop.abort(error),
-    });
-    this.#markers.resolve(markers);
+      onLag: (seconds: number) => this.#options.observer.lag(seconds),
+      onFailure: (error: unknown) => this.#stop.abort(error),
+    };
+    return new MarkerWriter(options, session);
   }
 
   /** One transaction on the other side: one batch, or all the parts of a transaction that is too large for one. */

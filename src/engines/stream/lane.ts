@@ -7,6 +7,7 @@ import type { LaneContext } from './context.ts';
 import { copyTables } from './copy.ts';
 import { startKeylessCopy } from './copy-start.ts';
 import { Follower } from './follow.ts';
+import type { ReadyLanes } from './ready.ts';
 import { dropSlot } from './slot.ts';
 import { SpoolPlace } from './spool.ts';
 
@@ -15,9 +16,12 @@ export class StreamLane implements Lane {
   readonly #context: LaneContext;
   readonly #place = new SpoolPlace(tmpdir());
   readonly #runs: LaneRuns;
+  readonly #ready: ReadyLanes | null;
 
-  constructor(context: LaneContext) {
+  /** What the engine keeps ready for slots may be null. */
+  constructor(context: LaneContext, ready: ReadyLanes | null) {
     this.#context = context;
+    this.#ready = ready;
     this.#runs = new LaneRuns(context.spec);
   }
 
@@ -31,7 +35,7 @@ export class StreamLane implements Lane {
   }
 
   async follow({ signal, observer }: FollowOptions): Promise<void> {
-    const own = { observer, place: this.#place };
+    const own = { observer, place: this.#place, ready: this.#ready };
     await this.#runs.follow(signal, (options) => new Follower(this.#context, { ...own, ...options }));
   }
 

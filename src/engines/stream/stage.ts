@@ -53,9 +53,9 @@ export class Stages {
     const olds = Math.min(widestOld, MAX_COLUMNS - FIXED_COLUMNS - widest);
     const columns = [...numbered('n', widest), ...numbered('o', olds)].map((name) => `${name} text`).join(', ');
     const names = Array.from({ length: STAGES }, (_, i) => `pg_temp.switchback_stage_${i}`);
-    for (const name of names) {
-      await client.query(`CREATE TEMP TABLE ${name} (part int4, seq int4, op text, mask text, ${columns})`);
-    }
+    // As one transaction: each that commits waits for the disk, and clients may be waiting for us.
+    const create = (name: string) => `CREATE TEMP TABLE ${name} (part int4, seq int4, op text, mask text, ${columns})`;
+    await client.query(names.map(create).join('; '));
     return new Stages(client, names);
   }
 

@@ -47,17 +47,21 @@ export class MarkerWriter {
   #isClosed = false;
   #last: Promise<unknown> = Promise.resolve();
 
+  /** The number of the marker that it begins with, as `write`. */
+  readonly first: Promise<bigint>;
+
   /** Opens the session and begins to write. Throws kind `unreachable`. */
   static async open(options: MarkerOptions): Promise<MarkerWriter> {
     return new MarkerWriter(options, await options.server.connect('marker'));
   }
 
-  private constructor(options: MarkerOptions, client: pg.Client) {
+  /** Begins to write on a session, which is closed with it. */
+  constructor(options: MarkerOptions, client: pg.Client) {
     this.#options = options;
     this.#client = client;
     lanesFrom.set(options.server, this.#lanes + 1);
     this.#timer = setInterval(() => this.#tick(), EVERY_MS);
-    this.#tick();
+    this.first = this.#writeOnTime();
   }
 
   /**
@@ -111,12 +115,20 @@ export class MarkerWriter {
       onFailure(new SwitchbackError('unreachable', `the ${server.label} does not answer`));
     }
     if (monotonicMs() < this.#dueMs) return;
+    void this.#writeOnTime();
+  }
+
+  /** Whoever does not wait for it need not catch it. */
+  #writeOnTime(): Promise<bigint> {
+    const { server, onFailure } = this.#options;
     this.#writingSinceMs = monotonicMs();
     this.#dueMs = this.#writingSinceMs + Math.max(EVERY_MS, this.#lanes * EVERY_MS_PER_LANE) - EVERY_MS / 2;
-    this.write()
+    const written = this.write();
+    written
       .catch((error: unknown) => onFailure(server.wrap(error)))
       .finally(() => {
         this.#writingSinceMs = null;
       });
+    return written;
   }
 }

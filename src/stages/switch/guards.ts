@@ -13,10 +13,12 @@ import { publicationName, slotName } from '../names.ts';
 import { routerOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
 import { retireUnusedSlot } from '../slots.ts';
-import { runnerOf, type Switch, sideA, sideB } from './types.ts';
+import { allOf, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 /** So many changed keys are compared within the window in a few milliseconds. */
 const KEYS_LEFT = 500;
+/** What has changed while the slots were made is compared down to this, in a pass that takes a fraction of a second. */
+const LAST_KEYS = 50;
 
 const refused = (message: string, remedy: string): SwitchbackError =>
   new SwitchbackError('refused', message, { remedy });
@@ -93,9 +95,9 @@ export const checkBeforeWindow = async (s: Switch): Promise<void> => {
     await sideA(s).database.sequences.read(phase.scope.sequences);
     await sideB(s).database.sequences.read(phase.scope.sequences);
   }
-  for (const phase of s.phases) await leaveFewKeys(s, phase);
-  const made = await Promise.allSettled(s.phases.map((phase) => proveWayBack(s, phase)));
-  for (const result of made) if (result.status === 'rejected') throw result.reason;
+  for (const phase of s.phases) await leaveFewKeys(s, phase, KEYS_LEFT);
+  await allOf(s.phases, (phase) => proveWayBack(s, phase));
+  await allOf(s.phases, (phase) => leaveFewKeys(s, phase, LAST_KEYS));
 };
 
 const assertPreflight = async (s: Switch): Promise<void> => {
@@ -158,9 +160,9 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
 };
 
 /** Compares what has changed since the certificate now, so that the proof within the window is about what changes last. */
-const leaveFewKeys = async (s: Switch, phase: Phase): Promise<void> => {
+const leaveFewKeys = async (s: Switch, phase: Phase, atMost: number): Promise<void> => {
   const { touched } = runnerOf(phase);
-  if (touched.complete && touched.size > KEYS_LEFT) await proveWhileFollowing(s.tools.context, phase, s.tools.signal);
+  if (touched.complete && touched.size > atMost) await proveWhileFollowing(s.tools.context, phase, s.tools.signal);
 };
 
 /** Makes the slot of the lane B→A now: that it can be had is the strongest proof that it can be had in the window. */

@@ -5,9 +5,8 @@ import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { proveTouched } from '../certify.ts';
-import type { Phase } from '../machine.ts';
 import { routersOf } from '../routes.ts';
-import { recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
+import { allOf, recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 /** One step of the window. What undoes it is in the protocol's table. */
 export interface WindowStep {
@@ -92,18 +91,6 @@ const drain: Act = {
   },
 };
 
-/**
- * Does something for all phases at once. When one fails the others are waited for all the same: a lane that is stopped after
- * the undo has begun would not follow any more.
- */
-const allOf = async <T>(phases: readonly Phase[], work: (phase: Phase) => Promise<T>): Promise<readonly T[]> => {
-  const settled = await Promise.allSettled(phases.map(work));
-  return settled.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
-};
-
 /** Both sides stand still now, so one comparison of what has changed since the certificate decides (S10). */
 const prove: Act = {
   act: async (s) => {
@@ -119,8 +106,7 @@ const prove: Act = {
 const sequences: Act = {
   act: async (s) => {
     const { context, tenure } = s.tools;
-    let moved = 0;
-    for (const phase of s.phases) {
+    const moved = await allOf(s.phases, async (phase) => {
       const states = await sideA(s).database.sequences.read(phase.scope.sequences);
       s.left();
       await sideB(s).database.sequences.advance(
@@ -133,9 +119,9 @@ const sequences: Act = {
           by: context.holder,
         }),
       );
-      moved += states.length;
-    }
-    return `${moved} sequences`;
+      return states.length;
+    });
+    return `${moved.reduce((sum, count) => sum + count, 0)} sequences`;
   },
 };
 

@@ -52,6 +52,18 @@ export const runnerOf = (phase: Phase): LaneRunner => {
   return phase.runner;
 };
 
+/**
+ * Does something for all phases at once. When one fails the others are waited for all the same: a lane that is stopped after
+ * the undo has begun would not follow any more.
+ */
+export const allOf = async <T>(phases: readonly Phase[], work: (phase: Phase) => Promise<T>): Promise<readonly T[]> => {
+  const settled = await Promise.allSettled(phases.map(work));
+  return settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+};
+
 /** A position that an earlier step recorded. */
 export const recorded = (position: Position | undefined, step: string): Position => {
   if (position === undefined) throw new Error(`the position of step "${step}" was not recorded`);
