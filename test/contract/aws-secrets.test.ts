@@ -1,10 +1,10 @@
-import * as secrets from '@aws-sdk/client-secrets-manager';
 import { beforeAll, expect, it } from 'vitest';
 import { SecretStore } from '../../src/routers/aws/secrets-manager.ts';
 import { ValueRouter } from '../../src/routers/aws/value-router.ts';
 import type { ValueStore } from '../../src/routers/aws/value-store.ts';
 import { freshIds, LED, NOWHERE, toTarget } from '../support/led-values.ts';
 import { describeWithMoto } from '../support/moto.ts';
+import { Secrets } from '../support/secrets.ts';
 import { type RouterUnderTest, routerContract } from './router.ts';
 
 /** What is passed on as it is, but for what a test does in between. */
@@ -19,31 +19,16 @@ const around = <T extends object>(whole: T, instead: Partial<T>): T =>
   });
 
 describeWithMoto('Secrets Manager', () => {
-  let client: secrets.SecretsManagerClient;
+  let secrets: Secrets;
   beforeAll(() => {
-    client = new secrets.SecretsManagerClient({});
+    secrets = new Secrets();
   });
-  const create = (id: string, text: string) =>
-    client.send(new secrets.CreateSecretCommand({ Name: id, SecretString: text }));
-  const current = async (id: string) =>
-    await client.send(new secrets.GetSecretValueCommand({ SecretId: id, VersionStage: 'AWSCURRENT' }));
-  const stagesOf = async (id: string): Promise<Readonly<Record<string, string[]>>> =>
-    (await client.send(new secrets.DescribeSecretCommand({ SecretId: id }))).VersionIdsToStages ?? {};
-
-  /** As the console does; in two steps, since moto loses track of AWSCURRENT when a version is put on top of a moved one. */
-  const write = async (id: string, text: string): Promise<void> => {
-    const { VersionId: from } = await current(id);
-    const put = new secrets.PutSecretValueCommand({ SecretId: id, SecretString: text, VersionStages: ['edited'] });
-    const { VersionId: to } = await client.send(put);
-    const move = { SecretId: id, VersionStage: 'AWSCURRENT', RemoveFromVersionId: from, MoveToVersionId: to };
-    await client.send(new secrets.UpdateSecretVersionStageCommand(move));
-  };
   const routerOn = (ids: ReadonlyMap<string, string>, store: ValueStore = new SecretStore('eu-central-1')) =>
     new ValueRouter(store, { ids, led: LED });
   const secretOf = async (text: string): Promise<{ readonly id: string; readonly router: ValueRouter }> => {
     const ids = freshIds();
     const id = ids.get('orders') ?? '';
-    await create(id, text);
+    await secrets.create(id, text);
     return { id, router: routerOn(ids) };
   };
 
@@ -51,11 +36,11 @@ describeWithMoto('Secrets Manager', () => {
     'secrets-manager',
     async (): Promise<RouterUnderTest> => {
       const ids = freshIds();
-      for (const id of ids.values()) await create(id, JSON.stringify(NOWHERE));
+      for (const id of ids.values()) await secrets.create(id, JSON.stringify(NOWHERE));
       const idOf = (phase: string): string => ids.get(phase) ?? '';
       return {
         open: () => routerOn(ids),
-        edit: (phase, primary) => write(idOf(phase), JSON.stringify(LED[primary])),
+        edit: (phase, primary) => secrets.write(idOf(phase), JSON.stringify(LED[primary])),
         remove: async () => undefined,
       };
     },
@@ -66,34 +51,34 @@ describeWithMoto('Secrets Manager', () => {
     const text =
       '{"username":"app","port":"5432","password":"p\\"w","host":"old.internal","dbname":"shop","id":123456789012345678901234567890,"more":{"a":[1.50]}}';
     const { id, router } = await secretOf(text);
-    const before = (await current(id)).VersionId ?? '';
+    const before = (await secrets.current(id)).version;
     await toTarget(router);
     const moved = text.replace('5432', '5433').replace('old.', 'new.').replace('"shop"', '"shop_new"');
-    const { SecretString, VersionId = '' } = await current(id);
-    expect(SecretString).toBe(moved);
-    const stages = await stagesOf(id);
+    const { text: now, version } = await secrets.current(id);
+    expect(now).toBe(moved);
+    const stages = await secrets.stages(id);
     expect(stages[before]).toEqual(['AWSPREVIOUS']);
-    expect(stages[VersionId]?.toSorted()).toEqual(['AWSCURRENT', 'switchback']);
+    expect(stages[version]?.toSorted()).toEqual(['AWSCURRENT', 'switchback']);
   });
 
   it('keeps a password that was rotated since when it goes back', async () => {
     const { id, router } = await secretOf(JSON.stringify({ ...LED.source, password: 'first' }));
     await toTarget(router);
-    await write(id, JSON.stringify({ ...LED.target, password: 'second' }));
+    await secrets.write(id, JSON.stringify({ ...LED.target, password: 'second' }));
     const { version } = await router.observe('orders');
     await router.repoint({ phases: ['orders'], to: 'source', epoch: 2n, expect: { orders: version } });
-    expect((await current(id)).SecretString).toBe(JSON.stringify({ ...LED.source, password: 'second' }));
+    expect((await secrets.current(id)).text).toBe(JSON.stringify({ ...LED.source, password: 'second' }));
   });
 
   it('is not overwritten when somebody writes between the look and the move', async () => {
     const ids = freshIds();
     const id = ids.get('orders') ?? '';
     const third = JSON.stringify(NOWHERE);
-    await create(id, JSON.stringify(LED.source));
+    await secrets.create(id, JSON.stringify(LED.source));
     const store = new SecretStore('eu-central-1');
     const late = around(store, {
       replace: async (replacement) => {
-        await write(id, third);
+        await secrets.write(id, third);
         return await store.replace(replacement);
       },
     });
@@ -101,7 +86,7 @@ describeWithMoto('Secrets Manager', () => {
       kind: 'refused',
       message: `secret ${id} was changed by somebody in the middle of a repoint`,
     });
-    expect((await current(id)).SecretString).toBe(third);
+    expect((await secrets.current(id)).text).toBe(third);
   });
 
   it('is moved by whoever repeats what a worker began before it died', async () => {
@@ -119,24 +104,24 @@ describeWithMoto('Secrets Manager', () => {
     // The version of the one that died is found again; one of a later epoch takes its place.
     const takeBack = await store.replace(replacement);
     await takeBack();
-    expect((await current(id)).VersionId).toBe(version);
+    expect((await secrets.current(id)).version).toBe(version);
     for (const epoch of [1n, 2n]) {
       await (await store.replace({ ...replacement, epoch }))();
     }
     await router.repoint({ phases: ['orders'], to: 'target', epoch: 3n, expect: { orders: version } });
     expect(await router.observe('orders')).toMatchObject({ primary: 'target' });
-    const labelled = Object.values(await stagesOf(id)).filter((stages) => stages.includes('switchback'));
+    const labelled = Object.values(await secrets.stages(id)).filter((stages) => stages.includes('switchback'));
     expect(labelled).toHaveLength(1);
   });
 
   it('of one phase is taken back when that of another is refused', async () => {
     const ids = freshIds();
     const [orders = '', catalog = ''] = ids.values();
-    for (const id of [orders, catalog]) await create(id, JSON.stringify(LED.source));
+    for (const id of [orders, catalog]) await secrets.create(id, JSON.stringify(LED.source));
     const store = new SecretStore('eu-central-1');
     const late = around(store, {
       replace: async (replacement) => {
-        if (replacement.id === catalog) await write(catalog, JSON.stringify(NOWHERE));
+        if (replacement.id === catalog) await secrets.write(catalog, JSON.stringify(NOWHERE));
         return await store.replace(replacement);
       },
     });
