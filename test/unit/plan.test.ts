@@ -232,6 +232,10 @@ describe('a plan', () => {
     ['kind: secrets-manager, secret: "my secret"', 'routers.app.secret is no name of a secret'],
     ['kind: secrets-manager, secret: s, source: { host: a }', 'says other keys of `source` than of `target`'],
     ['kind: secrets-manager, secret: s, source: { a: b }, target: { c: d }', 'says other keys of `source` than of'],
+    [
+      'kind: secrets-manager, secret: s, source: { password: c4nary-p4ssw0rd }, target: { password: "${DATABASE_PASSWORD}" }',
+      'routers.app.source.password holds a password; keep it in the environment',
+    ],
     ['kind: secrets-manager, secret: s, source: {}, target: {}', 'routers.app.source is empty'],
     ['kind: secrets-manager, secrets: { a: s, b: s }', 'phase b would be led by the same entry as phase a'],
     ['kind: ssm, parameter: p, source: a, target: { host: b }', 'says other keys of `source` than of `target`'],
