@@ -24,6 +24,11 @@ import type { RouterPlan } from './plan/router-plan.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
+import { Route53Router } from './routers/aws/route53.ts';
+import { SecretStore } from './routers/aws/secrets-manager.ts';
+import { ledValues, recordValues } from './routers/aws/sides.ts';
+import { ParameterStore } from './routers/aws/ssm.ts';
+import { ValueRouter } from './routers/aws/value-router.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
@@ -54,8 +59,25 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
       };
       return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
     }
+    case 'route53': {
+      const values = recordValues(router.type, saidOf(router, plan));
+      return new Route53Router({ ...router, values });
+    }
+    case 'secrets-manager':
+      return new ValueRouter(new SecretStore(router.region), { ids: router.ids, led: ledValues(saidOf(router, plan)) });
+    case 'ssm':
+      return new ValueRouter(new ParameterStore(router.region), {
+        ids: router.ids,
+        led: ledValues(saidOf(router, plan)),
+      });
   }
 };
+
+/** What a router's part of the plan says of each side, with the URL for what it leaves out. */
+const saidOf = <Said>(router: Readonly<Record<Side, Said>>, { source, target }: Plan) => ({
+  source: { url: source.url, said: router.source },
+  target: { url: target.url, said: router.target },
+});
 
 /** The plan's engine with what looks for its traces. */
 const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; readonly lanes: LaneTraces } => {

@@ -2,11 +2,11 @@ import { formatOfPath, hasVariables, ROUTE_FORMATS, type RouteFormat } from '../
 import { routeVariables } from '../domain/variable.ts';
 import type { Json, LocatedDocument } from './document.ts';
 import { parseDuration } from './duration.ts';
-import { holdsPassword, REFERENCE_FORM } from './interpolate.ts';
+import { entryProblems } from './entry-checks.ts';
+import { holdsPassword, literalPart, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { probeProblems } from './phase-keys.ts';
-import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
@@ -178,15 +178,24 @@ export const textsOf = (value: Json, path: Path = []): readonly { readonly path:
     : Object.entries(value).flatMap(([key, item]) => textsOf(item, [...path, key]));
 };
 
+/** Keys of a secret that a router replaces, by what they are usually called. */
+const PASSWORD_KEY = /pass(word|wd|phrase)|secret|token/i;
+
+/** Whether it is what a router's `source` or `target` says under a key for a password. */
+const isPasswordOf = (path: Path): boolean =>
+  path[0] === 'routers' &&
+  (path[2] === 'source' || path[2] === 'target') &&
+  typeof path[3] === 'string' &&
+  PASSWORD_KEY.test(path[3]);
+
 const passwords = (document: LocatedDocument): readonly Problem[] =>
-  textsOf(document.value)
-    .filter(({ text }) => holdsPassword(text))
-    .map(({ path, text }) => ({
-      spot: document.spot(path),
-      what: `${pathText(path)} holds a password`,
-      value: text,
-      remedy: `keep it in the environment and refer to it: ${REFERENCE_FORM} for the password, or for the whole URL`,
-    }));
+  textsOf(document.value).flatMap(({ path, text }) => {
+    const isWhole = isPasswordOf(path) && literalPart(text) !== '';
+    if (!isWhole && !holdsPassword(text)) return [];
+    const what = `${pathText(path)} holds a password`;
+    const remedy = `keep it in the environment and refer to it: ${REFERENCE_FORM} for the password, or for the whole URL`;
+    return [{ spot: document.spot(path), what, remedy, ...(isWhole ? {} : { value: text }) }];
+  });
 
 /** Keys that only one engine reads would otherwise be written in vain. */
 const engineKeys = (document: LocatedDocument): readonly Problem[] => {
@@ -208,7 +217,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...waits(document),
     ...fileFormats(document),
     ...sharedVariables(document, phases),
-    ...poolerProblems(document, phases),
+    ...entryProblems(document, phases),
     ...probeProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),

@@ -52,14 +52,12 @@ const PASSWORDS = [
   /[?&](?:ssl)?password=[^&\s]/i,
 ];
 
-/**
- * Whether a text as written holds a password of a URL, in its userinfo or as a parameter. A reference counts for what the
- * file itself says of it: nothing, or its default.
- */
+/** What the file itself says in a text: of a reference nothing, or its default. */
+export const literalPart = (text: string): string =>
+  text.replaceAll(/\$\{[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?\}/g, (_, fallback?: string) => fallback ?? '');
+
+/** Whether a text as written holds a password of a URL, in its userinfo or as a parameter. */
 export const holdsPassword = (text: string): boolean => {
-  const written = text.replaceAll(
-    /\$\{[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?\}/g,
-    (_, fallback?: string) => fallback ?? '',
-  );
+  const written = literalPart(text);
   return PASSWORDS.some((password) => password.test(written));
 };

@@ -13,10 +13,16 @@ interface OfPhases {
   readonly led: readonly string[];
   /** What a value is, `entry` or `URL`. */
   readonly what: string;
+  /** Phases may be left out. */
+  readonly isOptional?: boolean;
 }
 
 /** Keys of such a mapping that are no phase of the router's, and phases that it leaves out. Nothing when it is not there. */
-export const misnamedPhases = (document: LocatedDocument, path: Path, { led, what }: OfPhases): readonly Problem[] => {
+export const misnamedPhases = (
+  document: LocatedDocument,
+  path: Path,
+  { led, what, isOptional = false }: OfPhases,
+): readonly Problem[] => {
   const values = valueAt(document.value, path);
   if (!isMapping(values)) return [];
   const unknown = Object.keys(values)
@@ -30,6 +36,7 @@ export const misnamedPhases = (document: LocatedDocument, path: Path, { led, wha
         remedy: guess === null ? 'take it out' : `did you mean ${guess}`,
       };
     });
+  if (isOptional) return unknown;
   const missing = led
     .filter((name) => !Object.hasOwn(values, name))
     .map((name) => ({

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
+import { type AwsRouterPlan, awsRouterOf } from './aws-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
 
 /** A small file that names the primary of each phase. */
@@ -41,7 +42,7 @@ export interface PgbouncerRouterPlan {
 }
 
 /** How one router is set up. */
-export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan;
+export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan | AwsRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
 
@@ -83,6 +84,7 @@ export const routerOf = (
     const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };
   }
+  if (router.kind !== 'command') return awsRouterOf(router, phases);
   const { kind, timeout, repoint, observe, hold, release } = router;
   return {
     kind,

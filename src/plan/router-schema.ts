@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
+import { route53Router, secretsManagerRouter, ssmRouter } from './aws-router-schema.ts';
 import { probe } from './probe-schema.ts';
 import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
 
@@ -119,4 +120,11 @@ const pgbouncerRouter = z
   });
 
 /** How one router is set up: one alternative for each kind. */
-export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter]);
+export const routerSchema = z.discriminatedUnion('kind', [
+  fileRouter,
+  commandRouter,
+  pgbouncerRouter,
+  route53Router,
+  secretsManagerRouter,
+  ssmRouter,
+]);

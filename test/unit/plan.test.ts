@@ -242,6 +242,60 @@ describe('a plan', () => {
     expect(problemsOf(planText({ routers: files })).join()).toContain('has another number of files than of poolers');
   });
 
+  test('names records, secrets and parameters of AWS, and what they say of each side', () => {
+    const routerOf = (router: string) => parse(planText({ routers: `{ app: ${router} }` })).routers.get('app');
+    const dns = '{ kind: route53, zone: Z1, record: db.shop.internal, target: new.internal }';
+    expect(routerOf(dns)).toEqual({
+      kind: 'route53',
+      zone: 'Z1',
+      region: undefined,
+      type: 'CNAME',
+      records: new Map([['all', 'db.shop.internal']]),
+      source: undefined,
+      target: ['new.internal'],
+    });
+    const sides = 'source: { host: old, port: 5432 }, target: { port: 5433, host: new }';
+    const ids = new Map([['all', 'shop/db']]);
+    expect(routerOf(`{ kind: secrets-manager, region: eu-central-1, secrets: { all: shop/db }, ${sides} }`)).toEqual({
+      kind: 'secrets-manager',
+      region: 'eu-central-1',
+      ids,
+      source: { host: 'old', port: 5432 },
+      target: { host: 'new', port: 5433 },
+    });
+    expect(routerOf('{ kind: secrets-manager, secret: shop/db }')).toMatchObject({ ids, source: undefined });
+    expect(routerOf('{ kind: ssm, parameter: /shop/db, source: old, target: new }')).toMatchObject({
+      kind: 'ssm',
+      ids: new Map([['all', '/shop/db']]),
+      source: 'old',
+      target: 'new',
+    });
+  });
+
+  test.each([
+    ['kind: route53, zone: /hostedzone/Z1, record: db.a', 'routers.app.zone is no id of a hosted zone'],
+    ['kind: route53, zone: Z1, record: "*.a"', 'routers.app.record is no name of a record'],
+    ['kind: route53, zone: Z1', 'routers.app needs exactly one of `record` and `records`'],
+    ['kind: route53, zone: Z1, record: db.a', 'phase b would be led by the same entry as phase a: value "db.a"'],
+    ['kind: route53, zone: Z1, records: { a: db.a }', 'routers.app.records has no entry for phase b; add b:'],
+    ['kind: route53, zone: Z1, record: db.a, source: [a, b]', 'gives several values to a CNAME'],
+    ['kind: secrets-manager, secret: "my secret"', 'routers.app.secret is no name of a secret'],
+    ['kind: secrets-manager, secret: s, source: { host: a }', 'says other keys of `source` than of `target`'],
+    ['kind: secrets-manager, secret: s, source: { a: b }, target: { c: d }', 'says other keys of `source` than of'],
+    [
+      'kind: secrets-manager, secret: s, source: { password: c4nary-p4ssw0rd }, target: { password: "${DATABASE_PASSWORD}" }',
+      'routers.app.source.password holds a password; keep it in the environment',
+    ],
+    ['kind: secrets-manager, secret: s, source: {}, target: {}', 'routers.app.source is empty'],
+    ['kind: secrets-manager, secrets: { a: s, b: s }', 'phase b would be led by the same entry as phase a'],
+    ['kind: ssm, parameter: p, source: a, target: { host: b }', 'says other keys of `source` than of `target`'],
+    ['kind: ssm, parameter: p, source: a', 'routers.app.target'],
+    ['kind: ssm, parameters: { a: s, c: t }, source: a, target: b', 'names a phase that the router does not lead'],
+  ])('refuses routers of AWS that lead nobody, or two at once: %s', (router, problem) => {
+    const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
+    expect(problemsOf(planText({ phases, routers: `{ app: { ${router} } }` })).join('\n')).toContain(problem);
+  });
+
   test('say how the servers reach each other, with engine native', () => {
     const { source, target } = parse(planText()).native;
     expect({ source, target }).toEqual({ source: ENV.OLD_DATABASE_URL, target: ENV.NEW_DATABASE_URL });
@@ -329,9 +383,13 @@ describe('problems', () => {
     [
       'routers',
       '{ app: { kind: fil, path: a.json } }',
-      'routers.app.kind must be one of file, command, pgbouncer: value "fil"; did you mean file',
+      'routers.app.kind must be one of file, command, pgbouncer, route53, secrets-manager, ssm: value "fil"; did you mean file',
     ],
-    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command, pgbouncer'],
+    [
+      'routers',
+      '{ app: { path: a.json } }',
+      'routers.app.kind is missing; add it: one of file, command, pgbouncer, route53',
+    ],
     [
       'routers',
       '{ app: { kind: file, path: a.ini } }',

@@ -44,6 +44,17 @@ const INSIDE: Readonly<Record<string, string>> = {
   '… refuses a command: …': 'router-mute',
   "PgBouncer's databases in …: …": 'findings',
   '… leads … … after its RELOAD': 'parked',
+  // What is read from AWS: by `check` and before a switch. In the middle of one it parks.
+  'secret … does not say where it leads: it is binary': 'findings',
+  '… does not say where it leads: …': 'findings',
+  'parameter … has no value': 'findings',
+  'parameter … is not among those that our credentials may see': 'findings',
+  '… has no … record of the name ……': 'findings',
+  '… record … in … is …, which a router cannot lead by': 'findings',
+  '… in … is not ours: a switch would remember there what it did': 'findings',
+  'secret … was changed by somebody in the middle of a repoint': 'parked',
+  'parameter … was changed by somebody in the middle of a repoint': 'parked',
+  'writing parameter … was answered without a version': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',
@@ -69,6 +80,7 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
+  'src/routers/aws/errors.ts: kind, …': ['findings', 'router-mute', 'parked'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.

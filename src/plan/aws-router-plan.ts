@@ -1,0 +1,62 @@
+import type { PlanDocument } from './schema.ts';
+
+/** What a value says when it leads to a side: the whole of it, or what stands under some keys of a JSON object. */
+export type LedPlan = string | Readonly<Record<string, string | number>>;
+
+/** Records of one hosted zone. */
+export interface Route53RouterPlan {
+  readonly kind: 'route53';
+  readonly zone: string;
+  readonly region: string | undefined;
+  readonly type: 'CNAME' | 'A' | 'AAAA';
+  /** The record of each phase that the router leads. */
+  readonly records: ReadonlyMap<string, string>;
+  /** Where it is not written, the host of the side's URL. */
+  readonly source: readonly string[] | undefined;
+  readonly target: readonly string[] | undefined;
+}
+
+/** Named values of a store, one for each phase that the router leads. */
+export interface ValueRouterPlan {
+  readonly kind: 'secrets-manager' | 'ssm';
+  readonly region: string | undefined;
+  readonly ids: ReadonlyMap<string, string>;
+  /** Where it is not written, host, port and dbname of the side's URL. */
+  readonly source: LedPlan | undefined;
+  readonly target: LedPlan | undefined;
+}
+
+/** A router that is led by the API of AWS. */
+export type AwsRouterPlan = Route53RouterPlan | ValueRouterPlan;
+
+type AwsRouterDocument = Extract<PlanDocument['routers'][string], { kind: AwsRouterPlan['kind'] }>;
+
+/** What leads each phase: named for each, or the one that is named for the only one. */
+const byPhase = (
+  one: string | undefined,
+  many: Readonly<Record<string, string>> | undefined,
+  phases: readonly string[],
+): ReadonlyMap<string, string> =>
+  new Map(Object.entries(many ?? Object.fromEntries(phases.map((p) => [p, one ?? '']))));
+
+const listOf = (value: string | readonly string[] | undefined): readonly string[] | undefined =>
+  typeof value === 'string' ? [value] : value;
+
+/** A router of AWS as the plan sets it up; `phases` are those that it leads. */
+export const awsRouterOf = (router: AwsRouterDocument, phases: readonly string[]): AwsRouterPlan => {
+  switch (router.kind) {
+    case 'route53': {
+      const { kind, zone, region, type, record, records, source, target } = router;
+      const sides = { source: listOf(source), target: listOf(target) };
+      return { kind, zone, region, type, records: byPhase(record, records, phases), ...sides };
+    }
+    case 'secrets-manager': {
+      const { kind, region, secret, secrets, source, target } = router;
+      return { kind, region, ids: byPhase(secret, secrets, phases), source, target };
+    }
+    case 'ssm': {
+      const { kind, region, parameter, parameters, source, target } = router;
+      return { kind, region, ids: byPhase(parameter, parameters, phases), source, target };
+    }
+  }
+};

@@ -1,0 +1,116 @@
+import { type ErrorKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+
+/** What an answer of AWS means to whoever asked. */
+interface Meaning {
+  readonly kind: Extract<ErrorKind, 'unreachable' | 'unknown' | 'refused'>;
+  readonly remedy: string;
+}
+
+const THROTTLED: Meaning = {
+  kind: 'unreachable',
+  remedy: 'it is asked again; when it stays so, see what else calls this API of the account',
+};
+const DENIED: Meaning = {
+  kind: 'refused',
+  remedy: 'give our credentials the actions that docs/repointing.md lists for this router, or name others: AWS_PROFILE',
+};
+const ABSENT: Meaning = {
+  kind: 'refused',
+  remedy: 'correct its name in the plan, the region, or the account whose credentials are used',
+};
+const KEY: Meaning = {
+  kind: 'refused',
+  remedy: 'give our credentials kms:Decrypt and kms:GenerateDataKey on its key, and see that the key is enabled',
+};
+const STATE: Meaning = { kind: 'refused', remedy: 'see what it looks like now, and what AWS says of it above' };
+const NO_CREDENTIALS: Meaning = {
+  kind: 'unreachable',
+  remedy: 'set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them',
+};
+const NO_REGION: Meaning = { kind: 'refused', remedy: "write the router's `region`, or set AWS_REGION" };
+const NO_ANSWER: Meaning = { kind: 'unreachable', remedy: 'check that the API answers from this machine' };
+const ANSWER_LOST: Meaning = { kind: 'unknown', remedy: 'it is looked at, and asked again where it has not happened' };
+
+/** The errors of Route 53, Secrets Manager and Systems Manager by name, and those that all of AWS shares. */
+const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+  ['Throttling', THROTTLED],
+  ['ThrottlingException', THROTTLED],
+  ['ThrottledException', THROTTLED],
+  ['TooManyRequestsException', THROTTLED],
+  ['RequestLimitExceeded', THROTTLED],
+  ['PriorRequestNotComplete', THROTTLED],
+  ['TooManyUpdates', THROTTLED],
+  ['AccessDenied', DENIED],
+  ['AccessDeniedException', DENIED],
+  ['ExpiredToken', DENIED],
+  ['ExpiredTokenException', DENIED],
+  ['IncompleteSignature', DENIED],
+  ['InvalidAccessKeyId', DENIED],
+  ['InvalidClientTokenId', DENIED],
+  ['InvalidSignatureException', DENIED],
+  ['MissingAuthenticationToken', DENIED],
+  ['MissingAuthenticationTokenException', DENIED],
+  ['NotAuthorized', DENIED],
+  ['OptInRequired', DENIED],
+  ['SignatureDoesNotMatch', DENIED],
+  ['UnrecognizedClientException', DENIED],
+  ['NoSuchHostedZone', ABSENT],
+  ['ParameterNotFound', ABSENT],
+  ['ParameterVersionNotFound', ABSENT],
+  ['ResourceNotFoundException', ABSENT],
+  ['DecryptionFailure', KEY],
+  ['EncryptionFailure', KEY],
+  ['InvalidKeyId', KEY],
+  ['InvalidChangeBatch', STATE],
+  ['InvalidParameterException', STATE],
+  ['InvalidRequestException', STATE],
+  ['ParameterMaxVersionLimitExceeded', STATE],
+  ['ResourceExistsException', STATE],
+  ['CredentialsProviderError', NO_CREDENTIALS],
+]);
+
+/** Nothing was sent. */
+const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+/** The parts of an error of the SDK that are looked at. */
+interface ServiceError {
+  readonly name?: unknown;
+  readonly code?: unknown;
+  readonly $metadata?: { readonly httpStatusCode?: number };
+  /** Of Route 53's own form of a refused change, which the SDK takes for an unknown error. */
+  readonly Messages?: { readonly Message?: unknown };
+}
+
+const partsOf = (error: unknown): ServiceError => (typeof error === 'object' && error !== null ? error : {});
+
+/** The name of an error, and what it says. */
+const readingOf = (error: unknown): { readonly name: string; readonly said: string } => {
+  const { name, Messages } = partsOf(error);
+  if (Messages === undefined) return { name: String(name), said: messageOf(error) };
+  return { name: 'InvalidChangeBatch', said: [Messages.Message ?? []].flat().join('; ') };
+};
+
+/** Whether an error of ours, or of the SDK, is AWS's answer of that name. */
+export const isAnswer = (error: unknown, name: string): boolean =>
+  readingOf(error instanceof SwitchbackError ? error.cause : error).name === name;
+
+const meaningOf = (error: unknown, writes: boolean): Meaning => {
+  const { code, $metadata } = partsOf(error);
+  const known = MEANINGS.get(readingOf(error).name);
+  if (known !== undefined) return known;
+  if (messageOf(error).includes('Region is missing')) return NO_REGION;
+  const status = $metadata?.httpStatusCode;
+  if (status !== undefined && status >= 400 && status < 500) return status === 429 ? THROTTLED : STATE;
+  return writes && !NOT_SENT.has(String(code)) ? ANSWER_LOST : NO_ANSWER;
+};
+
+/**
+ * What AWS's answer to a request means, as an error of ours with the answer as its cause. `what` was asked for; `writes` says
+ * that a lost answer leaves it open whether it was done.
+ */
+export const awsError = (what: string, error: unknown, writes: boolean): SwitchbackError => {
+  if (error instanceof SwitchbackError) return error;
+  const { kind, remedy } = meaningOf(error, writes);
+  const { name, said } = readingOf(error);
+  return new SwitchbackError(kind, `${what} failed: ${name}: ${said}`, { remedy, cause: error });
+};

@@ -1,0 +1,37 @@
+import { after } from '../../platform/clock.ts';
+import { awsError } from './errors.ts';
+
+/** For everything that one request takes, with the SDK's own three attempts. */
+const REQUEST_MS = 20_000;
+
+/** One request: what is asked for, as messages say it, and whether it changes anything. */
+export interface Request {
+  readonly what: string;
+  readonly writes?: boolean;
+}
+
+/** How every client is made. Credentials and the endpoint are found by the SDK, as by every program of AWS. */
+export const clientConfig = (region: string | undefined) => ({
+  ...(region === undefined ? {} : { region }),
+  maxAttempts: 3,
+  requestHandler: { connectionTimeout: 3_000, requestTimeout: 5_000, throwOnRequestTimeout: true },
+});
+
+/**
+ * Asks AWS, for {@link REQUEST_MS} at most. Throws kind `unreachable` when it did not answer or had no time, `unknown` when a
+ * change was sent and its answer was lost, `refused` for every definite no.
+ */
+export const ask = async <T>(
+  { what, writes = false }: Request,
+  send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
+): Promise<T> => {
+  const abort = new AbortController();
+  const cancel = after(REQUEST_MS, () => abort.abort());
+  try {
+    return await send({ abortSignal: abort.signal });
+  } catch (error) {
+    throw awsError(what, error, writes);
+  } finally {
+    cancel();
+  }
+};

@@ -1,0 +1,81 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { awsError } from '../../src/routers/aws/errors.ts';
+import { ledValues, recordValues } from '../../src/routers/aws/sides.ts';
+import { ParameterStore } from '../../src/routers/aws/ssm.ts';
+import { ValueRouter } from '../../src/routers/aws/value-router.ts';
+
+const OLD = 'postgresql://us:secret@old.example:5433/shop';
+const NEW = 'postgresql://us:secret@new.example/';
+
+describe('what leads to a side', () => {
+  it("is taken from the side's URL where the plan says nothing", () => {
+    const sides = { source: { url: OLD, said: undefined }, target: { url: NEW, said: undefined } };
+    expect(recordValues('CNAME', sides)).toEqual({ source: ['old.example'], target: ['new.example'] });
+    expect(ledValues(sides)).toEqual({
+      source: { host: 'old.example', port: 5433, dbname: 'shop' },
+      target: { host: 'new.example', port: 5432, dbname: 'us' },
+    });
+  });
+
+  it.each([
+    ['CNAME', '10.0.0.1', '10.0.0.1 is no value of a CNAME'],
+    ['A', 'new.example', 'new.example is no value of an A record'],
+    ['A', '2001:db8::1', '2001:db8::1 is no value of an A record'],
+    ['AAAA', '10.0.0.1', '10.0.0.1 is no value of an AAAA record'],
+  ] as const)('cannot be of another type than the record: %s %s', (type, value, message) => {
+    const fit = { CNAME: 'old.example', A: '10.0.0.9', AAAA: '2001:db8::9' }[type];
+    const sides = { source: { url: OLD, said: [fit] }, target: { url: NEW, said: [value] } };
+    expect(() => recordValues(type, sides)).toThrow(
+      expect.objectContaining({ kind: 'usage', message, remedy: expect.stringContaining("the router's `target`") }),
+    );
+  });
+
+  it('has to tell the sides apart', () => {
+    const led = { source: { host: 'same', port: 1 }, target: { host: 'same', port: '1' } };
+    const make = () => new ValueRouter(new ParameterStore(undefined), { ids: new Map([['all', '/shop']]), led });
+    expect(make).toThrow(
+      expect.objectContaining({ kind: 'usage', message: 'parameter /shop would say the same of both sides' }),
+    );
+  });
+});
+
+describe('an answer of AWS', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  const answer = (parts: object): Error => Object.assign(new Error('said'), parts);
+  const status = (httpStatusCode: number, name = 'Strange') => answer({ name, $metadata: { httpStatusCode } });
+
+  it.each([
+    ['TooManyUpdates, which is a 400', status(400, 'TooManyUpdates'), 'unreachable', 'unreachable'],
+    ['a token that has expired', status(400, 'ExpiredTokenException'), 'refused', 'refused'],
+    ['any other 400', status(400), 'refused', 'refused'],
+    ['429', status(429), 'unreachable', 'unreachable'],
+    ['500, after which a change may have been made', status(500), 'unreachable', 'unknown'],
+    ['a connection that was lost', answer({ code: 'ECONNRESET' }), 'unreachable', 'unknown'],
+    ['our own time limit', answer({ name: 'AbortError' }), 'unreachable', 'unknown'],
+    ['nobody who listens', answer({ code: 'ECONNREFUSED' }), 'unreachable', 'unreachable'],
+    ['no credentials', answer({ name: 'CredentialsProviderError' }), 'unreachable', 'unreachable'],
+  ])('is of the kind that says what to do: %s', (_, error, reading, writing) => {
+    expect([awsError('it', error, false).kind, awsError('it', error, true).kind]).toEqual([reading, writing]);
+  });
+
+  it('names what is missing before anything is asked', async () => {
+    for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_PROFILE']) vi.stubEnv(name, undefined);
+    for (const name of ['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE']) vi.stubEnv(name, '/dev/null');
+    vi.stubEnv('AWS_ENDPOINT_URL', 'http://127.0.0.1:1');
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'test');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
+    await expect(new ParameterStore(undefined).read('/shop')).rejects.toMatchObject({
+      kind: 'refused',
+      remedy: "write the router's `region`, or set AWS_REGION",
+    });
+    await expect(new ParameterStore('eu-central-1').read('/shop')).rejects.toMatchObject({ kind: 'unreachable' });
+    vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', undefined);
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    await expect(new ParameterStore('eu-central-1').read('/shop')).rejects.toMatchObject({
+      kind: 'unreachable',
+      remedy: expect.stringContaining('AWS_PROFILE'),
+    });
+  });
+});
