@@ -2,10 +2,10 @@ import { formatOfPath, hasVariables, ROUTE_FORMATS, type RouteFormat } from '../
 import { routeVariables } from '../domain/variable.ts';
 import type { Json, LocatedDocument } from './document.ts';
 import { parseDuration } from './duration.ts';
+import { entryProblems } from './entry-checks.ts';
 import { holdsPassword, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
-import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
@@ -207,7 +207,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...waits(document),
     ...fileFormats(document),
     ...sharedVariables(document, phases),
-    ...poolerProblems(document, phases),
+    ...entryProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
   ];

@@ -279,9 +279,13 @@ describe('problems', () => {
     [
       'routers',
       '{ app: { kind: fil, path: a.json } }',
-      'routers.app.kind must be one of file, command, pgbouncer: value "fil"; did you mean file',
+      'routers.app.kind must be one of file, command, pgbouncer, kubernetes: value "fil"; did you mean file',
     ],
-    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command, pgbouncer'],
+    [
+      'routers',
+      '{ app: { path: a.json } }',
+      'routers.app.kind is missing; add it: one of file, command, pgbouncer, kubernetes',
+    ],
     [
       'routers',
       '{ app: { kind: file, path: a.ini } }',

@@ -43,6 +43,14 @@ const INSIDE: Readonly<Record<string, string>> = {
   '… refuses a command: …': 'router-mute',
   "PgBouncer's databases in …: …": 'findings',
   '… leads … … after its RELOAD': 'parked',
+  // What an API server of Kubernetes is asked with, and what is kept in its objects.
+  'the kubeconfig … cannot be read: …': 'router-mute',
+  'the kubeconfig … is not understood: …': 'router-mute',
+  'the kubeconfig … has no cluster for …': 'router-mute',
+  'the plan names no kubeconfig, and this is no pod of a cluster': 'router-mute',
+  'the annotation … of … is not a whole number': 'router-mute',
+  // Behind the commit record.
+  '… is not restarted: …': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',
@@ -69,6 +77,9 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   // Say what a drain, a lane or a program found.
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
+  'src/routers/kubernetes/failures.ts: kind, …': ['router-mute', 'parked', 'findings', 'undone-otherwise'],
+  // A shorthand; what it is called with is read too.
+  'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
