@@ -2,7 +2,8 @@
 const ADAPTERS = '^src/(databases|engines|routers|snapshots|observers)/';
 const PORTS =
   '^src/(databases/(client-path|clients|database|digests|schema|sessions|traces)|engines/(engine|traces)|routers/router|snapshots/store)\\.ts$';
-const DRIVERS = '(^|/)node_modules/(pg|pg-copy-streams|pg-logical-replication|mysql2|@vlasky/zongji|@aws-sdk)(/|$)';
+const DRIVERS =
+  '(^|/)node_modules/(pg|pg-copy-streams|pg-logical-replication|mysql2|@vlasky/zongji|@aws-sdk|@kubernetes)(/|$)';
 
 module.exports = {
   forbidden: [

@@ -31,6 +31,7 @@ import { ParameterStore } from './routers/aws/ssm.ts';
 import { ValueRouter } from './routers/aws/value-router.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
+import { KubernetesRouter } from './routers/kubernetes/router.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
@@ -70,6 +71,14 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
         ids: router.ids,
         led: ledValues(saidOf(router, plan)),
       });
+    case 'kubernetes': {
+      const { source, target } = router.said;
+      const sides = {
+        source: { url: plan.source.url, said: source },
+        target: { url: plan.target.url, said: target },
+      };
+      return new KubernetesRouter({ ...router, sides, podRoot: '' });
+    }
   }
 };
 

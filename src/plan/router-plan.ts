@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import { type AwsRouterPlan, awsRouterOf } from './aws-router-plan.ts';
+import { type KubernetesRouterPlan, kubernetesRouterOf } from './kubernetes-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
 
 /** A small file that names the primary of each phase. */
@@ -42,7 +43,12 @@ export interface PgbouncerRouterPlan {
 }
 
 /** How one router is set up. */
-export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan | AwsRouterPlan;
+export type RouterPlan =
+  | FileRouterPlan
+  | CommandRouterPlan
+  | PgbouncerRouterPlan
+  | AwsRouterPlan
+  | KubernetesRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
 
@@ -80,6 +86,7 @@ export const routerOf = (
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
+  if (router.kind === 'kubernetes') return kubernetesRouterOf(router, { directory, phases });
   if (router.kind === 'file') {
     const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };

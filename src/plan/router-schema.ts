@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { route53Router, secretsManagerRouter, ssmRouter } from './aws-router-schema.ts';
+import { kubernetesRouter } from './kubernetes-router-schema.ts';
 import { probe } from './probe-schema.ts';
 import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
 
@@ -127,4 +128,5 @@ export const routerSchema = z.discriminatedUnion('kind', [
   route53Router,
   secretsManagerRouter,
   ssmRouter,
+  kubernetesRouter,
 ]);

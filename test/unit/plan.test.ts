@@ -383,7 +383,7 @@ describe('problems', () => {
     [
       'routers',
       '{ app: { kind: fil, path: a.json } }',
-      'routers.app.kind must be one of file, command, pgbouncer, route53, secrets-manager, ssm: value "fil"; did you mean file',
+      'routers.app.kind must be one of file, command, pgbouncer, route53, secrets-manager, ssm, kubernetes: value "fil"; did you mean file',
     ],
     [
       'routers',

@@ -55,6 +55,14 @@ const INSIDE: Readonly<Record<string, string>> = {
   'secret … was changed by somebody in the middle of a repoint': 'parked',
   'parameter … was changed by somebody in the middle of a repoint': 'parked',
   'writing parameter … was answered without a version': 'parked',
+  // What an API server of Kubernetes is asked with, and what is kept in its objects.
+  'the kubeconfig … cannot be read: …': 'router-mute',
+  'the kubeconfig … is not understood: …': 'router-mute',
+  'the kubeconfig … has no cluster for …': 'router-mute',
+  'the plan names no kubeconfig, and this is no pod of a cluster': 'router-mute',
+  'the annotation … of … is not a whole number': 'router-mute',
+  // Behind the commit record.
+  '… is not restarted: …': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',
@@ -82,6 +90,9 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/routers/aws/errors.ts: kind, …': ['findings', 'router-mute', 'parked'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
+  'src/routers/kubernetes/failures.ts: kind, …': ['router-mute', 'parked', 'findings', 'undone-otherwise'],
+  // A shorthand; what it is called with is read too.
+  'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
