@@ -25,6 +25,7 @@ import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
+import { WebhookRouter } from './routers/webhook/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
 
@@ -51,6 +52,8 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
       };
       return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
     }
+    case 'webhook':
+      return new WebhookRouter({ ...router, run: plan.name, tls: router.ca === undefined ? {} : { ca: router.ca } });
   }
 };
 

@@ -7,6 +7,7 @@ import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
+import { secretProblems } from './secret-checks.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
 /**
@@ -210,6 +211,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...poolerProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
+    ...secretProblems(document),
   ];
 };
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Json, LocatedDocument } from './document.ts';
 import { nearest } from './nearest.ts';
-import { type Path, type Problem, pathText } from './problem.ts';
+import { isSecret, type Path, type Problem, pathText } from './problem.ts';
 import { planSchema } from './schema.ts';
 
 /** The part of a JSON schema that suggestions are made from. */
@@ -141,5 +141,5 @@ export const issueProblems = (issues: readonly Issue[], document: LocatedDocumen
       }));
     }
     const value = valueAt(document.value, path);
-    return [{ spot: document.spot(path), ...told(issue, value), value: written(value) }];
+    return [{ spot: document.spot(path), ...told(issue, value), value: isSecret(path) ? undefined : written(value) }];
   });

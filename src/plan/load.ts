@@ -6,7 +6,7 @@ import { canonicalOf, hashOf } from './diff.ts';
 import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './document.ts';
 import { type Environment, hasReference, interpolate } from './interpolate.ts';
 import { issueProblems } from './issues.ts';
-import { type Path, type Problem, pathText, problemsError } from './problem.ts';
+import { isSecret, type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
 
@@ -71,7 +71,8 @@ const fill = (document: LocatedDocument, env: Environment): { value: Json; probl
   const problems: Problem[] = [];
   const text = (value: string, path: Path): string => {
     const report = (what: string, remedy: string): void => {
-      problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value, remedy });
+      const shown = isSecret(path) ? undefined : value;
+      problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value: shown, remedy });
     };
     if (PINNED.has(String(path[0])) && hasReference(value)) {
       report('refers to the environment', 'write it out: what is moved must not depend on who reads the plan');

@@ -29,6 +29,13 @@ export const pathText = (path: Path): string =>
     ? 'the plan'
     : path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`)).join('');
 
+/** Keys of a router whose values nobody learns from the plan. */
+export const SECRET_KEYS: readonly string[] = ['secret', 'password'];
+
+/** Whether a path leads to such a value, which no problem may show. */
+export const isSecret = (path: Path): boolean =>
+  path.length === 3 && path[0] === 'routers' && SECRET_KEYS.includes(String(path[2]));
+
 const shortened = (text: string): string => (text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text);
 
 /** `file:line:column: what: value "…"; remedy`, on one line. */

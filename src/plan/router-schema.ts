@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
+import { webhookSchema } from './webhook-router.ts';
 
 const fileRouter = z.strictObject({
   kind: z.literal('file').meta({ description: 'A small file that names the primary of each phase.' }),
@@ -121,4 +122,4 @@ const pgbouncerRouter = z
   });
 
 /** How one router is set up: one alternative for each kind. */
-export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter]);
+export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter, webhookSchema]);

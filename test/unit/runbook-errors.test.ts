@@ -42,6 +42,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   // What a pooler says is shown behind what it was asked for: by `check` and before a switch, by `status`, in a switch.
   '… refuses a command: …': 'router-mute',
   "PgBouncer's databases in …: …": 'findings',
+  // As the output of an observe command; `check` finds it.
+  '…, asked for observe of …, answered …': 'router-mute',
   '… leads … … after its RELOAD': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
@@ -69,6 +71,7 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   // Say what a drain, a lane or a program found.
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
+  'src/routers/webhook/router.ts: kind, …': ['router-mute', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
