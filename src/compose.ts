@@ -22,6 +22,7 @@ import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
+import { EtcdRouter } from './routers/etcd/router.ts';
 import { FileRouter } from './routers/file.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
@@ -52,6 +53,8 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
       };
       return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
     }
+    case 'etcd':
+      return new EtcdRouter(router);
     case 'webhook':
       return new WebhookRouter({ ...router, run: plan.name, tls: router.ca === undefined ? {} : { ca: router.ca } });
   }

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { mirrorIn } from './mirror.ts';
 
 /** What the tree holds besides the base system: programs that npm has not, in versions that this distribution has not. */
-const PACKAGES = ['pgcopydb'] as const;
+const PACKAGES = ['pgcopydb', 'etcd-server'] as const;
 /** The programs by which it is known that the tree is whole. */
-const PROGRAMS = ['usr/bin/pgcopydb', 'usr/bin/psql', 'usr/bin/pg_dump'] as const;
+const PROGRAMS = ['usr/bin/pgcopydb', 'usr/bin/psql', 'usr/bin/pg_dump', 'usr/bin/etcd'] as const;
 const SUITE = 'unstable';
 const APT = '/etc/apt';
 

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
+import { type EtcdRouterPlan, etcdOf } from './etcd-router.ts';
 import type { PlanDocument } from './schema.ts';
 import { type WebhookRouterPlan, webhookOf } from './webhook-router.ts';
 
@@ -42,7 +43,7 @@ export interface PgbouncerRouterPlan {
 }
 
 /** How one router is set up. */
-export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan | WebhookRouterPlan;
+export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan | WebhookRouterPlan | EtcdRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
 
@@ -80,6 +81,7 @@ export const routerOf = (
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
+  if (router.kind === 'etcd') return etcdOf(router, directory);
   if (router.kind === 'webhook') return webhookOf(router, directory);
   if (router.kind === 'file') {
     const format = router.format ?? formatOfPath(router.path) ?? 'env';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
+import { etcdSchema } from './etcd-router.ts';
 import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
 import { webhookSchema } from './webhook-router.ts';
 
@@ -122,4 +123,10 @@ const pgbouncerRouter = z
   });
 
 /** How one router is set up: one alternative for each kind. */
-export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter, webhookSchema]);
+export const routerSchema = z.discriminatedUnion('kind', [
+  fileRouter,
+  commandRouter,
+  pgbouncerRouter,
+  webhookSchema,
+  etcdSchema,
+]);

@@ -44,6 +44,11 @@ const INSIDE: Readonly<Record<string, string>> = {
   "PgBouncer's databases in …: …": 'findings',
   // As the output of an observe command; `check` finds it.
   '…, asked for observe of …, answered …': 'router-mute',
+  'etcd at … refuses: …': 'router-mute',
+  "etcd gives no token to the router's user": 'router-mute',
+  "the route in etcd's key …… …": 'router-mute',
+  // Tried again after a commit record; before it, the switch is undone.
+  "it is not known whether etcd's keys were written: …": 'undone-otherwise',
   '… leads … … after its RELOAD': 'parked',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',

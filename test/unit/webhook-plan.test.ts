@@ -78,3 +78,56 @@ describe('the plan of a webhook', () => {
     expect(told.replaceAll('${', '')).not.toContain('c4nary');
   });
 });
+
+describe('the plan of keys of etcd', () => {
+  test('has one member or several, and files at the plan', () => {
+    expect(parsed('kind: etcd, endpoints: "http://127.0.0.1:2379", prefix: /route/')).toEqual({
+      kind: 'etcd',
+      endpoints: ['http://127.0.0.1:2379'],
+      prefix: '/route/',
+      user: null,
+      tls: {},
+      timeoutMs: 2_000,
+    });
+    const all = 'user: mover, password: "${SECRET}", ca: ca.pem, cert: /c.pem, key: c.key, timeout: 500ms';
+    expect(parsed(`kind: etcd, endpoints: ["https://a:1", "https://b:2/"], prefix: p, ${all}`)).toEqual({
+      kind: 'etcd',
+      endpoints: ['https://a:1', 'https://b:2/'],
+      prefix: 'p',
+      user: { name: 'mover', password: SECRET },
+      tls: { ca: '/plans/ca.pem', cert: '/c.pem', key: '/plans/c.key' },
+      timeoutMs: 500,
+    });
+  });
+
+  const ONE = 'endpoints: "https://a:1"';
+  test.each([
+    ['endpoints: "http://etcd-1.internal:2379", prefix: p', 'routers.app.endpoints is no address that can be trusted'],
+    [
+      'endpoints: ["https://a", "ftp://b"], prefix: p',
+      'routers.app.endpoints[1] is no address that can be trusted: value "ftp://b"',
+    ],
+    [
+      'endpoints: ["https://a/v3"], prefix: p',
+      'routers.app.endpoints[0] has a path: value "https://a/v3"; write the address alone',
+    ],
+    ['endpoints: [], prefix: p', 'routers.app.endpoints is an empty list; give at least one'],
+    [
+      'endpoints: 1, prefix: p',
+      'routers.app.endpoints must be an address or a list of addresses: value "1"; write one',
+    ],
+    [ONE, 'routers.app.prefix is missing; add it'],
+    [`${ONE}, prefix: "a\\nb"`, 'routers.app.prefix cannot stand in a key'],
+    [`${ONE}, prefix: p, user: me`, 'routers.app needs both of `user` and `password`, or neither'],
+    [`${ONE}, prefix: p, key: c.key`, 'routers.app needs both of `cert` and `key`, or neither'],
+    [
+      `${ONE}, prefix: p, user: me, password: c4nary`,
+      'routers.app.password is written out; keep it in the environment',
+    ],
+    [`${ONE}, prefix: p, user: me, password: 4`, 'routers.app.password must be text, and is a number; '],
+  ])('refuses %s and tells no secret', (router, problem) => {
+    const told = problemOf(`kind: etcd, ${router}`);
+    expect(told).toContain(problem);
+    expect(told).not.toContain('c4nary');
+  });
+});
