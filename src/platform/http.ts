@@ -72,11 +72,14 @@ export const isGuarded = (text: string): boolean => {
   return url.protocol === 'https:' || (url.protocol === 'http:' && (host === 'localhost' || isIP(host) !== 0));
 };
 
-/** Finds a name's addresses and leaves out those that may not be asked: what a name leads to is known only now. */
-const guardedLookup =
-  (isSecure: boolean): LookupFunction =>
+/**
+ * Finds a name's addresses and leaves out those that may not be asked: what a name leads to is known only now. Without TLS
+ * that are all but the loopback address, whatever the machine's own files say of `localhost`.
+ */
+export const guardedLookup =
+  (isSecure: boolean, resolve = resolveName): LookupFunction =>
   (host, options, callback) => {
-    resolveName(host, { ...options, all: true }, (error, found) => {
+    resolve(host, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, []);
       const allowed = found.filter(({ address }) => isAllowed(address, isSecure));
       const [first] = allowed;

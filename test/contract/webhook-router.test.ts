@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { SwitchbackError } from '../../src/domain/errors.ts';
+import { sleep } from '../../src/platform/clock.ts';
 import { type WebhookOptions, WebhookRouter } from '../../src/routers/webhook/router.ts';
 import { type Certificates, makeCertificates } from '../support/certificates.ts';
 import { type Fault, Receiver } from '../support/receiver.ts';
@@ -61,6 +62,7 @@ describe('a webhook', () => {
 
   it('is told what to do, for which run, and on what condition', async () => {
     const router = routerTo(receiver, { url: receiver.url('/route?team=a'), observe: null });
+    const before = Date.now();
     await router.hold(['catalog', 'orders'], 4_000);
     await router.repoint({
       phases: ['catalog', 'orders'],
@@ -72,7 +74,7 @@ describe('a webhook', () => {
     const bodies = receiver.received.map(({ body }) => JSON.parse(body) as unknown);
     const common = { format: 1, run: 'shop', key: expect.stringMatching(/^[0-9a-f-]{36}$/) };
     expect(bodies).toEqual([
-      { ...common, action: 'hold', phases: ['catalog', 'orders'], budgetMs: 4_000 },
+      { ...common, action: 'hold', phases: ['catalog', 'orders'], untilMs: expect.any(Number) },
       {
         ...common,
         action: 'repoint',
@@ -84,6 +86,8 @@ describe('a webhook', () => {
       { ...common, action: 'release', phases: ['catalog'] },
     ]);
     expect(bodies.map((body) => (body as { key: string }).key)).toEqual(keys());
+    const [{ untilMs }] = bodies as [{ untilMs: number }];
+    expect([untilMs >= before + 3_999, untilMs <= Date.now() + 4_000]).toEqual([true, true]);
     expect(new Set(receiver.received.map(({ method, path }) => `${method} ${path}`))).toEqual(
       new Set(['POST /route?team=a']),
     );
@@ -113,6 +117,12 @@ describe('a webhook', () => {
       message: expect.stringContaining('status 409: orders has moved on'),
     });
     expect(receiver.done).toEqual([]);
+  });
+
+  it('is not asked for a repoint, if it can be asked before and somebody has led the phase elsewhere', async () => {
+    receiver.edit('orders', 'source');
+    expect(await failureOf(repoint(routerTo(receiver)))).toMatchObject({ kind: 'refused' });
+    expect(receiver.received.map(({ method }) => method)).toEqual(['GET']);
   });
 
   // Each of these is over before anybody has to know of it: the same key, and done once.
@@ -178,6 +188,16 @@ describe('a webhook', () => {
     const error = await failureOf(routerTo(receiver).hold(['orders'], 400));
     expect(error).toMatchObject({ kind, message: expect.stringMatching(message) });
     expect(receiver.received).toHaveLength(1);
+  });
+
+  it('that comes to a hold when its time is over is told so, and holds nobody behind the release', async () => {
+    const router = routerTo(receiver);
+    receiver.breaks('late');
+    expect(await failureOf(router.hold(['orders'], 200))).toMatchObject({ kind: 'unknown' });
+    await router.release(['orders']);
+    await sleep(50);
+    expect(receiver.catchUp()).toEqual([409]);
+    expect(await router.observe('orders')).toMatchObject({ held: false });
   });
 
   it.each<[Fault]>([['silent'], ['half an answer'], ['huge'], [{ status: 200, says: '{"primary":"left"}' }]])(

@@ -17,6 +17,8 @@ export type Fault =
   | 'drops'
   /** Never answers, and does nothing. */
   | 'silent'
+  /** Comes to it when `catchUp` is called, whether or not anybody is waiting still. */
+  | 'late'
   /** The beginning of an answer, and nothing more. */
   | 'half an answer'
   /** Does what is asked and answers without end. */
@@ -48,6 +50,7 @@ interface Asked {
   readonly side?: Side;
   readonly epoch?: string;
   readonly expect?: Readonly<Record<string, string>>;
+  readonly untilMs?: number;
 }
 
 interface Answer {
@@ -65,6 +68,7 @@ export class Receiver {
   readonly #routes = new Map<string, Stored>();
   readonly #answers = new Map<string, Answer>();
   readonly #faults: Fault[] = [];
+  readonly #late: Received[] = [];
   readonly #secret: string;
   readonly #server: ReturnType<typeof createServer>;
   readonly #scheme: string;
@@ -95,6 +99,11 @@ export class Receiver {
   /** The next requests go wrong so, one after another. */
   breaks(...faults: readonly Fault[]): void {
     this.#faults.push(...faults);
+  }
+
+  /** Handles what is late; the statuses of its answers. */
+  catchUp(): readonly number[] {
+    return this.#late.splice(0).map((received) => this.#handle(received).status);
   }
 
   edit(phase: string, primary: Side): void {
@@ -134,7 +143,8 @@ export class Receiver {
   }
 
   #goWrong(fault: Fault, received: Received, response: ServerResponse): void {
-    if (fault === 'silent') return;
+    if (fault === 'late') this.#late.push(received);
+    if (fault === 'silent' || fault === 'late') return;
     if (fault === 'acts and drops' || fault === 'huge') this.#handle(received);
     if (fault === 'acts and drops' || fault === 'drops') response.destroy();
     else if (fault === 'half an answer') response.writeHead(200, { 'content-length': '100' }).write('{"primary":');
@@ -176,6 +186,7 @@ export class Receiver {
       return { status: 200, body: JSON.stringify({ primary, held, version: String(edits) }) };
     }
     if (action === 'repoint') return this.#repoint(asked);
+    if (action === 'hold' && Date.now() > (asked.untilMs ?? 0)) return { status: 409, body: 'too late' };
     for (const phase of phases) this.#routes.set(phase, { ...this.#routeOf(phase), held: action === 'hold' });
     this.done.push(`${action} ${phases.join(',')}`);
     return { status: 204, body: '' };

@@ -1,4 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to the environment are what is tested
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { messageOf } from '../../src/domain/errors.ts';
 import { parsePlan } from '../../src/plan/load.ts';
@@ -12,14 +14,16 @@ const ENV = {
   PLAIN: 'http://c4nary.example/',
 };
 
-const parsed = (router: string): RouterPlan | undefined => {
-  const text = `version: 1
+const planText = (routers: string): string => `version: 1
 name: shop
 source: { url: "postgresql://old/shop" }
 target: { url: "postgresql://new/shop" }
 phases: [{ name: all, tables: [public.*], router: app }]
-routers: { app: { ${router} } }
+${routers}
 `;
+
+const parsed = (router: string): RouterPlan | undefined => {
+  const text = planText(`routers: { app: { ${router} } }`);
   return parsePlan(new TextEncoder().encode(text), '/plans/p.yaml', ENV).routers.get('app');
 };
 
@@ -31,6 +35,17 @@ const problemOf = (router: string): string => {
     return messageOf(error);
   }
 };
+
+describe('the samples on the page', () => {
+  test.each(['webhook', 'etcd'])('of %s are read', (kind) => {
+    const page = readFileSync(fileURLToPath(new URL('../../docs/repointing.md', import.meta.url)), 'utf8');
+    const samples = [...page.matchAll(/```yaml\n(routers:[\s\S]*?)```/g)].map(([, sample = '']) => sample);
+    const sample = samples.find((one) => one.includes(`kind: ${kind}`)) ?? '';
+    const text = planText(sample);
+    const env = { ROUTE_WEBHOOK_URL: ENV.HOOK, ROUTE_WEBHOOK_SECRET: SECRET, ETCD_PASSWORD: SECRET };
+    expect(parsePlan(new TextEncoder().encode(text), '/p.yaml', env).routers.get('app')).toMatchObject({ kind });
+  });
+});
 
 describe('the plan of a webhook', () => {
   test('has defaults, milliseconds and an absolute path', () => {

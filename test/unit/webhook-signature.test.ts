@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { isGuarded } from '../../src/platform/http.ts';
+import { guardedLookup, isGuarded } from '../../src/platform/http.ts';
 import { messageOf } from '../../src/routers/webhook/message.ts';
 import { signatureOf } from '../../src/routers/webhook/signature.ts';
 
@@ -120,4 +120,32 @@ describe('an address that secrets are sent to', () => {
     'hooks.example',
     '',
   ])('is never %s', (url) => expect(isGuarded(url)).toBe(false));
+});
+
+describe('a name', () => {
+  type Resolve = NonNullable<Parameters<typeof guardedLookup>[1]>;
+  const asked = (isSecure: boolean, addresses: readonly string[], all: boolean): unknown => {
+    const found = addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
+    const resolve = (_host: string, _options: object, tell: (error: null, found: unknown) => void) => tell(null, found);
+    let told: unknown;
+    guardedLookup(isSecure, resolve as unknown as Resolve)('h.example', { all }, (error, address) => {
+      told = error === null ? address : error.message;
+    });
+    return told;
+  };
+
+  test('is asked at none of its addresses that may not be', () => {
+    const refused = 'h.example leads to an address that may not be asked';
+    const mixed = ['169.254.169.254', 'fe80::1', '::ffff:169.254.1.1', '10.0.0.5', '::1'];
+    expect(asked(true, mixed, true)).toEqual([
+      { address: '10.0.0.5', family: 4 },
+      { address: '::1', family: 6 },
+    ]);
+    expect(asked(false, mixed, true)).toEqual([{ address: '::1', family: 6 }]);
+    expect(asked(true, mixed, false)).toBe('10.0.0.5');
+    expect([asked(true, ['169.254.169.254'], false), asked(false, ['10.0.0.5', 'fd00::1'], true)]).toEqual([
+      refused,
+      refused,
+    ]);
+  });
 });

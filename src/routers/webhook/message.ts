@@ -1,6 +1,6 @@
 import type { RouterAction } from '../../domain/placeholder.ts';
 import type { Side } from '../../domain/position.ts';
-import { wallSeconds } from '../../platform/clock.ts';
+import { wallMs } from '../../platform/clock.ts';
 import type { HttpRequest } from '../../platform/http.ts';
 import { KEY_HEADER, SIGNATURE_HEADER, signatureOf, TIMESTAMP_HEADER } from './signature.ts';
 
@@ -12,8 +12,8 @@ export interface Call {
   readonly to?: Side;
   readonly epoch?: bigint;
   readonly expect?: Readonly<Record<string, string>>;
-  /** Of a hold: how long it is of use to anybody. */
-  readonly budgetMs?: number;
+  /** Of a hold: when it is of no use to anybody any more, in milliseconds since 1970. */
+  readonly untilMs?: number;
 }
 
 /** Who asks whom. */
@@ -42,7 +42,7 @@ export const messageOf = (
     to.searchParams.set('action', call.action);
     to.searchParams.set('phase', call.phases[0] ?? '');
   }
-  const timestamp = wallSeconds();
+  const timestamp = Math.floor(wallMs() / 1_000);
   const signed = method === 'GET' ? to.search.slice(1) : body;
   return {
     url: to,
@@ -57,7 +57,7 @@ export const messageOf = (
   };
 };
 
-const bodyOf = (run: string, { action, phases, to, epoch, expect, budgetMs }: Call, key: string): string =>
+const bodyOf = (run: string, { action, phases, to, epoch, expect, untilMs }: Call, key: string): string =>
   JSON.stringify({
     format: FORMAT,
     run,
@@ -67,6 +67,6 @@ const bodyOf = (run: string, { action, phases, to, epoch, expect, budgetMs }: Ca
     // As text: a number of JSON loses digits of a large one.
     ...(epoch === undefined ? {} : { epoch: String(epoch) }),
     ...(expect === undefined ? {} : { expect }),
-    ...(budgetMs === undefined ? {} : { budgetMs: Math.floor(budgetMs) }),
+    ...(untilMs === undefined ? {} : { untilMs: Math.floor(untilMs) }),
     key,
   });

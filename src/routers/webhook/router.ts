@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
-import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { monotonicMs, sleep, wallMs } from '../../platform/clock.ts';
 import { exchange, type HttpAnswer, type HttpEnd, type TlsFiles } from '../../platform/http.ts';
 import { rememberSecret } from '../../platform/redact.ts';
 import { routeOf } from '../observed.ts';
@@ -64,7 +64,7 @@ export class WebhookRouter implements Router {
         remedy: 'raise switch.window',
       });
     }
-    await this.#ask({ action: 'hold', phases, budgetMs: leftMs }, leftMs);
+    await this.#ask({ action: 'hold', phases, untilMs: wallMs() + leftMs }, leftMs);
   }
 
   async release(phases: readonly string[]): Promise<void> {
