@@ -30,10 +30,12 @@ import { ledValues, recordValues } from './routers/aws/sides.ts';
 import { ParameterStore } from './routers/aws/ssm.ts';
 import { ValueRouter } from './routers/aws/value-router.ts';
 import { CommandRouter } from './routers/command.ts';
+import { EtcdRouter } from './routers/etcd/router.ts';
 import { FileRouter } from './routers/file.ts';
 import { KubernetesRouter } from './routers/kubernetes/router.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
+import { WebhookRouter } from './routers/webhook/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
 
@@ -79,6 +81,10 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
       };
       return new KubernetesRouter({ ...router, sides, podRoot: '' });
     }
+    case 'etcd':
+      return new EtcdRouter(router);
+    case 'webhook':
+      return new WebhookRouter({ ...router, run: plan.name, tls: router.ca === undefined ? {} : { ca: router.ca } });
   }
 };
 

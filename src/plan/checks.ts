@@ -8,6 +8,7 @@ import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { probeProblems } from './phase-keys.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
+import { secretProblems } from './secret-checks.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
 /**
@@ -221,6 +222,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...probeProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
+    ...secretProblems(document),
   ];
 };
 

@@ -17,6 +17,9 @@ export const REFERENCE_FORM = '${NAME}';
 /** Whether a text refers to the environment. */
 export const hasReference = (text: string): boolean => [...text.matchAll(REFERENCE)].some(([whole]) => whole !== '$${');
 
+/** Whether a text is nothing but references without a default: whoever reads it learns nothing. */
+export const isReference = (text: string): boolean => /^(\$\{[A-Za-z_][A-Za-z0-9_]*\})+$/.test(text);
+
 /**
  * Fills in `${NAME}` and `${NAME:-default}`; `$${` stands for `${` itself. As in a shell, a default is used for a variable
  * that is unset or empty; without one, both are problems. A default cannot hold `}`.

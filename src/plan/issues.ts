@@ -30,6 +30,19 @@ export const valueAt = (root: Json, path: Path): Json | undefined => {
   return value;
 };
 
+/** The key of a kind of router whose value nobody learns from the plan. */
+const SECRET_KEYS: Readonly<Record<string, string>> = { webhook: 'secret', etcd: 'password' };
+
+/** Where a router has such a value, or null. */
+export const secretOf = (root: Json, router: string): Path | null => {
+  const key = SECRET_KEYS[String(valueAt(root, ['routers', router, 'kind']))];
+  return key === undefined ? null : ['routers', router, key];
+};
+
+/** Whether a path leads to such a value, which no problem may show. */
+export const isSecret = (root: Json, path: Path): boolean =>
+  path.length === 3 && path[0] === 'routers' && secretOf(root, String(path[1]))?.[2] === path[2];
+
 /** The alternative of a union that the value's `kind` chooses; the shape itself when it is no union. */
 const chosen = (shape: Shape, value: Json | undefined): Shape => {
   const alternatives = shape.properties === undefined ? (shape.oneOf ?? shape.anyOf) : undefined;
@@ -141,5 +154,11 @@ export const issueProblems = (issues: readonly Issue[], document: LocatedDocumen
       }));
     }
     const value = valueAt(document.value, path);
-    return [{ spot: document.spot(path), ...told(issue, value), value: written(value) }];
+    return [
+      {
+        spot: document.spot(path),
+        ...told(issue, value),
+        value: isSecret(document.value, path) ? undefined : written(value),
+      },
+    ];
   });

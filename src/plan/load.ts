@@ -5,7 +5,7 @@ import { documentProblems, sameUrl } from './checks.ts';
 import { canonicalOf, hashOf } from './diff.ts';
 import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './document.ts';
 import { type Environment, hasReference, interpolate } from './interpolate.ts';
-import { issueProblems } from './issues.ts';
+import { isSecret, issueProblems } from './issues.ts';
 import { type ProbePlan, probesOf } from './probe-plan.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
@@ -76,7 +76,8 @@ const fill = (document: LocatedDocument, env: Environment): { value: Json; probl
   const problems: Problem[] = [];
   const text = (value: string, path: Path): string => {
     const report = (what: string, remedy: string): void => {
-      problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value, remedy });
+      const shown = isSecret(document.value, path) ? undefined : value;
+      problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value: shown, remedy });
     };
     if (PINNED.has(String(path[0])) && hasReference(value)) {
       report('refers to the environment', 'write it out: what is moved must not depend on who reads the plan');

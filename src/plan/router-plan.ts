@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import { type AwsRouterPlan, awsRouterOf } from './aws-router-plan.ts';
+import { type EtcdRouterPlan, etcdOf } from './etcd-router.ts';
 import { type KubernetesRouterPlan, kubernetesRouterOf } from './kubernetes-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
+import { type WebhookRouterPlan, webhookOf } from './webhook-router.ts';
 
 /** A small file that names the primary of each phase. */
 export interface FileRouterPlan {
@@ -48,7 +50,9 @@ export type RouterPlan =
   | CommandRouterPlan
   | PgbouncerRouterPlan
   | AwsRouterPlan
-  | KubernetesRouterPlan;
+  | KubernetesRouterPlan
+  | WebhookRouterPlan
+  | EtcdRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
 
@@ -87,6 +91,8 @@ export const routerOf = (
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
   if (router.kind === 'kubernetes') return kubernetesRouterOf(router, { directory, phases });
+  if (router.kind === 'etcd') return etcdOf(router, directory);
+  if (router.kind === 'webhook') return webhookOf(router, directory);
   if (router.kind === 'file') {
     const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };

@@ -2,9 +2,11 @@ import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { route53Router, secretsManagerRouter, ssmRouter } from './aws-router-schema.ts';
+import { etcdSchema } from './etcd-router.ts';
 import { kubernetesRouter } from './kubernetes-router-schema.ts';
 import { probe } from './probe-schema.ts';
 import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
+import { webhookSchema } from './webhook-router.ts';
 
 const fileRouter = z.strictObject({
   kind: z.literal('file').meta({ description: 'A small file that names the primary of each phase.' }),
@@ -129,4 +131,6 @@ export const routerSchema = z.discriminatedUnion('kind', [
   secretsManagerRouter,
   ssmRouter,
   kubernetesRouter,
+  webhookSchema,
+  etcdSchema,
 ]);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ACTION_PLACEHOLDERS, type RouterAction } from '../domain/placeholder.ts';
+import { isGuarded } from '../platform/http.ts';
 import { DURATION, DURATION_REMEDY, parseDuration } from './duration.ts';
 import { patternProblem } from './patterns.ts';
 import { placeholderProblem } from './placeholders.ts';
@@ -55,6 +56,13 @@ const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.pa
 export const postgresUrl = () =>
   text().refine(isPostgresUrl, {
     error: `is not a PostgreSQL URL; write postgresql://user@host:port/database, with / # ? of a password as %2F %23 %3F`,
+  });
+
+/** An address that secrets may be sent to. */
+export const guardedUrl = () =>
+  text().refine(isGuarded, {
+    error:
+      'is no address that can be trusted; write https://host/path, or http:// for the loopback address alone, without a user and a #',
   });
 
 /** A well-formed pattern of tables. */

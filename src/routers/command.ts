@@ -3,8 +3,9 @@ import { ACTION_PLACEHOLDERS, fillPlaceholders, placeholdersOf, type RouterActio
 import type { Side } from '../domain/position.ts';
 import { monotonicMs } from '../platform/clock.ts';
 import { type ProgramEnd, runProgram } from '../platform/program.ts';
-import { redactText } from '../platform/redact.ts';
+import { routeOf } from './observed.ts';
 import type { Repoint, Route, Router } from './router.ts';
+import { said } from './said.ts';
 
 /** Programs as argument lists with placeholders; the plan's reference describes them. */
 export interface CommandRouterOptions {
@@ -51,7 +52,10 @@ export class CommandRouter implements Router {
 
   async observe(phase: string): Promise<Route> {
     if (this.#options.observe === undefined) return { primary: null, held: false, version: '' };
-    return routeOf(await this.#once({ action: 'observe', phases: [phase] }, this.#options.observe));
+    const stdout = await this.#once({ action: 'observe', phases: [phase] }, this.#options.observe);
+    const route = routeOf(stdout);
+    if (route === null) throw malformed(stdout);
+    return route;
   }
 
   hold(phases: readonly string[], budgetMs: number): Promise<void> {
@@ -111,42 +115,19 @@ const variablesOf = (call: Call, values: Readonly<Record<string, string>>): Read
   ...Object.fromEntries(Object.entries(values).map(([word, value]) => [`SWITCHBACK_${word.toUpperCase()}`, value])),
 });
 
-const isSide = (value: unknown): value is Side => value === 'source' || value === 'target';
-
 const malformed = (stdout: string): SwitchbackError =>
   new SwitchbackError('refused', `the router's observe command printed ${JSON.stringify(readable(stdout))}`, {
     remedy:
       'make it print source, target, or {"primary":"source","held":false,"version":"…"}, then look again: switchback status PLAN',
   });
 
-/** What `observe` printed: a side, or a JSON object. Without a version the primary itself is one. */
-const routeOf = (stdout: string): Route => {
-  const text = stdout.trim();
-  if (isSide(text)) return { primary: text, held: false, version: text };
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw malformed(stdout);
-  }
-  if (typeof value !== 'object' || value === null) throw malformed(stdout);
-  const { primary = null, held = false, version = String(primary) } = value as Readonly<Record<string, unknown>>;
-  const right = (primary === null || isSide(primary)) && typeof held === 'boolean' && typeof version === 'string';
-  if (!right) throw malformed(stdout);
-  return { primary, held, version };
-};
-
 const movedOn = (phase: string, route: Route): SwitchbackError =>
   new SwitchbackError('refused', `the route of phase ${phase} was changed by somebody since it was looked at`, {
     remedy: `see who else repoints it; it leads to ${route.primary ?? 'no side'} now`,
   });
 
-/** The end of what a program said, on one line, without control characters and passwords. */
-const readable = (output: string): string =>
-  redactText(output)
-    .replaceAll(/[\p{Cc}\s]+/gu, ' ')
-    .trim()
-    .slice(-OUTPUT_SHOWN);
+/** The end of what a program said. */
+const readable = (output: string): string => said(output).slice(-OUTPUT_SHOWN);
 
 const tooLate = (call: Call): SwitchbackError =>
   new SwitchbackError(
@@ -158,7 +139,7 @@ const tooLate = (call: Call): SwitchbackError =>
   );
 
 const failure = (call: Call, program: string, end: ProgramEnd): SwitchbackError => {
-  const said = readable(end.stderr) || readable(end.stdout);
+  const output = readable(end.stderr) || readable(end.stdout);
   const how = {
     absent: 'could not be started',
     timeout: 'did not end in time and was ended',
@@ -168,7 +149,7 @@ const failure = (call: Call, program: string, end: ProgramEnd): SwitchbackError 
   const unknown = end.how === 'timeout' || end.how === 'signal' || end.code === TRY_AGAIN;
   const message = `the router's ${call.action} command for ${call.phases.join(', ')}, ${program}, ${how}`;
   const kind = end.code === TRY_AGAIN ? 'unreachable' : unknown ? 'unknown' : 'refused';
-  return new SwitchbackError(kind, said === '' ? message : `${message}: ${said}`, {
+  return new SwitchbackError(kind, output === '' ? message : `${message}: ${output}`, {
     remedy: unknown
       ? 'see what it did; it is asked again'
       : 'run it by hand to see what is wrong, mend it, then resume',

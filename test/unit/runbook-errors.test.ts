@@ -43,6 +43,13 @@ const INSIDE: Readonly<Record<string, string>> = {
   // What a pooler says is shown behind what it was asked for: by `check` and before a switch, by `status`, in a switch.
   '… refuses a command: …': 'router-mute',
   "PgBouncer's databases in …: …": 'findings',
+  // As the output of an observe command; `check` finds it.
+  '…, asked for observe of …, answered …': 'router-mute',
+  'etcd at … refuses: …': 'router-mute',
+  "etcd gives no token to the router's user": 'router-mute',
+  "the route in etcd's key …… …": 'router-mute',
+  // Tried again after a commit record; before it, the switch is undone.
+  "it is not known whether etcd's keys were written: …": 'undone-otherwise',
   '… leads … … after its RELOAD': 'parked',
   // What is read from AWS: by `check` and before a switch. In the middle of one it parks.
   'secret … does not say where it leads: it is binary': 'findings',
@@ -93,6 +100,7 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/kubernetes/failures.ts: kind, …': ['router-mute', 'parked', 'findings', 'undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
+  'src/routers/webhook/router.ts: kind, …': ['router-mute', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
