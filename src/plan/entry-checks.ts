@@ -10,19 +10,19 @@ export interface Led {
   readonly router: string | undefined;
 }
 
-/** How a kind of router names what leads a phase: for one phase, for several, and the key that tells equal names apart. */
+/** How a kind of router names what leads a phase: for one phase, for several, and the keys that tell equal names apart. */
 interface EntryKeys {
   readonly one: string;
   readonly many: string;
-  readonly of: string;
+  readonly of: readonly string[];
 }
 
 /** Kinds of routers that lead each phase by an entry of its own. */
 const ENTRIES: Readonly<Record<string, EntryKeys>> = {
-  pgbouncer: { one: 'database', many: 'databases', of: 'config' },
-  route53: { one: 'record', many: 'records', of: 'zone' },
-  'secrets-manager': { one: 'secret', many: 'secrets', of: 'region' },
-  ssm: { one: 'parameter', many: 'parameters', of: 'region' },
+  pgbouncer: { one: 'database', many: 'databases', of: ['config'] },
+  route53: { one: 'record', many: 'records', of: ['zone'] },
+  'secrets-manager': { one: 'secret', many: 'secrets', of: ['region'] },
+  ssm: { one: 'parameter', many: 'parameters', of: ['region'] },
 };
 
 /** A router with entries, as it is written. */
@@ -47,8 +47,8 @@ const isMapping = (value: Json | undefined): value is { readonly [key: string]: 
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const leadsOf = ({ name, kind, settings, keys, users }: Entries): readonly Leads[] => {
-  // Files and zones are told apart by how they are written.
-  const within = JSON.stringify([kind, settings[keys.of]]);
+  // Files and clusters are told apart by how they are written.
+  const within = JSON.stringify([kind, ...keys.of.map((key) => settings[key])]);
   const { [keys.one]: one, [keys.many]: many } = settings;
   if (isMapping(many)) {
     return Object.entries(many).flatMap(([phase, entry]) =>
