@@ -21,11 +21,12 @@ const METADATA = {
     { PolicyType: 'NoChangeNotification', PolicyText: '{"Type":"NoChangeNotification"}', PolicyStatus: 'Pending' },
   ],
 };
-const ANSWERS: Readonly<Record<string, unknown>> = {
-  DescribeParameters: { Parameters: [METADATA] },
-  GetParameter: { Parameter: { Name: '/shop/db', Value: 'old.internal', Version: 4 } },
-  LabelParameterVersion: { InvalidLabels: [], ParameterVersion: 4 },
-  PutParameter: { Version: 5, Tier: 'Advanced' },
+const ANSWERS: Readonly<Record<string, unknown[]>> = {
+  // A page may be empty and not the last.
+  DescribeParameters: [{ Parameters: [], NextToken: 'more' }, { Parameters: [METADATA] }],
+  GetParameter: [{ Parameter: { Name: '/shop/db', Value: 'old.internal', Version: 4 } }],
+  LabelParameterVersion: [{ InvalidLabels: [], ParameterVersion: 4 }],
+  PutParameter: [{ Version: 5, Tier: 'Advanced' }],
 };
 
 const asked: (readonly [string, unknown])[] = [];
@@ -35,7 +36,7 @@ const server = createServer(async (request, response) => {
   const action = String(request.headers['x-amz-target']).replace('AmazonSSM.', '');
   asked.push([action, JSON.parse(body)]);
   response.writeHead(200, { 'content-type': 'application/x-amz-json-1.1' });
-  response.end(JSON.stringify(ANSWERS[action]));
+  response.end(JSON.stringify(ANSWERS[action]?.shift()));
 });
 
 beforeAll(async () => {
@@ -53,12 +54,13 @@ it('a parameter is written with everything that it had, after its version was la
   await new ParameterStore(undefined).replace({ id: '/shop/db', was, text: 'new.internal', to: 'target', epoch: 1n });
   expect(asked.map(([action]) => action)).toEqual([
     'DescribeParameters',
+    'DescribeParameters',
     'LabelParameterVersion',
     'GetParameter',
     'PutParameter',
   ]);
-  expect(asked[1]?.[1]).toEqual({ Name: '/shop/db', ParameterVersion: 4, Labels: ['switchback-before'] });
-  expect(asked[3]?.[1]).toEqual({
+  expect(asked[2]?.[1]).toEqual({ Name: '/shop/db', ParameterVersion: 4, Labels: ['switchback-before'] });
+  expect(asked[4]?.[1]).toEqual({
     ...METADATA,
     Policies: '[{"Type":"Expiration"},{"Type":"NoChangeNotification"}]',
     Value: 'new.internal',

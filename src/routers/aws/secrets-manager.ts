@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { SwitchbackError } from '../../domain/errors.ts';
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { isAnswer } from './errors.ts';
 import { ask, clientConfig } from './request.ts';
 import type { Replacement, StoredValue, TakeBack, ValueStore } from './value-store.ts';
 
@@ -91,10 +90,12 @@ export class SecretStore implements ValueStore {
       const what = `moving ${CURRENT} of secret ${id}`;
       await ask({ what, writes: true }, (options) => client.send(move, options));
     } catch (error) {
-      if (!isAnswer(error, 'InvalidParameterException')) throw error;
+      if (!isKind(error, 'refused')) throw error;
       // Also the answer to a second attempt of the SDK, whose first one has been done.
       const { version } = await this.read(id);
       if (version === to) return;
+      // It is where it was read: something else is wrong.
+      if (version === from) throw error;
       throw new SwitchbackError('refused', `secret ${id} was changed by somebody in the middle of a repoint`, {
         remedy: `nothing of it was overwritten; see who made its version ${version}`,
         cause: error,

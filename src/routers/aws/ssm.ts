@@ -79,14 +79,16 @@ export class ParameterStore implements ValueStore {
 
   async #describe(id: string): Promise<ParameterMetadata> {
     const { library, client } = await this.#open();
-    const command = new library.DescribeParametersCommand({
-      ParameterFilters: [{ Key: 'Name', Option: 'Equals', Values: [id] }],
-    });
-    const { Parameters = [] } = await ask({ what: `looking at parameter ${id}` }, (options) =>
-      client.send(command, options),
-    );
-    const [metadata] = Parameters;
-    if (metadata !== undefined) return metadata;
+    const filter = { Key: 'Name', Option: 'Equals', Values: [id] };
+    let next: string | undefined;
+    // A page may be empty and not the last.
+    do {
+      const command = new library.DescribeParametersCommand({ ParameterFilters: [filter], NextToken: next });
+      const page = await ask({ what: `looking at parameter ${id}` }, (options) => client.send(command, options));
+      const [metadata] = page.Parameters ?? [];
+      if (metadata !== undefined) return metadata;
+      next = page.NextToken;
+    } while (next !== undefined);
     throw new SwitchbackError('refused', `parameter ${id} is not among those that our credentials may see`, {
       remedy: 'correct its name, and allow ssm:DescribeParameters',
     });
