@@ -23,6 +23,7 @@ import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
 import { CommandRouter } from './routers/command.ts';
 import { FileRouter } from './routers/file.ts';
+import { HaproxyRouter } from './routers/haproxy/router.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
@@ -50,6 +51,13 @@ const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => 
         target: { ...router.target, url: plan.target.url },
       };
       return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
+    }
+    case 'haproxy': {
+      const sides = {
+        source: { ...router.source, url: plan.source.url },
+        target: { ...router.target, url: plan.target.url },
+      };
+      return new HaproxyRouter({ ...router, sides, servers });
     }
   }
 };

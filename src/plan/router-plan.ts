@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
+import { type HaproxyRouterPlan, haproxyOf } from './haproxy-plan.ts';
 import type { PlanDocument } from './schema.ts';
 
 /** A small file that names the primary of each phase. */
@@ -41,7 +42,7 @@ export interface PgbouncerRouterPlan {
 }
 
 /** How one router is set up. */
-export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan;
+export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan | HaproxyRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
 
@@ -79,6 +80,7 @@ export const routerOf = (
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
+  if (router.kind === 'haproxy') return haproxyOf(router, { directory, phases });
   if (router.kind === 'file') {
     const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
+import { haproxyRouter } from './haproxy-schema.ts';
 import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
@@ -121,4 +122,4 @@ const pgbouncerRouter = z
   });
 
 /** How one router is set up: one alternative for each kind. */
-export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter]);
+export const routerSchema = z.discriminatedUnion('kind', [fileRouter, commandRouter, pgbouncerRouter, haproxyRouter]);

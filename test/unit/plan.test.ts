@@ -192,6 +192,62 @@ describe('a plan', () => {
     expect(problemsOf(planText({ routers: files })).join()).toContain('has another number of files than of poolers');
   });
 
+  test('names proxies, their files, and the server and frontend of each phase', () => {
+    const router = (more: string) => `{ app: { kind: haproxy, ${more} } }`;
+    const one = router('socket: run/admin.sock, config: /etc/h.cfg, server: shop/db');
+    expect(parse(planText({ routers: one })).routers.get('app')).toEqual({
+      kind: 'haproxy',
+      instances: [{ socket: join(process.cwd(), 'plans/run/admin.sock'), config: '/etc/h.cfg' }],
+      leads: new Map([['all', { frontend: 'shop', server: { backend: 'shop', server: 'db' } }]]),
+      sessions: 'end',
+      source: {},
+      target: {},
+    });
+    const two = router(
+      'socket: [/1.sock, "10.0.0.7:9999"], config: [/1, /2], servers: { all: shop/db }, frontends: { all: in }, sessions: keep, target: { port: 5433 }',
+    );
+    expect(parse(planText({ routers: two })).routers.get('app')).toMatchObject({
+      instances: [
+        { socket: '/1.sock', config: '/1' },
+        { socket: '10.0.0.7:9999', config: '/2' },
+      ],
+      leads: new Map([['all', { frontend: 'in', server: { backend: 'shop', server: 'db' } }]]),
+      sessions: 'keep',
+      target: { port: 5433 },
+    });
+  });
+
+  test.each([
+    ['socket: admin.sock, server: s/a', 'routers.app.socket is no runtime socket: value "admin.sock"; write its path'],
+    ['server: s', 'routers.app.server is no server of a backend: value "s"; write backend/server'],
+    ['server: s/a, frontend: "a b"', 'routers.app.frontend is no name of a frontend'],
+    ['server: s/a, servers: { a: s/a, b: t/a }', 'needs exactly one of `server` and `servers`'],
+    ['servers: { a: s/a, b: t/a }, frontend: in', 'has `frontend` without `server`'],
+    ['server: s/a, frontends: { a: in }', 'has `frontends` without `servers`'],
+    ['server: s/a, config: [a, b]', 'has another number of files than of sockets'],
+    [
+      'server: s/a',
+      'phase b would be led by the same server as phase a: value "s/a"; make them one phase, or give each',
+    ],
+    ['servers: { a: s/a, b: s/a }', 'phase b would be led by the same server as phase a'],
+    [
+      'servers: { a: s/a, b: t/a }, frontends: { a: in, b: in }',
+      'phase b would be led by the same frontend as phase a',
+    ],
+    ['servers: { a: s/a }', 'routers.app.servers has no entry for phase b; add b: and the name of its server'],
+    [
+      'servers: { a: s/a, b: t/a }, frontends: { c: in }',
+      'routers.app.frontends names a phase that the router does not',
+    ],
+    ['servers: { a: s/a, b: t/a }, sessions: drop', 'routers.app.sessions must be one of end, keep: value "drop"'],
+    ['servers: { a: s/a, b: t/a }, target: { host: "[::1]" }', 'target.host is no host'],
+  ])('refuses proxies that lead nobody, or two at once: %s', (more, problem) => {
+    const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
+    const usual = ['socket: ./s.sock', 'config: h.cfg'].filter((key) => !more.includes(key.slice(0, 7)));
+    const routers = `{ app: { kind: haproxy, ${[...usual, more].join(', ')} } }`;
+    expect(problemsOf(planText({ phases, routers })).join('\n')).toContain(problem);
+  });
+
   test('say how the servers reach each other, with engine native', () => {
     const { source, target } = parse(planText()).native;
     expect({ source, target }).toEqual({ source: ENV.OLD_DATABASE_URL, target: ENV.NEW_DATABASE_URL });
@@ -279,9 +335,13 @@ describe('problems', () => {
     [
       'routers',
       '{ app: { kind: fil, path: a.json } }',
-      'routers.app.kind must be one of file, command, pgbouncer: value "fil"; did you mean file',
+      'routers.app.kind must be one of file, command, pgbouncer, haproxy: value "fil"; did you mean file',
     ],
-    ['routers', '{ app: { path: a.json } }', 'routers.app.kind is missing; add it: one of file, command, pgbouncer'],
+    [
+      'routers',
+      '{ app: { path: a.json } }',
+      'routers.app.kind is missing; add it: one of file, command, pgbouncer, haproxy',
+    ],
     [
       'routers',
       '{ app: { kind: file, path: a.ini } }',

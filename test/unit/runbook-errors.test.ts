@@ -41,8 +41,11 @@ const INSIDE: Readonly<Record<string, string>> = {
   'sessions of a pooler on the … cannot be ended: …': 'pooler-in-use',
   // What a pooler says is shown behind what it was asked for: by `check` and before a switch, by `status`, in a switch.
   '… refuses a command: …': 'router-mute',
-  "PgBouncer's databases in …: …": 'findings',
+  'src/routers/entry-files.ts: … in …: …': 'findings',
   '… leads … … after its RELOAD': 'parked',
+  '… leads … to …, …, and was told …': 'parked',
+  'src/routers/haproxy/socket.ts: … has no server …': 'findings',
+  '… has no frontend …': 'findings',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',
