@@ -6,6 +6,7 @@ import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { type HaproxyOptions, HaproxyRouter } from '../../src/routers/haproxy/router.ts';
+import { RuntimeSocket } from '../../src/routers/haproxy/socket.ts';
 import { openClient } from '../support/clients.ts';
 import { describeWithProxies } from '../support/haproxy.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
@@ -162,6 +163,16 @@ describeWithProxies('the router', ({ makeProxy, holds }) => {
       const connected = await client();
       await toTarget(router, version);
       expect(await sideOf(connected)).toBe('target');
+    });
+
+    it('does not mind a session that has ended before it is told to', async () => {
+      const socket = new RuntimeSocket(one.socket);
+      await client();
+      const sessions = await socket.sessions({ backend: 'db.orders', server: 'primary' });
+      expect(sessions).toMatchObject([{ to: addressOf('source') }]);
+      await socket.endSessions(sessions);
+      await expect.poll(() => socket.sessions({ backend: 'db.orders', server: 'primary' })).toEqual([]);
+      await socket.endSessions(sessions);
     });
 
     it('leaves who is on the old side where the plan says so', async () => {

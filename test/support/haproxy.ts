@@ -1,7 +1,5 @@
-import { existsSync, globSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { afterAll, describe, it } from 'vitest';
-import { servicesDirectory } from '../../scripts/services/tree.ts';
+import { proxyOfTree } from '../../scripts/services/haproxy.ts';
 import {
   type ProxyOptions,
   type ProxyProgram,
@@ -20,47 +18,51 @@ export interface ProxyUnderTest {
   readonly holds: boolean;
 }
 
-/** The program of the tree, run by the tree's own loader with its own libraries, which needs no chroot. */
-const programOfTree = (): ProxyProgram | undefined => {
-  const tree = servicesDirectory();
-  const program = join(tree, 'usr/sbin/haproxy');
-  const [loader] = globSync(join(tree, 'usr/lib/*/ld-linux-*.so.*'));
-  return loader !== undefined && existsSync(program) ? [loader, '--library-path', dirname(loader), program] : undefined;
+const PROGRAMS = [
+  { where: 'the distribution', program: ['haproxy'] as const, holds: false },
+  { where: 'the tree of services', program: proxyOfTree(), holds: true },
+];
+
+/** What keeps tests from running on a program; under CI=true a test that fails says so, else a line does. */
+const isThere = (name: string, { where, program }: (typeof PROGRAMS)[number]): boolean => {
+  const missing = program === undefined ? 'it has none' : proxyProblem(program);
+  if (missing === undefined) return true;
+  const isFailure = process.env.CI === 'true';
+  it.skipIf(!isFailure)(`${name} needs HAProxy of ${where}`, () => {
+    throw new Error(missing);
+  });
+  if (!isFailure) {
+    process.stderr.write(`SKIPPED: no HAProxy of ${where}, so nothing is known of its router there: ${missing}\n`);
+  }
+  return false;
 };
 
-const describeOn = (name: string, program: ProxyProgram, tests: (makeProxy: MakeProxy) => void): void => {
-  describe(name, () => {
-    const proxies: RunningProxy[] = [];
-    afterAll(async () => {
-      await Promise.all(proxies.map((proxy) => proxy.stopAndRemove()));
-    });
-    tests(async (options) => {
-      const proxy = await startProxy({ ...options, program });
-      proxies.push(proxy);
-      return proxy;
-    });
+/** Makes proxies, and removes them after the tests of this group. */
+const makerOf = (program: ProxyProgram | undefined): MakeProxy => {
+  const proxies: RunningProxy[] = [];
+  afterAll(async () => {
+    await Promise.all(proxies.map((proxy) => proxy.stopAndRemove()));
   });
+  return async (options) => {
+    const proxy = await startProxy(program === undefined ? options : { ...options, program });
+    proxies.push(proxy);
+    return proxy;
+  };
 };
 
 /**
- * Tests that need HAProxies: that of the distribution, and the newer one of the tree of another suite. Where one is missing
- * they are skipped, with a line that says so; under CI=true that is a failure.
+ * Tests that need HAProxies, once on that of the distribution and once on the newer one of the tree of another suite. Where
+ * one is missing they are skipped, with a line that says so; under CI=true that is a failure.
  */
 export const describeWithProxies = (name: string, tests: (proxy: ProxyUnderTest) => void): void => {
-  const programs = [
-    { where: 'the distribution', program: ['haproxy'] as const, holds: false },
-    { where: 'the tree of services', program: programOfTree(), holds: true },
-  ];
-  for (const { where, program, holds } of programs) {
-    const missing = program === undefined ? 'it has none' : proxyProblem(program);
-    if (program !== undefined && missing === undefined) {
-      describeOn(`${name}, HAProxy of ${where}`, program, (makeProxy) => tests({ makeProxy, holds }));
-    } else if (process.env.CI === 'true') {
-      it(`${name} needs HAProxy of ${where}`, () => {
-        throw new Error(missing);
-      });
-    } else {
-      process.stderr.write(`SKIPPED: no HAProxy of ${where}, so nothing is known of its router there: ${missing}\n`);
-    }
+  for (const one of PROGRAMS) {
+    if (!isThere(name, one)) continue;
+    describe(`${name}, HAProxy of ${one.where}`, () => tests({ makeProxy: makerOf(one.program), holds: one.holds }));
   }
+};
+
+/** Tests that need one HAProxy of each, side by side: as {@link describeWithProxies}. */
+export const describeWithMixedProxies = (name: string, tests: (proxies: readonly ProxyUnderTest[]) => void): void => {
+  if (!PROGRAMS.map((one) => isThere(name, one)).every((there) => there)) return;
+  describe(name, () => tests(PROGRAMS.map(({ program, holds }) => ({ makeProxy: makerOf(program), holds }))));
 };

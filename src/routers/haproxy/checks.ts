@@ -152,7 +152,7 @@ const settingsFindings = (it: Inspected, { server }: Lead, { words, lines }: Set
   const state = lines.findLast(([first]) => first === 'load-server-state-from-file');
   if (state === undefined || state[1] === 'none') return found;
   const fact = `${server.backend} takes states from a file when it is reloaded (load-server-state-from-file ${state[1]})`;
-  const remedy = 'see that the file is saved by the reload itself; one from before a switch leads back to the old side';
+  const remedy = 'see that the file is saved by the reload itself: from one of before a switch it takes the old port';
   return [...found, warning(it, 'router/state-file', fact, remedy)];
 };
 

@@ -17,7 +17,7 @@ const ANSWER_MS = 5_000;
 /** What a session with a thousand clients has to say in detail, many times over. */
 const MOST_BYTES = 256 * 1024 * 1024;
 const REFUSED = /^(?:Permission denied|Unknown command|No such|Can't find|Invalid|This command)/i;
-const NO_SESSION = /^No such session/m;
+const NO_SESSION = /^\s*No such session/;
 
 /** The runtime socket of one HAProxy. Each command has a connection of its own, which the process closes behind its answer. */
 export class RuntimeSocket {
@@ -99,17 +99,23 @@ export class RuntimeSocket {
     return all.filter((one) => serverText(one.server) === serverText(server));
   }
 
-  /** Ends sessions; nothing for those that have ended. */
+  /**
+   * Ends sessions; nothing for those that have ended. An id is a place in the process's memory: one that is used again within
+   * a moment ends somebody who has just come, and comes again.
+   */
   async endSessions(sessions: readonly ShownSession[]): Promise<void> {
     for (const { id } of sessions) {
-      await this.#ask(`shutdown session ${id}`).catch((error: unknown) => {
-        if (!NO_SESSION.test(messageOf(error))) throw error;
-      });
+      const command = `shutdown session ${id}`;
+      const answer = await this.#exchange(command, ANSWER_MS);
+      if (!NO_SESSION.test(answer)) this.#understood(command, answer);
     }
   }
 
   async #ask(command: string, withinMs = ANSWER_MS): Promise<string> {
-    const answer = await this.#exchange(command, withinMs);
+    return this.#understood(command, await this.#exchange(command, withinMs));
+  }
+
+  #understood(command: string, answer: string): string {
     if (REFUSED.test(answer.trimStart())) throw this.#refusal(command, answer.trim().split('\n')[0] ?? '');
     return answer;
   }
