@@ -1,4 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RunningProxy } from '../../src/demo/proxies.ts';
@@ -21,6 +24,7 @@ const PHASES = ['orders', 'catalog', 'a', 'b', 'c', 'd'];
 const NOWHERE = '127.0.0.1:1';
 const BUDGET_MS = 10_000;
 const HELD_FOR_MS = 300;
+const SLEEPER = fileURLToPath(new URL('../support/proxy-sleeper.ts', import.meta.url));
 
 const urls: Record<Side, string> = { source: '', target: '' };
 let sql: HaproxyOptions['servers'];
@@ -255,6 +259,30 @@ describeWithProxies('the router', ({ makeProxy, holds }) => {
       expect(both.map((proxy) => proxy.text())).toEqual(texts);
       expect(await both[1]?.ask('show servers state db.orders')).toContain(' 9 ');
       expect(await sideOf(await client())).toBe('source');
+    });
+
+    it('is not led by a worker that slept behind its edit, when a newer one has led it back', async () => {
+      const router = routerOn([one]);
+      const { version } = await router.observe('orders');
+      const repoint = { phases: ['orders'], to: 'target', expect: { orders: version } } as const;
+      const { socket, config } = one;
+      const words = [urls.source, urls.target, JSON.stringify({ ...repoint, instances: [{ socket, config }] })];
+      const sleeper = spawn(process.execPath, [SLEEPER, ...words], {
+        env: { ...process.env, SWITCHBACK_FAILPOINT: 'haproxy:edited:stop' },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      try {
+        await expect.poll(() => one.text(), { timeout: BUDGET_MS }).toContain('epoch 1 of');
+        await router.repoint({ ...repoint, epoch: 1n });
+        const back = (await router.observe('orders')).version;
+        await router.repoint({ phases: ['orders'], to: 'source', epoch: 2n, expect: { orders: back } });
+        const said = once(sleeper.stdout, 'data');
+        sleeper.kill('SIGCONT');
+        expect(String(await said)).toBe('refused\n');
+      } finally {
+        sleeper.kill('SIGKILL');
+      }
+      expect(await router.observe('orders')).toMatchObject({ primary: 'source' });
     });
 
     it('in maintenance is no repoint that was done', async () => {

@@ -191,6 +191,12 @@ export class HaproxyRouter implements Router {
 
   async #lead(instance: Instance, repoint: Repoint, sides: Sides): Promise<void> {
     await this.#refuseChanged(instance, repoint, sides);
+    for (const phase of repoint.phases) {
+      // A newer worker may have led it back while this one slept, and to where it was observed.
+      const { address } = await configFiles.read(instance.config, this.#leadOf(phase).server);
+      if (this.#sideOf(address) === repoint.to) continue;
+      throw changedBySomebody(phase, `see who edits ${instance.config}; it says ${addressText(address)} now`);
+    }
     const servers = repoint.phases.map((phase) => this.#leadOf(phase).server);
     for (const server of servers) await instance.lead(server, sides[repoint.to]);
     if (this.#options.sessions === 'keep') return;
