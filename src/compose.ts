@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import { routerFor } from './compose-routers.ts';
 import type { Probe } from './databases/client-path.ts';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
 import { postgresPath } from './databases/postgres/client-path.ts';
@@ -20,22 +21,10 @@ import { streamEngine } from './engines/stream/engine.ts';
 import { streamTraces } from './engines/stream/traces.ts';
 import type { LaneTraces } from './engines/traces.ts';
 import type { Plan } from './plan/load.ts';
-import type { RouterPlan } from './plan/router-plan.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
-import { Route53Router } from './routers/aws/route53.ts';
-import { SecretStore } from './routers/aws/secrets-manager.ts';
-import { ledValues, recordValues } from './routers/aws/sides.ts';
-import { ParameterStore } from './routers/aws/ssm.ts';
-import { ValueRouter } from './routers/aws/value-router.ts';
-import { CommandRouter } from './routers/command.ts';
-import { EtcdRouter } from './routers/etcd/router.ts';
-import { FileRouter } from './routers/file.ts';
-import { KubernetesRouter } from './routers/kubernetes/router.ts';
-import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
-import { WebhookRouter } from './routers/webhook/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
 
@@ -48,51 +37,6 @@ export interface Composition {
 }
 
 type Servers = Readonly<Record<Side, PostgresServer>>;
-
-const routerFor = (router: RouterPlan, plan: Plan, servers: Servers): Router => {
-  switch (router.kind) {
-    case 'file':
-      return new FileRouter(router);
-    case 'command':
-      return new CommandRouter({ ...router, environment: process.env });
-    case 'pgbouncer': {
-      const sides = {
-        source: { ...router.source, url: plan.source.url },
-        target: { ...router.target, url: plan.target.url },
-      };
-      return new PgbouncerRouter({ ...router, sides, servers, blockers: plan.switch.blockers });
-    }
-    case 'route53': {
-      const values = recordValues(router.type, saidOf(router, plan));
-      return new Route53Router({ ...router, values });
-    }
-    case 'secrets-manager':
-      return new ValueRouter(new SecretStore(router.region), { ids: router.ids, led: ledValues(saidOf(router, plan)) });
-    case 'ssm':
-      return new ValueRouter(new ParameterStore(router.region), {
-        ids: router.ids,
-        led: ledValues(saidOf(router, plan)),
-      });
-    case 'kubernetes': {
-      const { source, target } = router.said;
-      const sides = {
-        source: { url: plan.source.url, said: source },
-        target: { url: plan.target.url, said: target },
-      };
-      return new KubernetesRouter({ ...router, sides, podRoot: '' });
-    }
-    case 'etcd':
-      return new EtcdRouter(router);
-    case 'webhook':
-      return new WebhookRouter({ ...router, run: plan.name, tls: router.ca === undefined ? {} : { ca: router.ca } });
-  }
-};
-
-/** What a router's part of the plan says of each side, with the URL for what it leaves out. */
-const saidOf = <Said>(router: Readonly<Record<Side, Said>>, { source, target }: Plan) => ({
-  source: { url: source.url, said: router.source },
-  target: { url: target.url, said: router.target },
-});
 
 /** The plan's engine with what looks for its traces. */
 const engineFor = (plan: Plan, servers: Servers): { readonly engine: Engine; readonly lanes: LaneTraces } => {

@@ -30,7 +30,7 @@ Options:
   --small            small enough for a smoke test; the times then say nothing
   --rounds N         how often each contender runs (${ROUNDS}; with --small 1)
   --pairs LIST       of ${PAIRS.join(' and ')}, also written 13-18 (both; with --small the first)
-  --router NAME      what leads the clients of switch: ${ROUTERS.join(' or ')} (${ROUTERS[0]})
+  --router NAME      what leads the clients of switch: ${ROUTERS.join(', ')} (${ROUTERS[0]})
   --seed S           what random choices are made from (${SEED})
   --json [FILE.json] the results as one object, in the file or as the last line
   --markdown FILE    puts each part's tables into this page
@@ -56,7 +56,7 @@ const pairsOf = (text: string | undefined, small: boolean): readonly PairName[] 
 const routerOf = (text: string | undefined, parts: readonly string[]): BenchOptions['router'] => {
   if (text === undefined) return ROUTERS[0];
   const router = ROUTERS.find((name) => name === text);
-  if (router === undefined) throw new RangeError(`--router ${text}: there are only ${ROUTERS.join(' and ')}`);
+  if (router === undefined) throw new RangeError(`--router ${text}: there are only ${ROUTERS.join(', ')}`);
   if (parts.join() !== 'switch') throw new RangeError('--router is for the part switch alone');
   return router;
 };

@@ -11,7 +11,7 @@ export interface Pair {
 }
 
 /** What leads the clients of a switch. */
-export const ROUTERS = ['file', 'pgbouncer'] as const;
+export const ROUTERS = ['file', 'pgbouncer', 'haproxy'] as const;
 
 /** How a run of the benchmarks was asked for. */
 export interface BenchOptions {

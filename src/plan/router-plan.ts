@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import { type AwsRouterPlan, awsRouterOf } from './aws-router-plan.ts';
 import { type EtcdRouterPlan, etcdOf } from './etcd-router.ts';
+import { type HaproxyRouterPlan, haproxyOf } from './haproxy-plan.ts';
 import { type KubernetesRouterPlan, kubernetesRouterOf } from './kubernetes-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
 import { type WebhookRouterPlan, webhookOf } from './webhook-router.ts';
@@ -49,6 +50,7 @@ export type RouterPlan =
   | FileRouterPlan
   | CommandRouterPlan
   | PgbouncerRouterPlan
+  | HaproxyRouterPlan
   | AwsRouterPlan
   | KubernetesRouterPlan
   | WebhookRouterPlan
@@ -90,6 +92,7 @@ export const routerOf = (
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
 ): RouterPlan => {
   if (router.kind === 'pgbouncer') return pgbouncerOf(router, { directory, phases });
+  if (router.kind === 'haproxy') return haproxyOf(router, { directory, phases });
   if (router.kind === 'kubernetes') return kubernetesRouterOf(router, { directory, phases });
   if (router.kind === 'etcd') return etcdOf(router, directory);
   if (router.kind === 'webhook') return webhookOf(router, directory);

@@ -3,6 +3,7 @@ import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { route53Router, secretsManagerRouter, ssmRouter } from './aws-router-schema.ts';
 import { etcdSchema } from './etcd-router.ts';
+import { haproxyRouter } from './haproxy-schema.ts';
 import { kubernetesRouter } from './kubernetes-router-schema.ts';
 import { probe } from './probe-schema.ts';
 import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
@@ -127,6 +128,7 @@ export const routerSchema = z.discriminatedUnion('kind', [
   fileRouter,
   commandRouter,
   pgbouncerRouter,
+  haproxyRouter,
   route53Router,
   secretsManagerRouter,
   ssmRouter,

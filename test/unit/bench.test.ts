@@ -69,6 +69,7 @@ describe('the command line', () => {
     expect(readArguments(['--json', 'copy'], PARTS)).toMatchObject({ parts: [{ name: 'copy' }], json: '' });
     expect(readArguments(['--small'], PARTS)).toMatchObject({ rounds: 1, pairs: ['13→18'], router: 'file' });
     expect(readArguments(['switch', '--router', 'pgbouncer'], PARTS)).toMatchObject({ router: 'pgbouncer' });
+    expect(readArguments(['switch', '--router', 'haproxy'], PARTS)).toMatchObject({ router: 'haproxy' });
   });
 
   test.each([

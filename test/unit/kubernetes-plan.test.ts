@@ -98,7 +98,7 @@ test.each([
 test('two phases do not share an object, but may share one that has keys', () => {
   const both = ['catalog', 'orders'];
   expect(problemsOf('namespace: shop, object: service/db', both)).toContain(
-    'would be led by the same entry as phase catalog',
+    'would be led by the same object as phase catalog',
   );
   const objects = (orders: string) =>
     `namespace: shop, source: a, target: b, held: true, objects: { catalog: configmap/db/A, orders: ${orders} }`;

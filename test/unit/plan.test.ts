@@ -276,8 +276,8 @@ describe('a plan', () => {
     ['kind: route53, zone: /hostedzone/Z1, record: db.a', 'routers.app.zone is no id of a hosted zone'],
     ['kind: route53, zone: Z1, record: "*.a"', 'routers.app.record is no name of a record'],
     ['kind: route53, zone: Z1', 'routers.app needs exactly one of `record` and `records`'],
-    ['kind: route53, zone: Z1, record: db.a', 'phase b would be led by the same entry as phase a: value "db.a"'],
-    ['kind: route53, zone: Z1, records: { a: db.a }', 'routers.app.records has no entry for phase b; add b:'],
+    ['kind: route53, zone: Z1, record: db.a', 'phase b would be led by the same record as phase a: value "db.a"'],
+    ['kind: route53, zone: Z1, records: { a: db.a }', 'routers.app.records has no record for phase b; add b:'],
     ['kind: route53, zone: Z1, record: db.a, source: [a, b]', 'gives several values to a CNAME'],
     ['kind: secrets-manager, secret: "my secret"', 'routers.app.secret is no name of a secret'],
     ['kind: secrets-manager, secret: s, source: { host: a }', 'says other keys of `source` than of `target`'],
@@ -287,13 +287,69 @@ describe('a plan', () => {
       'routers.app.source.password holds a password; keep it in the environment',
     ],
     ['kind: secrets-manager, secret: s, source: {}, target: {}', 'routers.app.source is empty'],
-    ['kind: secrets-manager, secrets: { a: s, b: s }', 'phase b would be led by the same entry as phase a'],
+    ['kind: secrets-manager, secrets: { a: s, b: s }', 'phase b would be led by the same secret as phase a'],
     ['kind: ssm, parameter: p, source: a, target: { host: b }', 'says other keys of `source` than of `target`'],
     ['kind: ssm, parameter: p, source: a', 'routers.app.target'],
     ['kind: ssm, parameters: { a: s, c: t }, source: a, target: b', 'names a phase that the router does not lead'],
   ])('refuses routers of AWS that lead nobody, or two at once: %s', (router, problem) => {
     const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
     expect(problemsOf(planText({ phases, routers: `{ app: { ${router} } }` })).join('\n')).toContain(problem);
+  });
+
+  test('names proxies, their files, and the server and frontend of each phase', () => {
+    const router = (more: string) => `{ app: { kind: haproxy, ${more} } }`;
+    const one = router('socket: run/admin.sock, config: /etc/h.cfg, server: shop/db');
+    expect(parse(planText({ routers: one })).routers.get('app')).toEqual({
+      kind: 'haproxy',
+      instances: [{ socket: join(process.cwd(), 'plans/run/admin.sock'), config: '/etc/h.cfg' }],
+      leads: new Map([['all', { frontend: 'shop', server: { backend: 'shop', server: 'db' } }]]),
+      sessions: 'end',
+      source: {},
+      target: {},
+    });
+    const two = router(
+      'socket: [/1.sock, "10.0.0.7:9999"], config: [/1, /2], servers: { all: shop/db }, frontends: { all: in }, sessions: keep, target: { port: 5433 }',
+    );
+    expect(parse(planText({ routers: two })).routers.get('app')).toMatchObject({
+      instances: [
+        { socket: '/1.sock', config: '/1' },
+        { socket: '10.0.0.7:9999', config: '/2' },
+      ],
+      leads: new Map([['all', { frontend: 'in', server: { backend: 'shop', server: 'db' } }]]),
+      sessions: 'keep',
+      target: { port: 5433 },
+    });
+  });
+
+  test.each([
+    ['socket: admin.sock, server: s/a', 'routers.app.socket is no runtime socket: value "admin.sock"; write its path'],
+    ['server: s', 'routers.app.server is no server of a backend: value "s"; write backend/server'],
+    ['server: s/a, frontend: "a b"', 'routers.app.frontend is no name of a frontend'],
+    ['server: s/a, servers: { a: s/a, b: t/a }', 'needs exactly one of `server` and `servers`'],
+    ['servers: { a: s/a, b: t/a }, frontend: in', 'has `frontend` without `server`'],
+    ['server: s/a, frontends: { a: in }', 'has `frontends` without `servers`'],
+    ['server: s/a, config: [a, b]', 'has another number of files than of sockets'],
+    [
+      'server: s/a',
+      'phase b would be led by the same server as phase a: value "s/a"; make them one phase, or give each',
+    ],
+    ['servers: { a: s/a, b: s/a }', 'phase b would be led by the same server as phase a'],
+    [
+      'servers: { a: s/a, b: t/a }, frontends: { a: in, b: in }',
+      'phase b would be led by the same frontend as phase a',
+    ],
+    ['servers: { a: s/a }', 'routers.app.servers has no server for phase b; add b: and its server'],
+    [
+      'servers: { a: s/a, b: t/a }, frontends: { c: in }',
+      'routers.app.frontends names a phase that the router does not',
+    ],
+    ['servers: { a: s/a, b: t/a }, sessions: drop', 'routers.app.sessions must be one of end, keep: value "drop"'],
+    ['servers: { a: s/a, b: t/a }, target: { host: "[::1]" }', 'target.host is no host'],
+  ])('refuses proxies that lead nobody, or two at once: %s', (more, problem) => {
+    const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
+    const usual = ['socket: ./s.sock', 'config: h.cfg'].filter((key) => !more.includes(key.slice(0, 7)));
+    const routers = `{ app: { kind: haproxy, ${[...usual, more].join(', ')} } }`;
+    expect(problemsOf(planText({ phases, routers })).join('\n')).toContain(problem);
   });
 
   test('say how the servers reach each other, with engine native', () => {

@@ -42,7 +42,6 @@ const INSIDE: Readonly<Record<string, string>> = {
   'sessions of a pooler on the … cannot be ended: …': 'pooler-in-use',
   // What a pooler says is shown behind what it was asked for: by `check` and before a switch, by `status`, in a switch.
   '… refuses a command: …': 'router-mute',
-  "PgBouncer's databases in …: …": 'findings',
   // As the output of an observe command; `check` finds it.
   '…, asked for observe of …, answered …': 'router-mute',
   'etcd at … refuses: …': 'router-mute',
@@ -50,7 +49,6 @@ const INSIDE: Readonly<Record<string, string>> = {
   "the route in etcd's key …… …": 'router-mute',
   // Tried again after a commit record; before it, the switch is undone.
   "it is not known whether etcd's keys were written: …": 'undone-otherwise',
-  '… leads … … after its RELOAD': 'parked',
   // What is read from AWS: by `check` and before a switch. In the middle of one it parks.
   'secret … does not say where it leads: it is binary': 'findings',
   '… does not say where it leads: …': 'findings',
@@ -70,6 +68,11 @@ const INSIDE: Readonly<Record<string, string>> = {
   'the annotation … of … is not a whole number': 'router-mute',
   // Behind the commit record.
   '… is not restarted: …': 'parked',
+  'src/routers/entry-files.ts: … in …: …': 'findings',
+  '… leads … … after its RELOAD': 'parked',
+  '… leads … to …, …, and was told …': 'parked',
+  'src/routers/haproxy/socket.ts: … has no server …': 'findings',
+  '… has no frontend …': 'findings',
   // What halts a lane of the native engine.
   "the … does not let the …'s server in: …": 'lane-failed',
   'our role may not make subscriptions on the …: …': 'lane-failed',

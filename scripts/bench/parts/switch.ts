@@ -12,7 +12,7 @@ import type { Report } from '../../../src/stages/report-data.ts';
 import type { ReportSwitch } from '../../../src/stages/report-switches.ts';
 import { type FiguresPart, figuresOf, figuresPart, inDirectory, PROGRAM } from '../figures.ts';
 import type { BenchOptions, Check, Figure, Pair, Part } from '../part.ts';
-import { byFile, byPooler, type Way } from '../pooled.ts';
+import { type Way, wayOf } from '../pooled.ts';
 import { medianOf } from '../rounds.ts';
 import { freshDatabase } from '../servers.ts';
 
@@ -28,11 +28,13 @@ const CLIENTS = {
   file: 'they follow the route file of the `file` router and retry what is refused',
   pgbouncer:
     'they are behind one PgBouncer in transaction pooling, led by the `pgbouncer` router, and know nothing of a switch',
+  haproxy:
+    'they are behind one HAProxy, led by the `haproxy` router, and connect again when they are refused or cut off',
 } as const;
 /** So long the clients write on between switches; what waited in one has ended when the next begins. */
 const BETWEEN_MS = 1_000;
 /** What is not held has a try more, and its pause before it. */
-const STALL_REACH_MS = { file: 1_000, pgbouncer: 250 } as const;
+const STALL_REACH_MS = { file: 1_000, pgbouncer: 250, haproxy: 1_000 } as const;
 const WINDOW_REACH_MS = 500;
 
 /** `switch`: cutovers and failbacks in turn under busy clients that retry, and what they felt of it. */
@@ -56,9 +58,8 @@ const measure = async (
 ): Promise<Found> => {
   const source = { url: await freshDatabase(pair.source, 'shop'), version: pair.source.version };
   const target = { url: await freshDatabase(pair.target, 'shop'), version: pair.target.version };
-  const isPooled = options.router === 'pgbouncer';
-  const direct = byFile(directory, { source: source.url, target: target.url });
-  const way = isPooled ? await byPooler(directory, pair) : direct;
+  const urls = { source: source.url, target: target.url };
+  const way = await wayOf(options.router, { directory, pair, urls });
   try {
     const { router, environment } = way;
     const stage = setStage({ directory, source, target, script: PROGRAM, engine: 'stream', router, environment });
@@ -72,7 +73,7 @@ const measure = async (
       ratePerSecond: size.perSecond,
       seed: options.seed,
     });
-    const what = `${pair.name}, ${size.clients} clients${isPooled ? ' behind PgBouncer' : ''}`;
+    const what = `${pair.name}, ${size.clients} clients${way.behind}`;
     return await play({ what, stage, ledger, clients, back: size.backEachRound * options.rounds, options, way });
   } finally {
     await way.close();

@@ -3,7 +3,7 @@ import type { Finding } from '../../domain/finding.ts';
 import { readContent, tryReplacing } from '../../platform/replace-file.ts';
 import { configFiles } from './conffile.ts';
 import { type Console, ledText, type ShownDatabase } from './console.ts';
-import { readDatabase } from './files.ts';
+import { databaseFiles } from './files.ts';
 import { type Address, addressText, sameAddress } from './ini.ts';
 
 /** One pooler with the databases that it leads and where they may lead. */
@@ -101,7 +101,7 @@ const entryFindings = async (
   database: string,
   settings: ReadonlyMap<string, string>,
 ): Promise<readonly Finding[]> => {
-  const { address } = await readDatabase(it.config, database);
+  const { address } = await databaseFiles.read(it.config, database);
   const shown = await it.console.database(database);
   return [
     ...placeFindings(it, database, { address, shown, conffile: settings.get('conffile') ?? '' }),

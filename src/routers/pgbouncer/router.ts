@@ -5,11 +5,12 @@ import { otherSide, type Side } from '../../domain/position.ts';
 import type { SqlSide } from '../../domain/sql.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { isToChange } from '../condition.ts';
 import type { Repoint, Route, Router } from '../router.ts';
 import { within } from './bounded.ts';
 import { inspect } from './checks.ts';
 import { Console, ledText, type ServerSession, type ShownDatabase } from './console.ts';
-import { changeDatabases, readDatabase } from './files.ts';
+import { databaseFiles } from './files.ts';
 import { type Address, addressText, type Entry, sameAddress } from './ini.ts';
 import { addressesOf, type PooledSide } from './sides.ts';
 
@@ -61,7 +62,7 @@ export class PgbouncerRouter implements Router {
 
   async observe(phase: string): Promise<Route> {
     const database = this.#databaseOf(phase);
-    const entries = await Promise.all(this.#files.map((path) => readDatabase(path, database)));
+    const entries = await Promise.all(this.#files.map((path) => databaseFiles.read(path, database)));
     const shown = await Promise.all(this.#consoles.map((console) => console.database(database)));
     const led = [...entries, ...shown].map((seen) => this.#sideOf(seen?.address));
     const [first = null] = led;
@@ -98,15 +99,14 @@ export class PgbouncerRouter implements Router {
   async repoint(repoint: Repoint): Promise<void> {
     const { phases, to, epoch } = repoint;
     const address = this.#addresses[to];
-    await changeDatabases(this.#files, (entryOf, path) => {
+    await databaseFiles.change(this.#files, (entryOf, path) => {
       const at = this.#files.indexOf(path);
-      const entries = phases.map((phase) => {
+      return phases.map((phase) => {
         const name = this.#databaseOf(phase);
         const entry = entryOf(name);
         const expected = repoint.expect[phase]?.split('.')[at];
         return [name, this.#isChanged({ repoint, phase, entry, expected }) ? { address, epoch } : entry] as const;
       });
-      return new Map(entries);
     });
     failpoint('pgbouncer:edited');
     const names = phases.map((phase) => this.#databaseOf(phase));
@@ -172,30 +172,13 @@ export class PgbouncerRouter implements Router {
     readonly expected: string | undefined;
   }): boolean {
     const { repoint, phase, entry, expected } = at;
-    const isThere = this.#sideOf(entry.address) === repoint.to;
-    const isAsObserved = expected === versionOf(entry);
-    // As for a file: a higher epoch that was there before the switch is an earlier run's; one that has come since is a
-    // newer worker's.
-    if (repoint.epoch < entry.epoch && !isAsObserved) {
-      if (isThere) return false;
-      throw new SwitchbackError(
-        'refused',
-        `phase ${phase} was repointed by epoch ${entry.epoch}, and this is ${repoint.epoch}`,
-        {
-          remedy: 'stop this worker: a newer one is at work',
-        },
-      );
-    }
-    if (!isThere && !isAsObserved) {
-      throw new SwitchbackError(
-        'refused',
-        `the route of phase ${phase} was changed by somebody since it was looked at`,
-        {
-          remedy: `see who edits PgBouncer's databases; ${this.#databaseOf(phase)} leads to ${addressText(entry.address)} now`,
-        },
-      );
-    }
-    return !isThere || entry.epoch !== repoint.epoch;
+    return isToChange(repoint, {
+      phase,
+      isThere: this.#sideOf(entry.address) === repoint.to,
+      isAsObserved: expected === versionOf(entry),
+      epoch: entry.epoch,
+      remedy: `see who edits PgBouncer's databases; ${this.#databaseOf(phase)} leads to ${addressText(entry.address)} now`,
+    });
   }
 
   /**
