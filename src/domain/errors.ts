@@ -26,7 +26,7 @@ export const ERROR_KINDS = {
   unproven: { policy: 'operator', exitCode: 6 },
   /** The lane cannot go on until somebody has mended what its finding says. */
   halted: { policy: 'operator', exitCode: 3 },
-  /** A server cannot be reached or dropped the connection. */
+  /** A server cannot be reached, dropped the connection, or takes no writes, as a standby before it is promoted. */
   unreachable: { policy: 'retry', exitCode: 1 },
   /** A lock could not be had in the time given. */
   busy: { policy: 'retry', exitCode: 1 },

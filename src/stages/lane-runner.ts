@@ -2,20 +2,17 @@ import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
-import { fillRemedy } from '../domain/remedy.ts';
 import type { Lane, LaneObserver, LaneSpec, LaneStart, RepairRequest } from '../engines/engine.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
-import { redactAll } from '../platform/redact.ts';
-import { laneName, laneStore, writeHalt } from '../sidecar/lanes.ts';
-import { serverTime } from '../sidecar/phases.ts';
+import { laneName, laneStore } from '../sidecar/lanes.ts';
 import { type PhaseScope, portsOf, type RunContext } from './context.ts';
 import type { LagSamples } from './lag-samples.ts';
+import { findingOf, haltedError, LaneHalt } from './lane-halt.ts';
 import { withoutStrangers } from './strangers.ts';
 import type { Tenure } from './tenure.ts';
 import { TouchedKeys } from './touched.ts';
 
 /** Pauses between attempts to follow again after a lost connection. */
-const HALT_RETRY_MS = 1_000;
 const RETRY_MS = [100, 200, 500, 1_000, 2_000, 5_000] as const;
 
 /** What a lane runner is made from. */
@@ -41,14 +38,11 @@ export class LaneRunner {
   readonly slot: string;
   readonly touched = new TouchedKeys();
   readonly #options: LaneRunnerOptions;
+  readonly #halt: LaneHalt;
   #lane: Lane | null = null;
   #spec: LaneSpec | null = null;
   #stop: AbortController | null = null;
   #following: Promise<void> = Promise.resolve();
-  #halt: Finding | null = null;
-  /** Ends with `#forgetting`, or when the halt is recorded. */
-  #recording: Promise<void> = Promise.resolve();
-  #forgetting = new AbortController();
   #lagSeconds: number | null = null;
   #changes = 0;
 
@@ -57,6 +51,8 @@ export class LaneRunner {
     this.direction = options.direction;
     this.slot = options.slot;
     this.name = laneName(options.scope.name, options.direction);
+    const { context, tenure, scope, onDeposed } = options;
+    this.#halt = new LaneHalt({ context, tenure, phase: scope.name, lane: this.name, onDeposed });
   }
 
   /** The open lane. Throws kind `internal` before `open`. */
@@ -67,7 +63,7 @@ export class LaneRunner {
 
   /** Why it is halted, or null. */
   get halt(): Finding | null {
-    return this.#halt;
+    return this.#halt.finding;
   }
 
   /** Whether `follow` is running. */
@@ -97,7 +93,7 @@ export class LaneRunner {
     const opened = (): Promise<Lane> => context.engine.openLane(spec, start);
     const makesSlot = start.kind === 'create' || start.kind === 'reserve';
     this.#lane = makesSlot ? await withoutStrangers(this.#options, sidesOf(direction).from, opened) : await opened();
-    this.#halt = null;
+    this.#halt.clear();
   }
 
   /** Copies the phase's rows; see {@link Lane.copy}. `onTable` is told the name of each table whose rows are all there. */
@@ -112,7 +108,7 @@ export class LaneRunner {
 
   /** Begins to follow in the background. Does nothing when it does already, or is halted. */
   start(): void {
-    if (this.#stop || this.#halt) return;
+    if (this.#stop || this.halt) return;
     const stop = new AbortController();
     this.#stop = stop;
     this.#following = this.#followUntil(stop.signal).finally(() => {
@@ -123,7 +119,7 @@ export class LaneRunner {
   /** Waits until a marker has travelled the lane, or it is halted, or the time is up; which of them, the getters say. */
   async untilProven(ms: number, signal: AbortSignal): Promise<void> {
     const deadline = monotonicMs() + ms;
-    while (this.#halt === null && this.#lagSeconds === null && monotonicMs() < deadline) await sleep(50, signal);
+    while (this.halt === null && this.#lagSeconds === null && monotonicMs() < deadline) await sleep(50, signal);
   }
 
   /** Stops following after the batch in hand. */
@@ -150,7 +146,7 @@ export class LaneRunner {
       } catch (error) {
         // A connection that broke meanwhile is the follow loop's business; the position to reach stays the same.
         const passing = error instanceof SwitchbackError && error.policy === 'retry';
-        if (this.#halt) this.#ended();
+        if (this.halt) this.#ended();
         if (!passing || monotonicMs() > deadline) throw error;
         await sleep(20, options.signal);
       }
@@ -159,7 +155,7 @@ export class LaneRunner {
 
   /** A lane that ends while somebody waits for it says why. */
   #ended(): never {
-    if (this.#halt) throw haltedError(this.name, this.#halt);
+    if (this.halt) throw haltedError(this.name, this.halt);
     throw new SwitchbackError('aborted', `lane ${this.name} was stopped`);
   }
 
@@ -176,15 +172,13 @@ export class LaneRunner {
 
   /** Forgets why it was halted, here and in the sidecar, and goes on. */
   async unhalt(): Promise<void> {
-    await this.#stopRecording();
-    await this.#options.tenure.act((sql) => writeHalt(sql, this.name, null));
-    this.#halt = null;
+    await this.#halt.forget();
     this.start();
   }
 
   /** Stops following and ends the lane's sessions; with `drop` also removes its slot. */
   async close(options: { readonly drop: boolean } = { drop: false }): Promise<void> {
-    await this.#stopRecording();
+    await this.#halt.stopRecording();
     await this.stop();
     const lane = this.#lane;
     this.#lane = null;
@@ -213,45 +207,7 @@ export class LaneRunner {
 
   /** Halts: nothing is applied until `resume`. */
   async haltWith(found: Finding): Promise<void> {
-    const { context, scope } = this.#options;
-    // An engine does not know how its user calls the plan.
-    const remedy = fillRemedy(found.remedy, { plan: context.plan.path, phase: scope.name });
-    const finding = redactAll({ ...found, remedy });
-    this.#halt = finding;
-    context.emit({ type: 'halted', phase: scope.name, lane: this.name, finding });
-    if (!(await this.#recordHalt(finding))) this.#recording = this.#keepRecording(finding);
-  }
-
-  async #stopRecording(): Promise<void> {
-    this.#forgetting.abort();
-    await this.#recording;
-    this.#forgetting = new AbortController();
-  }
-
-  /** Whether it is recorded, or need not be any more. */
-  async #recordHalt(finding: Finding): Promise<boolean> {
-    const { tenure, onDeposed } = this.#options;
-    try {
-      await tenure.act(async (sql) => {
-        await writeHalt(sql, this.name, { lane: this.name, at: await serverTime(sql), finding });
-      });
-      await tenure.flush();
-      return true;
-    } catch (error) {
-      if (isKind(error, 'deposed')) {
-        onDeposed(error);
-        return true;
-      }
-      this.#note(`lane ${this.name} is halted, and that could not be recorded: ${messageOf(error)}; trying again`);
-      return false;
-    }
-  }
-
-  /** What halts a lane may be what keeps the source from recording it; a halt that only we know of, nobody would mend. */
-  async #keepRecording(finding: Finding): Promise<void> {
-    const { signal } = this.#forgetting;
-    do await sleep(HALT_RETRY_MS, signal).catch(() => undefined);
-    while (!signal.aborted && this.#halt === finding && !(await this.#recordHalt(finding)));
+    await this.#halt.set(found);
   }
 
   #observer(): LaneObserver {
@@ -286,25 +242,3 @@ export class LaneRunner {
     this.#options.context.emit({ type: 'note', phase: this.#options.scope.name, text });
   }
 }
-
-const findingOf = (lane: string, error: unknown): Finding => {
-  const [finding] = error instanceof SwitchbackError ? error.findings : [];
-  return (
-    finding ?? {
-      id: 'lane/failed',
-      severity: 'blocks',
-      subject: lane,
-      fact: messageOf(error),
-      remedy:
-        (error instanceof SwitchbackError ? error.remedy : undefined) ??
-        'mend the cause, then: switchback resume PLAN PHASE',
-    }
-  );
-};
-
-/** The error for whoever needs a lane that is halted. */
-export const haltedError = (lane: string, finding: Finding): SwitchbackError =>
-  new SwitchbackError('halted', `lane ${lane} is halted: ${finding.fact}`, {
-    remedy: finding.remedy,
-    findings: [finding],
-  });

@@ -1,8 +1,6 @@
-import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
+import { isKind, SwitchbackError } from '../domain/errors.ts';
 import type { Direction } from '../domain/position.ts';
-import { fillRemedy } from '../domain/remedy.ts';
 import { sleep } from '../platform/clock.ts';
-import { HEARTBEAT_MS } from '../sidecar/lease.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
 import { readRun } from '../sidecar/run.ts';
@@ -12,6 +10,7 @@ import { Driver } from './driver.ts';
 import { endingError, isEnding } from './end.ts';
 import { type Executor, execute } from './execute.ts';
 import { ensureLane } from './keep-lane.ts';
+import { keepLease } from './keep-lease.ts';
 import { LagSamples } from './lag-samples.ts';
 import { LaneRunner } from './lane-runner.ts';
 import { Phase } from './machine.ts';
@@ -22,7 +21,7 @@ import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
 import { retireSlotsOfOtherDirections, sweepSlots } from './slots.ts';
-import { resumeSwitch } from './switch/switch.ts';
+import { settleHalfDone, settleWhatCanBe } from './switch/half-done.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
 
@@ -80,11 +79,12 @@ export class Worker implements Executor {
       await tenure.release().catch(() => undefined);
       throw error;
     });
-    worker.#heart = worker.#beat();
+    const { signal } = worker;
+    worker.#heart = keepLease({ context, tenure, signal, onDeposed: (error) => worker.#die(error) });
     try {
       await worker.#driver.revive(worker.phases);
       await worker.#findEndings();
-      await worker.#settleAtStart();
+      await settleWhatCanBe(worker.switchTools(worker.signal), worker.phases);
       await retireSlotsOfOtherDirections(worker, worker.phases);
       await sweepSlots(worker, worker.phases);
     } catch (error) {
@@ -204,35 +204,9 @@ export class Worker implements Executor {
     };
   }
 
-  /** Completes or undoes whatever switch an earlier process left half done. */
+  /** Completes or undoes whatever switch an earlier process left half done; see {@link settleHalfDone}. */
   async settle(): Promise<readonly string[]> {
-    const ids = new Set(this.phases.flatMap(({ state }) => (state.name === 'switching' ? [state.switchId] : [])));
-    const said: string[] = [];
-    // Each is tried: one that cannot be settled must not keep another fenced.
-    let failure: unknown = null;
-    for (const id of ids) {
-      try {
-        said.push(await resumeSwitch(this.switchTools(this.signal), this.phases, id));
-        this.context.emit({ type: 'note', phase: null, text: said.at(-1) ?? '' });
-      } catch (error) {
-        if (isKind(error, 'deposed')) throw error;
-        failure ??= error;
-      }
-    }
-    if (failure !== null) throw failure;
-    return said;
-  }
-
-  /** What cannot be settled now is told and left `switching`; the other phases' lanes must be followed all the same. */
-  async #settleAtStart(): Promise<void> {
-    try {
-      await this.settle();
-    } catch (error) {
-      if (!isKind(error, 'parked')) throw error;
-      const plan = this.context.plan.path;
-      const remedy = fillRemedy(error.remedy ?? 'switchback resume PLAN', { plan });
-      this.context.emit({ type: 'note', phase: null, text: `parked: ${error.message}; what to do: ${remedy}` });
-    }
+    return await settleHalfDone(this.switchTools(this.signal), this.phases);
   }
 
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */
@@ -304,18 +278,5 @@ export class Worker implements Executor {
   /** Before anything has been copied there is nothing to keep alive: what is stuck is told, and the process ends. */
   #isHopeless(): boolean {
     return this.phases.every((phase) => phase.state.name === 'planned' && this.#driver.problem(phase) !== undefined);
-  }
-
-  async #beat(): Promise<void> {
-    while (!this.signal.aborted) {
-      try {
-        await this.tenure.heartbeat();
-      } catch (error) {
-        // Without a heartbeat somebody may take over; until they do, the epochs in the databases keep us honest.
-        if (isKind(error, 'deposed')) return this.#die(error);
-        this.context.emit({ type: 'note', phase: null, text: `heartbeat: ${messageOf(error)}` });
-      }
-      await sleep(HEARTBEAT_MS, this.signal).catch(() => undefined);
-    }
   }
 }

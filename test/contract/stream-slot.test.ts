@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { FlakyProxy } from '../../scripts/chaos/proxy.ts';
@@ -106,6 +108,25 @@ describe('stream: nothing is lost', () => {
     world.follow(lane);
     await world.drain(lane);
     expect(await ids(world.toUrl)).toHaveLength(100_000);
+  });
+
+  // As a replica that takes the place of a lost server: it answers, and takes no writes before it has been promoted.
+  test('when the written side comes back as a standby, which is promoted later', async () => {
+    const world = await worldOf();
+    const { lane, following } = await world.begin();
+    await runSql(world.fromUrl, 'INSERT INTO t VALUES (1)');
+    await world.drain(lane);
+    await pair().target.stop();
+    await failureOf(following, 'unreachable');
+    const data = join(pair().target.directory, 'data');
+    execFileSync('cp', ['-p', 'PG_VERSION', 'standby.signal'], { cwd: data });
+    await pair().target.start();
+    await runSql(world.fromUrl, 'INSERT INTO t VALUES (2)');
+    expect((await failureOf(world.follow(lane), 'unreachable')).message).toContain('takes no writes');
+    await runSql(world.toUrl, 'SELECT pg_promote()');
+    world.follow(lane);
+    await world.drain(lane);
+    expect(await ids(world.toUrl)).toEqual([1, 2]);
   });
 
   test('when the origin dies with kill -9, or ends', async () => {

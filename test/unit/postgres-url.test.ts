@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { judgeProtection } from '../../src/databases/postgres/checks/judge/protection.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
-import { PINNED_SETTINGS, PostgresServer } from '../../src/platform/postgres/server.ts';
+import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { PINNED_SETTINGS } from '../../src/platform/postgres/settings.ts';
 import { conninfoOf, readPostgresUrl } from '../../src/platform/postgres/url.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'switchback-url-'));

@@ -28,3 +28,19 @@ it.each(['XX000', '42501', '23505'])('%s says nothing of the server and is left 
   const error = failed(code);
   expect(server.wrap(error)).toBe(error);
 });
+
+const raised = (code: string, routine: string): Error => Object.assign(failed(code), { routine });
+
+it.each([
+  ['25006', 'PreventCommandIfReadOnly'],
+  ['25006', 'PreventCommandDuringRecovery'],
+  ['55000', 'pg_current_wal_insert_lsn'],
+])('%s of %s means a server that takes no writes, perhaps for now', (code, routine) => {
+  const known = server.wrap(raised(code, routine));
+  expect(known).toMatchObject({ kind: 'unreachable', message: expect.stringContaining('takes no writes') });
+});
+
+it('25006 of a fence says nothing of the server and is left as it is', () => {
+  const error = raised('25006', 'exec_stmt_raise');
+  expect(server.wrap(error)).toBe(error);
+});

@@ -3,7 +3,7 @@ import type { SqlExecutor } from '../../domain/sql.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import { textOf } from '../../platform/postgres/row.ts';
-import { PINNED_SETTINGS } from '../../platform/postgres/server.ts';
+import { PINNED_SETTINGS } from '../../platform/postgres/settings.ts';
 import type { LaneSpec, Touched } from '../engine.ts';
 import { TOUCH_TRIGGERS, touchedTable, touchPrefix } from './names.ts';
 

@@ -3,37 +3,8 @@ import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor, SqlResult, SqlSide, TextRow } from '../../domain/sql.ts';
 import { BoundedClient } from './bounded-client.ts';
+import { PINNED_SETTINGS, POOL_SETTINGS, startupOptions } from './settings.ts';
 import { type PostgresUrl, type Protection, readPostgresUrl } from './url.ts';
-
-/**
- * Settings pinned on every session of ours, at both ends, so that a value has one text form wherever it is printed
- * (notes: type-opaque rule), no timeout of the server's ends our long reads, and a commit that we were told of is on disk
- * whatever the server's default is (S6).
- */
-export const PINNED_SETTINGS: Readonly<Record<string, string>> = {
-  DateStyle: 'ISO,MDY',
-  IntervalStyle: 'postgres',
-  TimeZone: 'UTC',
-  extra_float_digits: '3',
-  bytea_output: 'hex',
-  lc_monetary: 'C',
-  xmloption: 'content',
-  search_path: 'pg_catalog',
-  statement_timeout: '0',
-  lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
-  synchronous_commit: 'on',
-  // A policy that would hide rows from us is an error rather than a smaller digest.
-  row_security: 'off',
-};
-
-/** Settings of pooled sessions: bookkeeping and looks do not wait for ever for a table that somebody keeps locked. */
-export const POOL_SETTINGS: Readonly<Record<string, string>> = { ...PINNED_SETTINGS, lock_timeout: '15000' };
-
-const startupOptions = (settings: Readonly<Record<string, string>>): string =>
-  Object.entries(settings)
-    .map(([name, value]) => `-c ${name}=${value}`)
-    .join(' ');
 
 /** Leaves every value as the text that the server sent. */
 export const rawText = { getTypeParser: () => (value: string | Buffer) => value };
@@ -68,6 +39,13 @@ export const isConnectionLost = (error: unknown): boolean => {
     )
   );
 };
+
+/** Where the server itself refuses to write; our fence raises the same code by RAISE. The last ones have a code that says anything. */
+const WRITES_NOTHING = /^(PreventCommandIfReadOnly|PreventCommandDuringRecovery|pg_current_wal_\w+)$/;
+
+/** Whether a server takes no writes at all: as a rule a standby, which may be about to be promoted. */
+export const takesNoWrites = (error: unknown): boolean =>
+  error instanceof Error && 'routine' in error && WRITES_NOTHING.test(String(error.routine));
 
 /** Whether the other end is not who the URL means, or has no TLS where it is asked for: no repetition mends that. */
 export const isTlsRefusal = (error: unknown): boolean =>
@@ -203,6 +181,12 @@ export class PostgresServer implements SqlSide {
         cause: error,
       });
     }
+    if (takesNoWrites(error)) {
+      return new SwitchbackError('unreachable', `the ${this.label} takes no writes: ${messageOf(error)}`, {
+        remedy: `if it is a standby, wait until it is promoted, or let ${redactUrl(this.#options.url)} lead to the primary; else take default_transaction_read_only from our role and database`,
+        cause: error,
+      });
+    }
     if (!PASSING.test(codeOf(error)) && !NO_ROOM_TO_BEGIN.test(messageOf(error))) return error;
     return new SwitchbackError('busy', `the ${this.label} cannot do it now: ${messageOf(error)}`, {
       remedy: 'mend what it names, unless it passes by itself; then repeat the command',
@@ -240,7 +224,8 @@ export class PostgresServer implements SqlSide {
       client.on('error', onError);
       return await work(client);
     } catch (error) {
-      broken ||= isConnectionLost(error);
+      // A name that leads to another server by now is asked again, as an application does it.
+      broken ||= isConnectionLost(error) || takesNoWrites(error);
       throw this.wrap(error);
     } finally {
       client?.off('error', onError);

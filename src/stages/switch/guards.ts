@@ -7,7 +7,7 @@ import { readCertificate } from '../../sidecar/records.ts';
 import type { Certificate } from '../certificate.ts';
 import { proveWhileFollowing } from '../certify.ts';
 import type { RunContext } from '../context.ts';
-import { haltedError } from '../lane-runner.ts';
+import { haltedError } from '../lane-halt.ts';
 import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
 import { routerOf } from '../routes.ts';

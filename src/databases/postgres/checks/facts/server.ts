@@ -1,6 +1,7 @@
 import type { SqlExecutor, TextRow } from '../../../../domain/sql.ts';
 import { isTrue, onlyRow, textOf } from '../../../../platform/postgres/row.ts';
-import { POOL_SETTINGS, type PostgresServer } from '../../../../platform/postgres/server.ts';
+import type { PostgresServer } from '../../../../platform/postgres/server.ts';
+import { POOL_SETTINGS } from '../../../../platform/postgres/settings.ts';
 
 /** How many of something the server allows, and how many are taken. */
 export interface Capacity {
