@@ -4,22 +4,32 @@ import { beforeAll, expect, it } from 'vitest';
 import type { Pooler } from '../../src/demo/poolers.ts';
 import { inspect } from '../../src/routers/pgbouncer/checks.ts';
 import { Console } from '../../src/routers/pgbouncer/console.ts';
-import { describeWithPoolers } from '../support/pgbouncer.ts';
+import { describeWithNewPoolers, describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
 
 /** What is seen before a switch of that which would stop it behind its commit record. No server is needed for that. */
 const ENTRIES = 'shop = host=old.example port=5432 dbname=shop\n';
 const ADDRESSES = ['old.example', 'new.example'].map((host) => ({ host, port: '5432', dbname: 'shop' }));
 
-describeWithPoolers('before a switch', (makePooler) => {
+const testsOf = (makePooler: MakePooler): void => {
   let pooler: Pooler;
 
   beforeAll(async () => {
     pooler = await makePooler({ mode: 'transaction', entries: ENTRIES });
   });
 
-  const findingsOf = async ({ admin, config }: { admin: string; config: string }): Promise<readonly string[]> => {
+  const findingsOf = async (
+    { admin, config }: { admin: string; config: string },
+    unshared: readonly string[] = [],
+  ): Promise<readonly string[]> => {
     const console = new Console(admin);
-    const found = await inspect({ console, config, databases: ['shop'], addresses: ADDRESSES, windowMs: 1_000 });
+    const found = await inspect({
+      console,
+      config,
+      databases: ['shop'],
+      addresses: ADDRESSES,
+      windowMs: 1_000,
+      unshared,
+    });
     return found.map(({ id, severity }) => `${id} ${severity}`);
   };
   const copyTo = (name: string): { admin: string; config: string } => {
@@ -58,4 +68,13 @@ describeWithPoolers('before a switch', (makePooler) => {
     expect(await findingsOf(shared)).toEqual(['router/many-processes blocks']);
     expect(await findingsOf({ config: shared.config, admin: `${shared.admin}?host=${folder}` })).toEqual([]);
   });
-});
+
+  it('a setting that one server does not know is found where the pooler would set it there', async () => {
+    const isNew = Number((await new Console(pooler.admin).version()).split('.')[1]) >= 26;
+    const found = isNew ? ['router/unshared-setting warns'] : [];
+    expect(await findingsOf(pooler, ['scram_iterations'])).toEqual(found);
+  });
+};
+
+describeWithPoolers('before a switch', testsOf);
+describeWithNewPoolers('before a switch', testsOf);

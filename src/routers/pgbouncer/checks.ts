@@ -2,9 +2,10 @@ import { isKind, messageOf, type SwitchbackError } from '../../domain/errors.ts'
 import type { Finding } from '../../domain/finding.ts';
 import { readContent, tryReplacing } from '../../platform/replace-file.ts';
 import { configFiles } from './conffile.ts';
-import { type Console, ledText, type ShownDatabase } from './console.ts';
+import type { Console, ShownDatabase } from './console.ts';
 import { databaseFiles } from './files.ts';
 import { type Address, addressText, sameAddress } from './ini.ts';
+import { ledText } from './sides.ts';
 
 /** One pooler with the databases that it leads and where they may lead. */
 export interface Inspected {
@@ -15,7 +16,12 @@ export interface Inspected {
   readonly addresses: readonly Address[];
   /** How long a switch may keep clients waiting. */
   readonly windowMs: number;
+  /** Settings that servers report to their clients, and that one side has and the other does not. */
+  readonly unshared: readonly string[];
 }
+
+/** From this version on a pooler remembers every setting that a server reports, and sets it on the next server. */
+const TRACKS_ALL = [1, 26] as const;
 
 /** Everything that would keep the router from leading clients, as far as it can be seen. Throws kind `unreachable`. */
 export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
@@ -23,6 +29,7 @@ export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
     const settings = await it.console.settings();
     const found: Finding[] = [...rightsOf(it, settings), ...waitingOf(it, settings), ...processesOf(it, settings)];
     for (const database of it.databases) found.push(...(await entryFindings(it, database, settings)));
+    found.push(...(await trackingFindings(it)));
     found.push(...(await readingFindings(it, settings.get('conffile') ?? '')), ...(await writingFindings(it)));
     return found;
   } catch (error) {
@@ -64,6 +71,21 @@ const processesOf = (it: Inspected, settings: ReadonlyMap<string, string>): read
   const fact = `others may listen on port ${it.console.port} too (so_reuseport = 1), so that nobody knows which of them is asked`;
   const remedy = "name each process as one of the router's `admin`, by its own Unix socket or a port of its own";
   return [blocking(it, 'router/many-processes', fact, remedy)];
+};
+
+/**
+ * Seen with 1.26.1 after a failback from 18 to 13: what the pool had learned of the 18 was set on the 13, which does not know
+ * it. Clients that had connected meanwhile and all new ones were turned away, whatever was set on the console.
+ */
+const trackingFindings = async (it: Inspected): Promise<readonly Finding[]> => {
+  if (it.unshared.length === 0) return [];
+  const version = await it.console.version();
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major < TRACKS_ALL[0] || (major === TRACKS_ALL[0] && minor < TRACKS_ALL[1])) return [];
+  const names = it.unshared.join(', ');
+  const fact = `PgBouncer ${version} takes ${names} from the newer server and sets it on the older one, which does not know it: when clients are led to the older one again, it turns new ones away`;
+  const remedy = `use one before ${TRACKS_ALL.join('.')} until the old server is gone; or start it anew right after a failback, which breaks its clients' connections once`;
+  return [{ id: 'router/unshared-setting', severity: 'warns', subject: it.console.name, fact, remedy }];
 };
 
 /** Addresses that happen to be the same hide that a pooler reads another file, until nothing can be undone any more. */

@@ -8,7 +8,7 @@ import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import { inTurn } from '../in-turn.ts';
 import { before, within } from './bounded.ts';
-import { type Address, addressText } from './ini.ts';
+import type { Address } from './ini.ts';
 
 /** A database as the pooler shows it. */
 export interface ShownDatabase {
@@ -91,6 +91,12 @@ export class Console {
       isPaused: paused === '1',
       poolMode: pool_mode,
     };
+  }
+
+  /** Such as `1.26.1`; empty when it does not say. */
+  async version(): Promise<string> {
+    const [row = {}] = await this.#ask('SHOW VERSION');
+    return /\d+(\.\d+)+/.exec(Object.values(row).join(' '))?.[0] ?? '';
   }
 
   /** Its settings by name. */
@@ -291,7 +297,3 @@ const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): P
 
 const clientText = ({ user, application_name, addr, port }: TextRow): string =>
   `${user} from ${addr}:${port}${application_name ? ` (${application_name})` : ''}`;
-
-/** A database of a pooler for messages. */
-export const ledText = (shown: ShownDatabase | null): string =>
-  shown === null ? 'nowhere' : `to ${addressText(shown.address)}`;

@@ -9,10 +9,10 @@ import { isToChange } from '../condition.ts';
 import type { Repoint, Route, Router } from '../router.ts';
 import { within } from './bounded.ts';
 import { inspect } from './checks.ts';
-import { Console, ledText, type ServerSession, type ShownDatabase } from './console.ts';
+import { Console, type ServerSession, type ShownDatabase } from './console.ts';
 import { databaseFiles } from './files.ts';
 import { type Address, addressText, type Entry, sameAddress } from './ini.ts';
-import { addressesOf, type PooledSide } from './sides.ts';
+import { addressesOf, ledText, type PooledSide } from './sides.ts';
 
 /** Which poolers, and what they lead where. */
 export interface PgbouncerOptions {
@@ -37,6 +37,11 @@ const END_SESSIONS = `
   SELECT pg_terminate_backend(a.pid) FROM unnest($1::text[], $2::text[]) AS ended(pid, usename)
   JOIN pg_stat_activity a ON a.pid::text = ended.pid AND a.usename = ended.usename
   WHERE a.datname = current_database()`;
+/**
+ * Settings that servers report to their clients since they have them: `default_transaction_read_only` and `search_path`, which
+ * are reported since 14 and 18, were there before, so that older servers can be told them.
+ */
+const LATE_REPORTED = ['scram_iterations'];
 /** How many sessions a message names. */
 const NAMED = 5;
 
@@ -118,10 +123,14 @@ export class PgbouncerRouter implements Router {
   async findings(phases: readonly string[], windowMs: number): Promise<readonly Finding[]> {
     const databases = phases.flatMap((phase) => this.#options.databases.get(phase) ?? []);
     const addresses = [this.#addresses.source, this.#addresses.target];
+    const known = await Promise.all(Object.values(this.#options.servers).map(reportedSettings));
+    const unshared = LATE_REPORTED.filter(
+      (name) => known.some((of) => of.has(name)) && !known.every((of) => of.has(name)),
+    );
     const found = await Promise.all(
       this.#consoles.map((console, index) => {
         const config = this.#options.instances[index]?.config ?? '';
-        return inspect({ console, config, databases, addresses, windowMs });
+        return inspect({ console, config, databases, addresses, windowMs, unshared });
       }),
     );
     return found.flat();
@@ -246,6 +255,12 @@ export class PgbouncerRouter implements Router {
     }
   }
 }
+
+/** Which of the settings that were not always there a server has. */
+const reportedSettings = async (server: SqlSide): Promise<ReadonlySet<string>> => {
+  const { rows } = await server.query('SELECT name FROM pg_settings WHERE name = ANY($1::text[])', [LATE_REPORTED]);
+  return new Set(rows.map(({ name }) => name ?? ''));
+};
 
 const versionOf = ({ address: { host, port, dbname }, epoch }: Entry): string =>
   createHash('sha256')

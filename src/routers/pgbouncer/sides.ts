@@ -1,6 +1,7 @@
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import type { ShownDatabase } from './console.ts';
 import { type Address, addressText, sameAddress } from './ini.ts';
 
 /** A side's URL, and what an entry says instead of it. */
@@ -41,3 +42,7 @@ export const addressesOf = (sides: Readonly<Record<Side, PooledSide>>): Readonly
     remedy: "write what tells them apart under the router's `source` and `target`",
   });
 };
+
+/** A database of a pooler for messages. */
+export const ledText = (shown: ShownDatabase | null): string =>
+  shown === null ? 'nowhere' : `to ${addressText(shown.address)}`;
