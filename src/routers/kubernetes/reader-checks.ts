@@ -35,19 +35,19 @@ export const readerFindings = async (
   const { ref } = place;
   if (ref.of !== 'configmap' && ref.of !== 'secret') return [];
   const found: Finding[] = [];
-  for (const of of ['deployment', 'statefulset'] as const) {
-    if ((await cluster.may('list', of, null)) !== true) {
-      const fact = `whether a ${of} reads it only at its start cannot be seen: we may not list them`;
+  for (const sort of ['deployment', 'statefulset'] as const) {
+    if ((await cluster.may('list', sort, null)) !== true) {
+      const fact = `whether a ${sort} reads it only at its start cannot be seen: we may not list them`;
       const remedy = `name all that do under the router's \`restart\`; they read it by env, envFrom or a subPath`;
       found.push({ id: 'router/readers-unseen', severity: 'warns', subject: refText(ref), fact, remedy });
       continue;
     }
-    for (const { metadata, spec } of await cluster.list(of)) {
+    for (const { metadata, spec } of await cluster.list(sort)) {
       const name = metadata?.name ?? '';
       const how = readingOf(place, spec?.template.spec);
-      if (how === null || restarted.some((one) => one.of === of && one.name === name)) continue;
-      const fact = `${of} ${name} ${how}, so its pods stay where they are until they are restarted`;
-      const remedy = `write ${of}/${name} under the router's \`restart\``;
+      if (how === null || restarted.some((one) => one.of === sort && one.name === name)) continue;
+      const fact = `${sort} ${name} ${how}, so its pods stay where they are until they are restarted`;
+      const remedy = `write ${sort}/${name} under the router's \`restart\``;
       found.push({ id: 'router/read-at-start', severity: 'warns', subject: refText(ref), fact, remedy });
     }
   }
