@@ -165,6 +165,12 @@ await describeOnFake('a repoint of kubernetes', (fake) => {
       fake.denied.clear();
     });
 
+    test('hides the token that it was given', async () => {
+      const scene = sceneOf(fake, SORTS.configmap);
+      fake.failNext({ verb: 'get', plural: 'configmaps', status: 500, says: `who is ${fake.token}?` });
+      await expect(scene.open().observe('orders')).rejects.toThrow(/now: who is \*\*\*\?$/);
+    });
+
     test('shows nothing of a Secret', async () => {
       const scene = sceneOf(fake, SORTS.secret);
       const router = scene.open();
@@ -195,6 +201,15 @@ await describeOnFake('a repoint of kubernetes', (fake) => {
     });
   });
 
+  test('does not wait for a program that gives credentials, nor asks when it is over', async () => {
+    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'sleep', args: ['2'] };
+    const scene = sceneOf(fake, SORTS.configmap, { held: true, kubeconfig: fake.kubeconfig({ user: { exec } }) });
+    fake.asked.length = 0;
+    await expect(scene.open().hold(['orders'], 100)).rejects.toMatchObject({ kind: 'unreachable' });
+    await new Promise((resolve) => setTimeout(resolve, 2_300));
+    expect(fake.asked).toEqual([]);
+  });
+
   test('reads a kubeconfig again when it is renewed', async () => {
     const path = fake.kubeconfig({ token: 'outdated' });
     const router = sceneOf(fake, SORTS.configmap, { kubeconfig: path }).open();
@@ -220,6 +235,7 @@ await describeOnFake('a repoint of kubernetes', (fake) => {
   test('a hold that is given up holds nobody after the release', async () => {
     const scene = sceneOf(fake, SORTS.configmap, { held: true });
     const router = scene.open();
+    await router.release(['orders']);
     fake.failNext({ verb: 'patch', plural: 'configmaps', delayMs: 600 });
     await expect(router.hold(['orders'], 300)).rejects.toMatchObject({ kind: 'unknown' });
     await router.release(['orders']);

@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import type { Side } from '../../src/domain/position.ts';
 import type { WorkloadRef } from '../../src/routers/kubernetes/rollout.ts';
@@ -12,6 +15,15 @@ const switchTo = async (router: Router, to: Side, epoch: bigint, phases: readonl
   const repoint = { phases, to, epoch, expect: expected };
   const again = (by: Router = router): Promise<void> => by.repoint(repoint);
   return { done: again(), again };
+};
+
+/** A worker that dies as by kill -9 at a failpoint; without one it does its work. Resolves to how it ended. */
+const workerOf = async (failpoint: string, args: readonly string[]): Promise<unknown> => {
+  const program = fileURLToPath(new URL('../support/kubernetes/repoint-program.ts', import.meta.url));
+  const env = { ...process.env, SWITCHBACK_FAILPOINT: failpoint };
+  const child = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  const [code, signal] = await once(child, 'exit');
+  return signal ?? code;
 };
 
 let made = 0;
@@ -124,4 +136,17 @@ await describeOnFake('a restart by kubernetes', (fake) => {
     await (await switchTo(scene.open(), 'source', 1n)).done;
     expect(scene.restarts()).toEqual([0, 0]);
   });
+
+  test.each(['kubernetes:written', 'kubernetes:restarted'])(
+    'a worker that is killed at %s is completed',
+    async (at) => {
+      const scene = withWorkloads();
+      const args = [fake.kubeconfig(), scene.name, scene.web];
+      expect(await workerOf(`${at}:kill`, args)).toBe('SIGKILL');
+      expect(await scene.open().observe('orders')).toMatchObject({ primary: null });
+      expect(await workerOf('', args)).toBe(0);
+      expect(fake.controllers.rollouts.get(`deployments/${scene.web}`)).toBe(1);
+      expect(await scene.open().observe('orders')).toMatchObject({ primary: 'target' });
+    },
+  );
 });

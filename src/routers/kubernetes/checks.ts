@@ -25,10 +25,12 @@ export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
     found.push(...(await unlessRefused(it, ref, async () => workloadFindings(ref, await it.cluster.read(ref)))));
   }
   const { address, isVerified } = await it.cluster.server();
-  if (isVerified) return found;
+  // Phases of one object say the same of it.
+  const all = [...new Map(found.map((one) => [JSON.stringify(one), one])).values()];
+  if (isVerified) return all;
   const fact = 'its certificate is not looked at (insecure-skip-tls-verify), so that anybody may answer in its place';
   const remedy = 'name its authority in the kubeconfig: certificate-authority';
-  return [...found, { id: 'router/unverified', severity: 'warns', subject: address, fact, remedy }];
+  return [...all, { id: 'router/unverified', severity: 'warns', subject: address, fact, remedy }];
 };
 
 const blocking = (ref: ObjectRef, id: string, fact: string, remedy: string): Finding => ({

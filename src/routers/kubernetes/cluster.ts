@@ -1,8 +1,9 @@
 import type { Configuration, Middleware } from '@kubernetes/client-node';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { before } from '../pgbouncer/bounded.ts';
 import { callsOf, type Library, loadLibrary } from './calls.ts';
-import { type Asked, answerOf, failureOf, type Verb } from './failures.ts';
+import { type Asked, answerOf, failureOf, NeverAsked, type Verb } from './failures.ts';
 import { type Access, Credentials } from './kubeconfig.ts';
 import { type ObjectRef, type Objects, RESOURCES, type ResourceName } from './resources.ts';
 
@@ -10,6 +11,8 @@ import { type ObjectRef, type Objects, RESOURCES, type ResourceName } from './re
 const REQUEST_MS = 10_000;
 /** How long a server that has too much to do is left alone when it does not say so itself. */
 const RETRY_AFTER_MS = 1_000;
+/** A request that has been cut says so at once; only what comes before it is waited for no longer than this. */
+const OVERTIME_MS = 300;
 /** As whom the API server remembers fields that we wrote. */
 const MANAGER = 'switchback';
 
@@ -117,9 +120,10 @@ export class Cluster {
         const configuration = k8s.createConfiguration({
           baseServer: new k8s.ServerConfiguration(address, {}),
           authMethods: { default: credentials },
-          promiseMiddleware: [this.#within(Math.max(1, deadline - monotonicMs()))],
+          promiseMiddleware: [this.#until(deadline)],
         });
-        return await work(k8s, configuration);
+        // A program that the kubeconfig names for credentials knows of no deadline.
+        return await before(deadline - monotonicMs() + OVERTIME_MS, work(k8s, configuration));
       } catch (error) {
         const pauseMs = retryAfterMs(error);
         if (pauseMs === null || monotonicMs() + pauseMs >= deadline) throw failureOf(address, asked, error);
@@ -128,10 +132,13 @@ export class Cluster {
     }
   }
 
-  #within(ms: number): Middleware {
+  /** Ends a request at its deadline, and lets none begin after it. */
+  #until(deadline: number): Middleware {
     return {
       pre: async (context) => {
-        context.setSignal(AbortSignal.timeout(Math.ceil(ms)));
+        const leftMs = deadline - monotonicMs();
+        if (leftMs <= 0) throw new NeverAsked('its time was over when our credentials were known');
+        context.setSignal(AbortSignal.timeout(Math.ceil(leftMs)));
         // The first of those that the library knows would be a JSON patch.
         if (context.getHttpMethod() === 'PATCH') context.setHeaderParam('Content-Type', 'application/merge-patch+json');
         return context;

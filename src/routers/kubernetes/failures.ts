@@ -82,9 +82,14 @@ const ANSWERS: Readonly<Record<number, Meaning>> = {
   429: LATER,
 };
 
-/** Errors of a connection that was never made, so that nothing was asked. */
+/** A request that was not sent. */
+export class NeverAsked extends Error {
+  readonly code = 'NEVER_ASKED';
+}
+
+/** Errors of a connection that was never made, or of what we are to know before, so that nothing was asked. */
 const NEVER_ASKED =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL)$/;
+  /^(NEVER_ASKED|ENOENT|EACCES|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL)$/;
 const NOT_TRUSTED = /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_SSL_)/;
 
 const codesOf = (error: unknown): readonly string[] => {

@@ -72,11 +72,12 @@ const tooLate = (what: string): SwitchbackError =>
 /**
  * Leads clients by objects of a Kubernetes cluster. Each is changed by one conditional write, together with what we keep of
  * the phase in its annotations; several phases of one object by the same. A conflict makes it look again, so that what
- * others change in the object does not matter until it is our phase. Clients cannot be kept waiting; only an application that
- * reads a key for it can keep itself.
+ * others change in the object does not matter until it is our phase. Several objects have no transaction over them: all are
+ * looked at before the first is written, and what is refused between them is left to a person.
  *
- * Workloads that read the object at their start are restarted after it has changed. A phase's primary is neither side until
- * that is done and recorded at the object, so a repoint that was broken off is completed by the repeated one.
+ * Clients cannot be kept waiting; only an application that reads a key for it can keep itself. Workloads that read the object
+ * at their start are restarted after it has changed. A phase's primary is neither side until that is done and recorded at
+ * the object, so a repoint that was broken off is completed by the repeated one.
  */
 export class KubernetesRouter implements Router {
   readonly #options: KubernetesOptions;

@@ -34,6 +34,7 @@ export interface Fault {
 /** What a kubeconfig says otherwise. */
 interface KubeconfigChange {
   readonly token?: string;
+  readonly user?: Json;
   readonly cluster?: Json;
   readonly port?: number;
 }
@@ -42,7 +43,7 @@ interface KubeconfigChange {
  * A fake of a Kubernetes API server, because none can be had where tests run: no result of these tests says how a real one
  * behaves. It speaks HTTPS with an authority of its own, knows who has its token, keeps objects with resource versions and
  * dry runs, checks what it is given against the client library's own generated models, and has controllers for workloads.
- * It has merge patches alone, one namespace, no watch, no admission and no defaults.
+ * Its clock goes on by a second with every answer. It has merge patches alone, one namespace, no watch, no admission and no defaults.
  */
 export class FakeKubernetes {
   readonly store: Store;
@@ -54,6 +55,7 @@ export class FakeKubernetes {
   readonly token = randomBytes(24).toString('hex');
   readonly folder: string;
   readonly #faults: Fault[] = [];
+  #answers = 0;
   readonly #certificates: Certificates;
   readonly #server: ReturnType<typeof createServer>;
 
@@ -102,7 +104,7 @@ export class FakeKubernetes {
       apiVersion: 'v1',
       kind: 'Config',
       clusters: [{ name: 'fake', cluster }],
-      users: [{ name: 'switchback', user: { token: change.token ?? this.token } }],
+      users: [{ name: 'switchback', user: change.user ?? { token: change.token ?? this.token } }],
       contexts: [{ name: 'tests', context }],
       'current-context': 'tests',
     });
@@ -127,6 +129,8 @@ export class FakeKubernetes {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
+      this.#answers += 1;
+      response.setHeader('Date', new Date(Date.UTC(2026, 0, 1) + this.#answers * 1_000).toUTCString());
       const body = await text(request);
       const answer = await this.#handle(request, { body, response });
       if (answer !== null) send(response, 200, answer);
