@@ -109,6 +109,22 @@ describe('a webhook', () => {
     expect(await router.findings(['orders'])).toMatchObject([{ id: 'router/blind', severity: 'warns' }]);
   });
 
+  it('that cannot be asked is not told to compare with a version that nobody knows', async () => {
+    receiver.edit('orders', 'source');
+    await repoint(routerTo(receiver, { observe: null }), '');
+    expect(JSON.parse(receiver.received[0]?.body ?? '')).toMatchObject({ side: 'target', expect: {} });
+    expect(receiver.done).toEqual(['repoint orders target']);
+    const older = { phases: ['orders'], to: 'source', epoch: 6n, expect: { orders: '' } } as const;
+    expect(await failureOf(routerTo(receiver, { observe: null }).repoint(older))).toMatchObject({ kind: 'refused' });
+  });
+
+  it('takes the lower epoch of a run that began anew, since its version is the one of now', async () => {
+    await repoint(routerTo(receiver));
+    const anew = { phases: ['orders'], to: 'source', epoch: 1n, expect: { orders: '1' } } as const;
+    await routerTo(receiver).repoint(anew);
+    expect(receiver.done).toEqual(['repoint orders target', 'repoint orders source']);
+  });
+
   it('compares by itself, where it cannot be asked before', async () => {
     receiver.edit('orders', 'source');
     const error = await failureOf(repoint(routerTo(receiver, { observe: null })));

@@ -8,7 +8,7 @@ import type { Side } from '../../src/domain/position.ts';
 
 /**
  * What the author of a plan would write for a `webhook` router: it checks signatures, repeats its answer to a key that it
- * knows, compares and sets by the version, and refuses an older epoch. Requests can be made to go wrong in each way.
+ * knows, compares and sets by the version, and refuses an older epoch where it is told of none. Requests can be made to go wrong in each way.
  */
 export type Fault =
   /** Does what is asked and breaks the connection without an answer. */
@@ -196,8 +196,12 @@ export class Receiver {
     const open = phases.filter((phase) => this.#routeOf(phase).primary !== side);
     for (const phase of open) {
       const route = this.#routeOf(phase);
-      if (BigInt(epoch) < route.epoch) return { status: 409, body: `epoch ${epoch} is older than ${route.epoch}` };
-      if (expect[phase] !== String(route.edits)) return { status: 409, body: `${phase} has moved on` };
+      const expected = expect[phase];
+      if (expected === undefined && BigInt(epoch) < route.epoch) {
+        return { status: 409, body: `epoch ${epoch} is older than ${route.epoch}` };
+      }
+      if ((expected ?? String(route.edits)) !== String(route.edits))
+        return { status: 409, body: `${phase} has moved on` };
     }
     for (const phase of open) {
       const route = this.#routeOf(phase);

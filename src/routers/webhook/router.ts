@@ -81,7 +81,8 @@ export class WebhookRouter implements Router {
       open.push(phase);
     }
     if (open.length === 0) return;
-    const expected = Object.fromEntries(open.map((phase) => [phase, expect[phase] ?? '']));
+    // Who cannot be asked has no versions either, and must not be told to compare with nothing.
+    const expected = Object.fromEntries(open.flatMap((phase) => (expect[phase] ? [[phase, expect[phase]]] : [])));
     await this.#ask({ action: 'repoint', phases: open, to, epoch, expect: expected }, this.#options.timeoutMs);
   }
 
