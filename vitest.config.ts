@@ -7,6 +7,8 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 3,
+    // What is waited for comes, only late, where others compute on the same machine. One second is the default.
+    expect: { poll: { timeout: 60_000 } },
     pool: 'forks',
   },
 });

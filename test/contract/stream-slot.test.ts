@@ -210,8 +210,7 @@ describe('stream: nothing is lost', () => {
     const before = await confirmed(world);
     // Another table's writes, which are none of the lane's business.
     await runSql(world.fromUrl, 'CREATE TABLE other AS SELECT generate_series(1, 20000) AS i');
-    await sleep(3_500);
-    expect(await confirmed(world)).not.toBe(before);
+    await expect.poll(() => confirmed(world)).not.toBe(before);
     await following.stop();
   });
 });

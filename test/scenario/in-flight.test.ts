@@ -55,8 +55,7 @@ describe('a transaction in flight', () => {
     await client.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight')`);
     const answer = cutover();
     await worker.until(stepSeen('fence', 'begun'));
-    await sleep(700);
-    expect(worker.events.some((event) => event.type === 'blocked')).toBe(true);
+    await worker.until(({ events }) => events.some((event) => event.type === 'blocked'));
     // It writes more while the fence waits for it, and all of it belongs to what was in flight.
     await client.query(`UPDATE item SET name = 'changed in flight' WHERE id = 1; COMMIT`);
     expect(await answer).toMatchObject({ exitCode: 0 });
@@ -76,7 +75,7 @@ describe('a transaction in flight', () => {
   });
 
   it('that outlasts the window undoes the cutover, which names it, and a second one works', async () => {
-    await begin('switch: { window: 1500ms, max_lag: 20s, blockers: { wait: 200ms, then: abort } }');
+    await begin('switch: { window: 3s, max_lag: 20s, blockers: { wait: 200ms, then: abort } }');
     const client = await scene.session(scene.source);
     await client.query(`BEGIN; INSERT INTO item VALUES (1001, 'in flight') /* the slow one */`);
     const [{ pid }] = (await client.query('SELECT pg_backend_pid() AS pid, 1 /* the last one */')).rows;

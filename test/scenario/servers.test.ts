@@ -71,10 +71,10 @@ describe('an embedded server', () => {
     const { pid, directory, url } = JSON.parse(said) as { pid: number; directory: string; url: string };
     try {
       if (stays) await sleep(500);
-      await expect.poll(() => answers(url), { timeout: 5_000 }).toBe(stays);
+      await expect.poll(() => answers(url)).toBe(stays);
     } finally {
       if (stays) process.kill(pid, 'SIGQUIT');
-      await expect.poll(() => existsSync(join(directory, 'data', 'postmaster.pid')), { timeout: 5_000 }).toBe(false);
+      await expect.poll(() => existsSync(join(directory, 'data', 'postmaster.pid'))).toBe(false);
       rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     }
   });

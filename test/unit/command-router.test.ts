@@ -166,7 +166,7 @@ describe('failures', () => {
     const router = routerOf({ hold: sh(`trap "" TERM; (${beat}) & ${beat}`), timeoutMs: 300 });
     const error = await failureOf(router.hold(['a'], BUDGET_MS));
     expect([error.kind, error.message]).toEqual(['unknown', expect.stringContaining('did not end in time')]);
-    expect(performance.now() - begun).toBeLessThan(5_000);
+    expect(performance.now() - begun).toBeLessThan(20_000);
     await delay(100);
     const beats = (await logged()).length;
     await delay(300);
@@ -237,8 +237,8 @@ describe('failures', () => {
 
   test('a daemon that it leaves behind does not hold us up', async () => {
     const begun = performance.now();
-    await routerOf({ hold: sh('sleep 5 & echo $! >child; exit 0') }).hold(['a'], BUDGET_MS);
-    expect(performance.now() - begun).toBeLessThan(3_000);
+    await routerOf({ hold: sh('sleep 60 & echo $! >child; exit 0') }).hold(['a'], BUDGET_MS);
+    expect(performance.now() - begun).toBeLessThan(30_000);
     process.kill(Number(await readFile(join(folder, 'child'), 'utf8')));
   });
 });
