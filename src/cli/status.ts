@@ -5,6 +5,7 @@ import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+import { outcomeIn, printRoutes } from './status-routes.ts';
 
 const WATCH_MS = 1_000;
 
@@ -22,7 +23,7 @@ export const status: CommandModule = {
         try {
           for (;;) {
             const now = await readStatusFromEither(context);
-            const routes = await observeRoutes(context, now.phases);
+            const routes = await observeRoutes(context, now.phases, outcomeIn(now));
             const orphans = await findOrphanSlots(context).catch(() => []);
             if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, orphans });
             else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, orphans });
@@ -83,9 +84,7 @@ const print = (
     say(
       `${color.red('unended')}  ${status.unended.fact}\n        ${color.dim(status.unended.id)}  remedy: ${status.unended.remedy}`,
     );
-  for (const { phase, trouble } of routes) {
-    if (trouble) say(`${color.red('router')} ${phase}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
-  }
+  printRoutes(routes, status);
   printOrphans(orphans);
   if (status.lastSwitch) {
     say();

@@ -9,6 +9,7 @@ import { issueProblems } from './issues.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
+import { listOf } from './values.ts';
 
 /** Where the target's tables come from. Files are absolute paths, run in this order. */
 export type SchemaSource =
@@ -23,8 +24,8 @@ export interface PlanPhase {
   readonly after: readonly string[];
   /** Patterns, well-formed. */
   readonly tables: readonly string[];
-  /** A key of the plan's `routers`. */
-  readonly router: string;
+  /** Keys of the plan's `routers`, in the order in which they act. At least one, and none twice. */
+  readonly routers: readonly string[];
 }
 
 /** A loaded plan: validated, defaults filled in, references to the environment resolved, paths absolute. */
@@ -111,12 +112,12 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
       target: document.native?.target?.url ?? document.target.url,
     },
     schema: schemaOf(document.schema, directory),
-    phases: document.phases,
+    phases: document.phases.map(({ router, ...phase }) => ({ ...phase, routers: listOf(router) })),
     ignore: document.ignore,
     routers: new Map(
       Object.entries(document.routers).map(([name, router]) => {
-        const phases = document.phases.filter((phase) => phase.router === name).map((phase) => phase.name);
-        return [name, routerOf(router, { directory, phases })];
+        const led = document.phases.filter((phase) => listOf(phase.router).includes(name));
+        return [name, routerOf(router, { directory, phases: led.map((phase) => phase.name) })];
       }),
     ),
     copy: { bytesPerSecond: document.copy.limit ?? null },

@@ -1,13 +1,14 @@
 import type { Json, LocatedDocument } from './document.ts';
 import { valueAt } from './issues.ts';
 import { nearest } from './nearest.ts';
+import type { NamedRouter } from './phase-routers.ts';
 import type { Path, Problem } from './problem.ts';
 
-/** A phase's name and router as they are written. */
+/** A phase's name and routers as they are written. */
 export interface Led {
   readonly index: number;
   readonly name: string | undefined;
-  readonly router: string | undefined;
+  readonly routers: readonly NamedRouter[];
 }
 
 /** A pooler's entry that leads a phase. */
@@ -84,7 +85,7 @@ export const poolerProblems = (document: LocatedDocument, phases: readonly Led[]
   const poolers = Object.entries(routers).flatMap(([name, settings]) =>
     isMapping(settings) && settings.kind === 'pgbouncer' ? [{ name, settings }] : [],
   );
-  const usersOf = (name: string) => phases.filter((phase) => phase.router === name);
+  const usersOf = (name: string) => phases.filter(({ routers }) => routers.some((router) => router.name === name));
   const leads = poolers.flatMap(({ name, settings }) => leadsOf(name, settings, usersOf(name)));
   return [...poolers.flatMap(({ name }) => misnamed(document, name, usersOf(name))), ...sharedEntries(document, leads)];
 };

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import type { PlanDocument } from './schema.ts';
+import { listOf } from './values.ts';
 
 /** A small file that names the primary of each phase. */
 export interface FileRouterPlan {
@@ -44,8 +45,6 @@ export interface PgbouncerRouterPlan {
 export type RouterPlan = FileRouterPlan | CommandRouterPlan | PgbouncerRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
-
-const listOf = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
 
 /** A mapping without the keys that have no value, as optional keys are read here. */
 const written = ({

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
-import { argv, duration, MOST_ITEMS, name, postgresUrl, text } from './values.ts';
+import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
   kind: z.literal('file').meta({ description: 'A small file that names the primary of each phase.' }),
@@ -53,12 +53,6 @@ const commandRouter = z.strictObject({
     examples: ['30s'],
   }),
 });
-
-/** A value, or a list of them. */
-const oneOrMore = (value: z.ZodString) =>
-  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
-    error: 'must be text or a list of texts; write one, or [one, two]',
-  });
 
 /** PgBouncer 1.18 takes no other character in the name of an entry, whatever its manual says of quotes. */
 const pooled = () => z.string().regex(/^[A-Za-z0-9_.-]+$/, 'is no name of an entry; use A-Z, a-z, 0-9, _, . and -');

@@ -115,7 +115,7 @@ const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Pr
   const wrong = routes.find(({ primary, trouble }) => primary !== null && trouble !== null);
   if (!wrong?.trouble) return;
   const { fact, remedy } = wrong.trouble;
-  throw new SwitchbackError('refused', `phase ${wrong.phase}: ${fact}`, {
+  throw new SwitchbackError('refused', `phase ${wrong.label}: ${fact}`, {
     remedy: `${remedy}; then give the command again`,
   });
 };

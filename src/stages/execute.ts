@@ -9,7 +9,7 @@ import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
 import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
-import { observeRoutes, routersOf } from './routes.ts';
+import { observeRoutes } from './routes.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
@@ -173,9 +173,10 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
 
 /** Clients that are held although no switch is under way; see {@link observeRoutes}. */
 const releaseStray = async (context: RunContext, phases: readonly Phase[]): Promise<readonly string[]> => {
-  const held = (await observeRoutes(context, phases)).filter((route) => route.held).map((route) => route.phase);
-  for (const { router, phases: names } of routersOf(context, held)) await router.release(names);
-  return held.map((name) => `clients of phase ${name} were held by its router and go on`);
+  const settled = phases.filter(({ state }) => state.name !== 'switching');
+  const held = (await observeRoutes(context, settled)).filter((route) => route.held);
+  for (const { phase, router } of held) await context.routers.get(router)?.release([phase]);
+  return held.map(({ label }) => `clients of phase ${label} were held by its router and go on`);
 };
 
 /** Ends that an earlier process has begun are brought to their end, as they were asked for. */

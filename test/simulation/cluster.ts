@@ -32,7 +32,7 @@ export interface Running<T> {
 /** A run as it stands, to begin others from. */
 export interface Snapshot {
   readonly servers: Readonly<Record<Side, ServerState>>;
-  readonly routes: Routes;
+  readonly routers: ReadonlyMap<string, Routes>;
   readonly operations: readonly Operation[];
   readonly now: number;
   readonly given: number;
@@ -57,6 +57,8 @@ export interface ClusterOptions {
   readonly from?: Snapshot;
   readonly keepTrace?: boolean;
   readonly phases?: readonly string[];
+  /** Routers of every phase, in the order in which they act; `app` alone when absent. */
+  readonly routers?: readonly string[];
   readonly mutant?: Mutant;
 }
 
@@ -73,7 +75,7 @@ export const phaseTables = (name: string): PhaseTables => ({
   sequence: `${name}_entry_id`,
 });
 
-const planOf = (phases: readonly PhaseTables[]): Plan => ({
+const planOf = (phases: readonly PhaseTables[], routers: readonly string[]): Plan => ({
   version: 1,
   name: 'simulated',
   source: { url: 'postgresql://source/db' },
@@ -81,7 +83,7 @@ const planOf = (phases: readonly PhaseTables[]): Plan => ({
   engine: 'stream',
   native: { source: '', target: '' },
   schema: { from: 'existing' },
-  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], router: 'app' })),
+  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers })),
   ignore: [],
   routers: new Map(),
   switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },
@@ -102,7 +104,7 @@ export class Cluster {
   readonly world: World;
   readonly servers: Readonly<Record<Side, Server>>;
   readonly network: Network;
-  readonly routes: Routes;
+  readonly routers: ReadonlyMap<string, Routes>;
   readonly ledger = new Ledger();
   readonly clients: readonly Client[];
   readonly phases: readonly PhaseTables[];
@@ -132,10 +134,9 @@ export class Cluster {
       source: new Server(world, 'source', from?.servers.source),
       target: new Server(world, 'target', from?.servers.target),
     };
-    this.routes = new Routes(
-      this.phases.map(({ name }) => name),
-      from?.routes,
-    );
+    const names = this.phases.map(({ name }) => name);
+    const routers = from ? [...from.routers.keys()] : (options.routers ?? ['app']);
+    this.routers = new Map(routers.map((router) => [router, new Routes(names, from?.routers.get(router))]));
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
       onEffect: (effect, moment) => {
@@ -148,7 +149,6 @@ export class Cluster {
     const parts = {
       world,
       servers: this.servers,
-      routes: this.routes,
       phases: this.phases,
       ledger: this.ledger,
       isOver: (phase: string) => this.invariants.isEnding(phase),
@@ -156,18 +156,26 @@ export class Cluster {
       pause: () => this.pause,
     };
     const tag = `${from ? 'd' : 'c'}${Math.round(world.now)}`;
-    this.clients = Array.from(
-      { length: CLIENTS },
-      (_, i) => new Client(parts, `${tag}-${i}`, { isForgotten: i === 0 }),
-    );
+    const every = [...this.routers.values()];
+    this.clients = Array.from({ length: CLIENTS }, (_, i) => {
+      const routes = every[i % every.length] ?? this.routes;
+      return new Client({ ...parts, routes }, `${tag}-${i}`, { isForgotten: i === 0 });
+    });
     this.invariants = new Invariants(parts);
     this.conditions = honestLanes({
       onConfirmed: (lane, side, position) => this.invariants.onConfirmed(lane, side, position),
       onApply: (lane, side, position, records) => this.invariants.onApply(lane, side, position, records),
     });
     this.#mutant = options.mutant ?? {};
-    this.#plan = planOf(this.phases);
+    this.#plan = planOf(this.phases, routers);
     this.#mutant.plant?.(this);
+  }
+
+  /** What the first router leads; the only one in most lives. */
+  get routes(): Routes {
+    const [first] = this.routers.values();
+    if (!first) throw new Error('a cluster without a router');
+    return first;
   }
 
   /** Called when clients have ended and nothing has been judged yet. */
@@ -179,9 +187,14 @@ export class Cluster {
   snapshot(): Snapshot {
     return {
       servers: { source: this.servers.source.state(), target: this.servers.target.state() },
-      routes: new Routes(
-        this.phases.map(({ name }) => name),
-        this.routes,
+      routers: new Map(
+        [...this.routers].map(([name, routes]) => [
+          name,
+          new Routes(
+            this.phases.map((phase) => phase.name),
+            routes,
+          ),
+        ]),
       ),
       operations: this.ledger.operations.map((operation) => ({ ...operation })),
       now: this.world.now,
@@ -308,7 +321,7 @@ export class Cluster {
       engine: simulatedEngine({ network, process, conditions: this.conditions }),
       traces: simulatedTraces(network, process),
       schema: simulatedSchema({ network, process, side: 'target' }),
-      routers: new Map([['app', simulatedRouter(network, process, this.routes)]]),
+      routers: new Map([...this.routers].map(([name, routes]) => [name, simulatedRouter(network, process, routes)])),
       preflight: async () => [],
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);

@@ -87,11 +87,14 @@ const isAll = process.env.CI === 'true' || process.env.SWITCHBACK_SIMULATION_CRA
 
 const HOUR_MS = 3_600_000;
 
-/** The tests of works: each must be recovered from a crash at any effect, and from a second one in the recovery. */
-export const crashTests = (...works: readonly Work[]): void => {
+/**
+ * The tests of works: each must be recovered from a crash at any effect, and from a second one in the recovery. Every phase
+ * has the routers, or one.
+ */
+export const crashTests = (works: readonly Work[], routers?: readonly string[]): void => {
   let starts: Starts;
   beforeAll(async () => {
-    starts = await makeStarts(['orders']);
+    starts = await makeStarts(['orders'], routers);
   });
   describe.each(works)('$name', (work) => {
     test('a crash at any effect is recovered from', { timeout: HOUR_MS }, async () => {

@@ -74,8 +74,8 @@ export const pointOf = (event: Event): string | null => {
 };
 
 /** Makes the states that lives begin with, by living to them without a fault. */
-export const makeStarts = async (phases: readonly string[]): Promise<Starts> => {
-  const cluster = new Cluster({ seed: 1, phases });
+export const makeStarts = async (phases: readonly string[], routers?: readonly string[]): Promise<Starts> => {
+  const cluster = new Cluster({ seed: 1, phases, ...(routers ? { routers } : {}) });
   const worker = cluster.startWorker();
   cluster.startClients();
   await reach(cluster, 'ready', worker);
@@ -115,7 +115,8 @@ export const live = async (
 ): Promise<LifeResult> => {
   const from = starts[life.start];
   const names = starts.ready?.phases.map(({ name }) => name) ?? [];
-  const cluster = new Cluster({ ...options, seed, ...(from ? { from } : { phases: names }) });
+  const routers = [...(starts.ready?.routers.keys() ?? [])];
+  const cluster = new Cluster({ ...options, seed, ...(from ? { from } : { phases: names, routers }) });
   const run = new LifeRun(cluster, life);
   await run.live();
   const { world } = cluster;
@@ -157,9 +158,9 @@ class LifeRun {
   }
 
   async live(): Promise<void> {
-    const { world, routes } = this.#cluster;
+    const { world, routers } = this.#cluster;
     const { start, strikes, recovery } = this.#life;
-    routes.canHold = world.chance(0.5);
+    for (const routes of routers.values()) routes.canHold = world.chance(0.5);
     if (this.#life.isCalm) this.#cluster.pause = 10;
     this.#cluster.startClients();
     this.#cluster.startWorker();

@@ -99,14 +99,16 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
       world.violate('L2', `phase ${phase.name} has ${cluster.invariants.writable(phase).length} writable sides`);
       continue;
     }
-    const route = cluster.routes.entry(phase.name);
-    if (known.hasLied) cluster.routes.correct(phase.name, primary);
-    if (route.primary !== primary || route.isHeld) {
-      const held = route.isHeld ? ' and held' : '';
-      world.violate(
-        'L3',
-        `clients of ${phase.name} are led to the ${route.primary}${held}; the ${primary} is writable`,
-      );
+    for (const [name, routes] of cluster.routers) {
+      const route = routes.entry(phase.name);
+      if (known.hasLied) routes.correct(phase.name, primary);
+      if (route.primary !== primary || route.isHeld) {
+        const held = route.isHeld ? ' and held' : '';
+        world.violate(
+          'L3',
+          `clients of ${phase.name} are led to the ${route.primary}${held} by ${name}; the ${primary} is writable`,
+        );
+      }
     }
     // What a copy puts off has been built, or was put back by the abort.
     const dropped = [...servers.target.store('dropped index').keys()].filter((name) =>

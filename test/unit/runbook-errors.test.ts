@@ -70,6 +70,9 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
+  // Say which of several routers said it.
+  'src/stages/switch/routing.ts: kind, text': ['parked'],
+  'src/stages/switch/routing.ts: kind, …': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
 };

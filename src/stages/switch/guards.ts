@@ -10,9 +10,9 @@ import type { RunContext } from '../context.ts';
 import { haltedError } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
-import { routerOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
 import { retireUnusedSlot } from '../slots.ts';
+import { recordRoutes } from './routing.ts';
 import { runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 /** So many changed keys are compared within the window in a few milliseconds. */
@@ -85,8 +85,11 @@ const wrongState = (phase: Phase, direction: Switch['direction']): SwitchbackErr
 /** Everything that is looked at before the window, in order of what it costs. Any of it refuses. */
 export const checkBeforeWindow = async (s: Switch): Promise<void> => {
   await assertPreflight(s);
-  for (const phase of s.phases)
-    await s.tools.context.routers.get(routerOf(s.tools.context, phase.name).name)?.observe(phase.name);
+  // Asked once more right before the intent; one that does not answer need not cost a verification.
+  await recordRoutes(
+    s.tools.context,
+    s.phases.map((phase) => phase.name),
+  );
   for (const phase of s.phases) await assertCertificate(s, phase);
   await Promise.all(s.phases.map((phase) => assertLag(s, phase)));
   for (const phase of s.phases) {

@@ -11,8 +11,8 @@ import { portsOf } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
 import { guardOn } from '../guard.ts';
 import type { Phase } from '../machine.ts';
-import { routerOf, routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
+import { type Routing, releasing, repointing } from './routing.ts';
 import { type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /** How long completing or undoing is tried before it is left to a person, in milliseconds. */
@@ -87,34 +87,12 @@ const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => Ph
 const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
   record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
 
-const unlessUnreachable = (error: unknown): null => {
-  if (isKind(error, 'unreachable')) return null;
-  throw error;
-};
-
-const repoint = (s: Settlement, to: Side): Effect => ({
-  probe: async () => {
-    const { context } = s.tools;
-    const looks = namesOf(s).map((phase) => routerOf(context, phase).router.observe(phase));
-    // One of several poolers that is gone is no reason to keep clients of the others waiting: the act lets them go on.
-    const routes = await Promise.all(looks).catch(unlessUnreachable);
-    return routes?.every(({ primary }) => primary === to) ? '' : null;
-  },
-  act: async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
-      const expect = s.record.document.routes;
-      await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
-    }
-    return undefined;
-  },
-});
-
-/** Not probed: a router need not know whether it holds. */
-const release = (s: Settlement): Effect => ({
-  act: async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
-    return undefined;
-  },
+const routingOf = ({ record, tools: { context, tenure }, ...s }: Settlement): Routing => ({
+  context,
+  tenure,
+  id: record.id,
+  phases: s.phases.map((phase) => phase.name),
+  routes: record.document.routes,
 });
 
 const lift = (s: Settlement, side: Side): Effect => {
@@ -182,15 +160,15 @@ type EffectOf = (s: Settlement) => Effect;
 /** The order is the protocol's, see `SWITCH_STEPS`. */
 const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf>> = {
   lift: (s) => lift(s, sidesOf(s.record.direction).to),
-  repoint: (s) => repoint(s, sidesOf(s.record.direction).to),
-  release,
+  repoint: (s) => repointing(routingOf(s), sidesOf(s.record.direction).to),
+  release: (s) => releasing(routingOf(s)),
   retire: (s) => ({ act: () => retireOldLane(s) }),
   states: (s) => ({ act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) }),
 };
 
 const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf>> = {
   'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
-  'undo hold': release,
+  'undo hold': (s) => releasing(routingOf(s)),
   'undo way back': (s) => ({ act: () => dropWayBack(s) }),
   states: (s) => ({
     act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),
