@@ -93,8 +93,9 @@ ${answeredBy === 'target' || phase.next.length === 0 ? null : nextCommands(phase
 </article>`;
 };
 
-const routeText = ({ primary, held, trouble }: Report['routes'][number]): Html => {
-  const leads = primary === null ? 'does not say where it leads' : `leads to the ${primary}`;
+const routeText = ({ led, primary, held, trouble }: Report['routes'][number]): Html => {
+  const whom = led === 'readers' ? ' readers' : '';
+  const leads = primary === null ? `does not say where it leads${whom}` : `leads${whom} to the ${primary}`;
   return html`${leads}${held ? ', keeps clients waiting' : null}${trouble === null ? null : html` <span class="bad">${trouble.fact}</span>`}`;
 };
 

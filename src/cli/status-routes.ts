@@ -1,29 +1,29 @@
-import type { ObservedRoute, OutcomeOf } from '../stages/routes.ts';
+import type { ObservedRoute } from '../stages/routes.ts';
 import type { RunStatus } from '../stages/status.ts';
 import { color, say, table } from './render.ts';
 
-/** What a status knows of how switches ended. */
-export const outcomeIn =
-  ({ lastSwitch }: Pick<RunStatus, 'lastSwitch'>): OutcomeOf =>
-  (switchId) =>
-    lastSwitch?.id === switchId ? lastSwitch.outcome : null;
-
-/** Where routers lead: of every phase that has several or is in the middle of a switch, and whatever is not as it should be. */
+/**
+ * Where routers lead: of every phase that has several, or readers by themselves, or is in the middle of a switch; and whatever is
+ * not as it should be.
+ */
 export const printRoutes = (routes: readonly ObservedRoute[], { phases }: Pick<RunStatus, 'phases'>): void => {
   const switching = new Set(phases.filter(({ state }) => state.name === 'switching').map(({ name }) => name));
-  const shown = routes.filter(({ phase, label }) => label !== phase || switching.has(phase));
+  const isShown = (name: string): boolean =>
+    switching.has(name) || routes.some(({ phase, label }) => phase === name && label !== phase);
+  const shown = routes.filter(({ phase }) => isShown(phase));
   if (shown.length > 0) {
     say();
-    say(table([['router', 'phase', 'leads to', 'clients'], ...shown.map((route) => row(route))]));
+    say(table([['router', 'phase', 'leads', 'to', 'clients'], ...shown.map((route) => row(route))]));
   }
   for (const { label, trouble } of routes) {
     if (trouble) say(`${color.red('router')} ${label}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
   }
 };
 
-const row = ({ router, phase, primary, due, held }: ObservedRoute): readonly string[] => [
+const row = ({ router, phase, led, primary, due, held }: ObservedRoute): readonly string[] => [
   router,
   phase,
+  led,
   leadsText(primary, due),
   held ? 'wait' : 'go on',
 ];

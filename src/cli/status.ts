@@ -1,11 +1,12 @@
 import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
-import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
+import { readRoutes } from '../stages/reads/routes.ts';
+import type { ObservedRoute } from '../stages/routes.ts';
 import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
-import { outcomeIn, printRoutes } from './status-routes.ts';
+import { printRoutes } from './status-routes.ts';
 
 const WATCH_MS = 1_000;
 
@@ -23,7 +24,7 @@ export const status: CommandModule = {
         try {
           for (;;) {
             const now = await readStatusFromEither(context);
-            const routes = await observeRoutes(context, now.phases, outcomeIn(now));
+            const routes = await readRoutes(context, now);
             const orphans = await findOrphanSlots(context).catch(() => []);
             if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, orphans });
             else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, orphans });

@@ -20,6 +20,7 @@ interface Outline {
   readonly index: number;
   readonly name: string | undefined;
   readonly after: readonly string[];
+  /** Of writers, then of readers. */
   readonly routers: readonly NamedRouter[];
 }
 
@@ -38,7 +39,7 @@ const outlinesOf = (root: Json): readonly Outline[] =>
     index,
     name: textAt(phase, ['name']),
     after: listAt(phase, ['after']).map((item) => (typeof item === 'string' ? item : '')),
-    routers: namedRouters(root, ['phases', index, 'router']),
+    routers: ['router', 'reads'].flatMap((key) => namedRouters(root, ['phases', index, key])),
   }));
 
 const meant = (word: string, known: readonly string[], otherwise: string): string => {

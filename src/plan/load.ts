@@ -26,6 +26,8 @@ export interface PlanPhase {
   readonly tables: readonly string[];
   /** Keys of the plan's `routers`, in the order in which they act. At least one, and none twice. */
   readonly routers: readonly string[];
+  /** Keys of the plan's `routers` that lead only readers, in the order in which they act; none of them in `routers`. */
+  readonly readers: readonly string[];
 }
 
 /** A loaded plan: validated, defaults filled in, references to the environment resolved, paths absolute. */
@@ -112,11 +114,15 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
       target: document.native?.target?.url ?? document.target.url,
     },
     schema: schemaOf(document.schema, directory),
-    phases: document.phases.map(({ router, ...phase }) => ({ ...phase, routers: listOf(router) })),
+    phases: document.phases.map(({ router, reads, ...phase }) => ({
+      ...phase,
+      routers: listOf(router),
+      readers: listOf(reads ?? []),
+    })),
     ignore: document.ignore,
     routers: new Map(
       Object.entries(document.routers).map(([name, router]) => {
-        const led = document.phases.filter((phase) => listOf(phase.router).includes(name));
+        const led = document.phases.filter(({ router, reads }) => [router, reads ?? []].flat().includes(name));
         return [name, routerOf(router, { directory, phases: led.map((phase) => phase.name) })];
       }),
     ),

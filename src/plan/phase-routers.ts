@@ -53,31 +53,66 @@ const unused = (document: LocatedDocument, phases: readonly WithRouters[]): read
     }));
 };
 
+const keyOf = ({ path }: NamedRouter): string => String(path[2]);
+
 const twice = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] =>
   phases.flatMap(({ routers }) =>
-    routers.flatMap(({ name, path }, at) => {
+    routers.flatMap((router, at) => {
+      const { name, path } = router;
       const first = routers.slice(0, at).find((other) => other.name === name);
       if (first === undefined) return [];
       const what = `${pathText(path)} is a router that the phase has already, in ${pathText(first.path)}`;
-      return [{ spot: document.spot(path), what, value: name, remedy: 'name each router once' }];
+      const remedy = keyOf(first) === keyOf(router) ? 'name each router once' : READERS_OWN;
+      return [{ spot: document.spot(path), what, value: name, remedy }];
     }),
   );
 
-/** Phases may switch together, and then all their routers act in one order. */
-const contrary = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] => {
-  const lists = phases.map(({ routers }) => [...new Set(routers.map(({ name }) => name))]);
+const READERS_OWN = 'lead readers by a router of their own, or they would be moved with the writers';
+
+/** What a router changes, as far as its settings tell; undefined for one of which they do not. */
+const changedBy = (document: LocatedDocument, name: string, phase: Json | undefined): string | undefined => {
+  const at = (...path: readonly string[]): Json | undefined => valueAt(document.value, ['routers', name, ...path]);
+  const own = typeof phase === 'string' ? at('databases', phase) : undefined;
+  const entry = at('kind') === 'file' ? at('path') : (at('database') ?? own);
+  return entry === undefined ? undefined : JSON.stringify([at('kind'), at('config'), entry]);
+};
+
+/** Readers that are led by the very file or entry that leads the writers. */
+const sharedWithWriters = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] =>
+  phases.flatMap(({ routers }, index) => {
+    const phase = valueAt(document.value, ['phases', index, 'name']);
+    const changed = (router: NamedRouter) => changedBy(document, router.name, phase);
+    const writers = routers.filter((router) => keyOf(router) === 'router');
+    return routers
+      .filter((router) => keyOf(router) === 'reads')
+      .flatMap((router) => {
+        const other = writers.find(
+          ({ name }) => name !== router.name && changed({ ...router, name }) === changed(router),
+        );
+        if (other === undefined || changed(router) === undefined) return [];
+        const what = `${pathText(router.path)} leads readers by the same file or entry as ${pathText(other.path)} leads writers`;
+        return [{ spot: document.spot(router.path), what, value: router.name, remedy: READERS_OWN }];
+      });
+  });
+
+/** Phases may move together, and then all their routers act in one order. */
+const contrary = (document: LocatedDocument, phases: readonly WithRouters[], key: string): readonly Problem[] => {
+  const routersOf = phases.map(({ routers }) => routers.filter((router) => keyOf(router) === key));
+  const lists = routersOf.map((routers) => [...new Set(routers.map(({ name }) => name))]);
   const at = lists.findIndex((_, index) => oneOrder(lists.slice(0, index + 1)) === null);
-  const [first] = phases[at]?.routers ?? [];
+  const [first] = routersOf[at] ?? [];
   if (first === undefined) return [];
   const what = `${pathText(first.path.slice(0, 3))} has its routers in another order than the phases before it`;
   const value = lists[at]?.join(', ');
   return [{ spot: document.spot(first.path), what, value, remedy: 'let routers act in one order in all phases' }];
 };
 
-/** Whether the routers that phases name are there, are used, stand once, and can act in one order. */
+/** Whether the routers that phases name are there, are used, stand once, lead readers apart from writers, and can act in one order. */
 export const routerProblems = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] => [
   ...unknown(document, phases),
   ...unused(document, phases),
   ...twice(document, phases),
-  ...contrary(document, phases),
+  ...sharedWithWriters(document, phases),
+  ...contrary(document, phases, 'router'),
+  ...contrary(document, phases, 'reads'),
 ];

@@ -98,6 +98,13 @@ const phase = z.strictObject({
       "Name of the router, under `routers`, that leads this phase's clients. Several as a list, in the order in which they act.",
     examples: ['app'],
   }),
+  reads: oneOrMore(name())
+    .optional()
+    .meta({
+      description:
+        'Name of a router, or a list, that leads clients of this phase which only read. They are moved by themselves: `switchback cutover PLAN PHASE --reads`.',
+      examples: ['replica'],
+    }),
 });
 
 const copying = z

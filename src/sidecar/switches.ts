@@ -12,6 +12,9 @@ export interface RecordedRoute {
   readonly version: string;
 }
 
+/** What routers said, by phase and router. */
+export type RecordedRoutes = Readonly<Record<string, Readonly<Record<string, RecordedRoute>>>>;
+
 /** What a switch recorded before and while it acted; everything that undoing or completing it needs. */
 export interface SwitchDocument {
   /** States of the phases before the switch, to go back to when it is aborted. */

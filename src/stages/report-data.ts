@@ -11,9 +11,10 @@ import type { Certificate } from './certificate.ts';
 import { readCheckInput } from './check.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { readRuns } from './open.ts';
+import { readRoutes } from './reads/routes.ts';
 import { type PhaseOutcome, readOutcomes } from './report-estimates.ts';
 import { type ReportSwitch, reportSwitch, type SwitchFacts } from './report-switches.ts';
-import { type ObservedRoute, observeRoutes } from './routes.ts';
+import type { ObservedRoute } from './routes.ts';
 import { type JournalLine, journalLine, type PhaseStatus, type RunStatus, readStatusFromEither } from './status.ts';
 
 /** A phase with its newest certificate in full; null where there is none, and in what the mirror knows. */
@@ -84,7 +85,7 @@ export const readReport = async (context: RunContext): Promise<Report> => {
     mirroredAt: status.mirroredAt === null ? null : utc(status.mirroredAt),
     run: { ...run, createdAt: utc(run.createdAt) },
     phases: certified,
-    routes: await observeRoutes(context, phases, (id) => (lastSwitch?.id === id ? lastSwitch.outcome : null)),
+    routes: await readRoutes(context, { ...status, phases, lastSwitch }),
     outcomes: mirrored ? [] : await outcomesOf(context, certified),
     ...depth,
   };

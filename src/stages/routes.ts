@@ -13,9 +13,16 @@ export interface RouterOfPhases {
   readonly phases: readonly string[];
 }
 
+/** Whose clients a router leads: those of the plan's `router` and those of its `reads`. */
+export type Led = 'writers' | 'readers';
+
 /** The routers of several phases, each once, in the order in which they act; the plan has made sure that there is one. */
-export const routersOf = (context: RunContext, phases: readonly string[]): readonly RouterOfPhases[] => {
-  const lists = phases.map((phase) => namesOf(context, phase));
+export const routersOf = (
+  context: RunContext,
+  phases: readonly string[],
+  led: Led = 'writers',
+): readonly RouterOfPhases[] => {
+  const lists = phases.map((phase) => namesOf(context, phase, led));
   const order = oneOrder(lists);
   if (order === null) throw new SwitchbackError('internal', `the routers of ${phases.join(', ')} have no order`);
   return order.map((name) => {
@@ -25,19 +32,22 @@ export const routersOf = (context: RunContext, phases: readonly string[]): reado
   });
 };
 
-const namesOf = (context: RunContext, phase: string): readonly string[] =>
-  context.plan.phases.find(({ name }) => name === phase)?.routers ?? [];
+const namesOf = ({ plan }: RunContext, phase: string, led: Led): readonly string[] => {
+  const planned = plan.phases.find(({ name }) => name === phase);
+  return (led === 'writers' ? planned?.routers : planned?.readers) ?? [];
+};
 
 /** Where a router leads a phase's clients, as it says now. */
 export interface ObservedRoute {
   readonly phase: string;
   readonly router: string;
+  readonly led: Led;
   /** The phase for people, with the router where it has several: `orders (dns)`. */
   readonly label: string;
   /** Null when the router does not know, or could not be asked. */
   readonly primary: Side | null;
   readonly held: boolean;
-  /** Where it has to lead; null within a switch whose outcome is not known. */
+  /** Where it has to lead; null within a switch whose outcome is not known, and for readers whose move has ended. */
   readonly due: Side | null;
   /** What is not as it should be while no switch is under way, and the command for it; null when all is well. */
   readonly trouble: { readonly fact: string; readonly remedy: string } | null;
@@ -53,7 +63,7 @@ export interface LedPhase {
 export type OutcomeOf = (switchId: string) => string | null;
 
 /** A router's answer, or why there is none. */
-type Answer = Pick<ObservedRoute, 'router' | 'primary' | 'held'> & { readonly error: unknown };
+export type Answer = Pick<ObservedRoute, 'router' | 'primary' | 'held'> & { readonly error: unknown };
 
 /** Asks all routers of phases that are not aborted. One that cannot be asked is told of and stops nothing. */
 export const observeRoutes = async (
@@ -65,10 +75,11 @@ export const observeRoutes = async (
   const observed = await Promise.all(
     led.map(async (phase) => {
       const due = dueOf(phase.state, outcomeOf);
-      const answers = await Promise.all(routersOf(context, [phase.name]).map((one) => ask(one, phase.name)));
+      const answers = await askRouters(context, phase.name, 'writers');
       return answers.map((answer) => ({
         phase: phase.name,
         router: answer.router,
+        led: 'writers' as const,
         label: answers.length === 1 ? phase.name : `${phase.name} (${answer.router})`,
         primary: answer.primary,
         held: answer.held,
@@ -79,6 +90,10 @@ export const observeRoutes = async (
   );
   return observed.flat();
 };
+
+/** What each router of a phase says, in the order in which they act. */
+export const askRouters = async (context: RunContext, phase: string, led: Led): Promise<readonly Answer[]> =>
+  await Promise.all(routersOf(context, [phase], led).map((one) => ask(one, phase)));
 
 const ask = async ({ name, router }: RouterOfPhases, phase: string): Promise<Answer> => {
   try {
@@ -106,17 +121,8 @@ interface Looked {
 
 const troubleOf = (context: RunContext, { phase, due, answer, answers }: Looked): ObservedRoute['trouble'] => {
   const look = `switchback status ${context.plan.path}`;
-  if (answer.error !== null) {
-    const fact = `its router cannot be asked: ${messageOf(answer.error)}`;
-    return { fact, remedy: `mend the router, then look again: ${look}` };
-  }
-  if (answer.held) {
-    // A worker that slept through a take-over can still reach its router before a database tells it.
-    return {
-      fact: 'its router keeps clients waiting, and no switch is under way',
-      remedy: `switchback resume ${context.plan.path} ${phase.name}`,
-    };
-  }
+  const faulty = faultOf(context, phase.name, answer);
+  if (faulty !== null) return faulty;
   if (answer.primary === null || answer.primary === due) return null;
   return {
     fact: `its router leads clients to the ${answer.primary}, and the ${due} is the primary: their writes are refused${disagreement(answers)}`,
@@ -124,8 +130,20 @@ const troubleOf = (context: RunContext, { phase, due, answer, answers }: Looked)
   };
 };
 
+/** What is wrong with a router wherever it leads. */
+export const faultOf = ({ plan }: RunContext, phase: string, answer: Answer): ObservedRoute['trouble'] => {
+  if (answer.error !== null) {
+    const fact = `its router cannot be asked: ${messageOf(answer.error)}`;
+    return { fact, remedy: `mend the router, then look again: switchback status ${plan.path}` };
+  }
+  if (!answer.held) return null;
+  // A worker that slept through a take-over can still reach its router before a database tells it.
+  const fact = 'its router keeps clients waiting, and no switch is under way';
+  return { fact, remedy: `switchback resume ${plan.path} ${phase}` };
+};
+
 /** Where each of a phase's routers leads, when they lead to different sides. */
-const disagreement = (answers: readonly Answer[]): string => {
+export const disagreement = (answers: readonly Answer[]): string => {
   const told = answers.filter(({ primary }) => primary !== null);
   if (new Set(told.map(({ primary }) => primary)).size < 2) return '';
   return `; its routers do not agree: ${told.map(({ router, primary }) => `${router} leads to the ${primary}`).join(', ')}`;

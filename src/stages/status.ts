@@ -13,12 +13,13 @@ import { readLease } from '../sidecar/lease.ts';
 import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
-import { readRun } from '../sidecar/run.ts';
+import { type LedReaders, type RunFacts, readRun } from '../sidecar/run.ts';
 import { readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
 import { isHeld } from './holder.ts';
+import { nextCommands } from './next-commands.ts';
 import { findUnended } from './unended.ts';
 
 /** A lane as `status` shows it. */
@@ -43,6 +44,8 @@ export interface PhaseStatus {
   readonly source: { readonly role: string; readonly fenced: boolean } | null;
   readonly target: { readonly role: string; readonly fenced: boolean } | null;
   readonly lane: LaneStatus | null;
+  /** Where its readers were moved, or are being; null when they never were. */
+  readonly readers: LedReaders | null;
   /** Why its stage cannot go on by itself, or null. */
   readonly stuck: Finding | null;
   readonly copied: { readonly rows: number; readonly bytes: number };
@@ -120,7 +123,7 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
-  const phases = await phaseStatuses(context, worker?.alive === true);
+  const phases = await phaseStatuses(context, { readers: run.facts.readers, worker: worker?.alive === true });
   return {
     ...NO_RUN,
     servers,
@@ -156,7 +159,10 @@ const workerStatus = async (context: RunContext, lease: Lease | null): Promise<R
   return { holder: lease.holder, host: lease.host, epoch: String(lease.epoch), alive };
 };
 
-const phaseStatuses = async (context: RunContext, worker: boolean): Promise<readonly PhaseStatus[]> => {
+const phaseStatuses = async (
+  context: RunContext,
+  { readers, worker }: { readonly readers: RunFacts['readers']; readonly worker: boolean },
+): Promise<readonly PhaseStatus[]> => {
   const { source, target } = context;
   const onTarget = await sidecarExists(target.sql).catch(() => false);
   // Each of these asks about all phases at once: a statement for every one of 200 would be a second of them.
@@ -184,6 +190,7 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
       source: roleOf(ownSource.get(name)),
       target: roleOf(ownTarget.get(name)),
       lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
+      readers: readers?.[name] ?? null,
       stuck,
       copied: copied.get(laneName(name, 'forward')) ?? { rows: 0, bytes: 0 },
       certificate: certificateOf(certificates.get(name)),
@@ -193,10 +200,15 @@ const phaseStatuses = async (context: RunContext, worker: boolean): Promise<read
         obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
         worker,
         path: context.plan.path,
+        isReadOnSource: isReadOnSource(context, name, readers?.[name]),
       }),
     };
   });
 };
+
+/** Whether a phase has readers that can be moved to the target, as far as it is recorded. */
+const isReadOnSource = ({ plan }: RunContext, name: string, led: LedReaders | undefined): boolean =>
+  (plan.phases.find((phase) => phase.name === name)?.readers.length ?? 0) > 0 && led?.to !== 'target';
 
 const byPhase = (rows: readonly Ownership[]): ReadonlyMap<string, Ownership> =>
   new Map(rows.map((row) => [row.phase, row]));
@@ -242,55 +254,4 @@ const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']>
     outcome: last.outcome,
     steps: lines.filter((line) => line.scope === last.id).map(journalLine),
   };
-};
-
-const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
-
-/** The commands that a remedy names, without those that the state rules out; so `status` never says another one than it. */
-const commandsIn = (
-  remedy: string,
-  about: { readonly name: string; readonly state: PhaseState; readonly path: string },
-): readonly string[] => {
-  const { name, path } = about;
-  const words = `(?: (?:${literally(name)}|--[a-z-]+)(?![\\w-]))*`;
-  const named = [...remedy.matchAll(new RegExp(`switchback [a-z]+ ${literally(path)}${words}`, 'g'))].map(String);
-  const ruledOut = about.state.name === 'soaking' ? 'switchback abort ' : 'switchback finalise ';
-  const left = named.filter((command) => !command.startsWith(ruledOut));
-  return left.length > 0 ? left : [`switchback resume ${path} ${name}`];
-};
-
-/** What somebody would do next in a state. */
-export const nextCommands = (about: {
-  readonly name: string;
-  readonly state: PhaseState;
-  /** What halted its lane, or what its stage is stuck at. */
-  readonly obstacle: Finding | null;
-  readonly worker: boolean;
-  readonly path: string;
-}): readonly string[] => {
-  const { name, state, obstacle, worker, path } = about;
-  const run = worker ? [] : [`switchback run ${path}`];
-  if (obstacle) return commandsIn(obstacle.remedy, about);
-  switch (state.name) {
-    case 'planned':
-      return [`switchback check ${path}`, `switchback run ${path}`];
-    case 'prepared':
-    case 'copying':
-      return run;
-    case 'following':
-      return [...run, `switchback verify ${path} ${name}`];
-    case 'ready':
-      return [`switchback cutover ${path} ${name} --confirm ${name}`, ...run];
-    case 'switching':
-      return [`switchback resume ${path}`];
-    case 'soaking':
-      return [
-        ...run,
-        `switchback failback ${path} ${name} --confirm ${name}`,
-        `switchback finalise ${path} ${name} --confirm ${name}`,
-      ];
-    case 'finalised':
-    case 'aborted':
-      return [];
-  }
 };

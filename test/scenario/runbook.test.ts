@@ -11,6 +11,7 @@ import { nativeLanes } from './runbook/native-lanes.ts';
 import { patient } from './runbook/patient.ts';
 import { poolers } from './runbook/poolers.ts';
 import { preparing } from './runbook/preparing.ts';
+import { readers } from './runbook/readers.ts';
 import { refused } from './runbook/refused.ts';
 import { rights } from './runbook/rights.ts';
 import { routers } from './runbook/routers.ts';
@@ -55,6 +56,7 @@ patient({ pair: servers, other }, entry, () => {
     stages(servers, entry);
     routers(servers, entry);
     poolers(servers, entry);
+    readers(servers, entry);
     damaged(servers, entry);
   });
 });

@@ -83,7 +83,7 @@ const planOf = (phases: readonly PhaseTables[], routers: readonly string[]): Pla
   engine: 'stream',
   native: { source: '', target: '' },
   schema: { from: 'existing' },
-  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers })),
+  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers, readers: [] })),
   ignore: [],
   routers: new Map(),
   switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },

@@ -22,18 +22,20 @@ export interface FailingAnswer extends RequestResult {
   readonly calls: readonly string[];
 }
 
-/** Carries a command out in this process, with the plan's own routers, some of which fail. */
+/** Carries a command out in this process, with the plan's own routers, some of which fail; `before` is told of every call. */
 export const askWithFaults = async (
   run: TestRun,
   request: Pick<NewRequest, 'command'> & Partial<NewRequest>,
   faults: readonly RouterFault[],
+  before: (router: string, method: RouterFault['method']) => void = () => undefined,
 ): Promise<FailingAnswer> => {
   const events: Event[] = [];
   const calls: string[] = [];
   const composition = await run.compose((event) => events.push(event));
   const left = new Map(faults.map((fault) => [fault, fault.times ?? Number.POSITIVE_INFINITY]));
   const wrapped = (name: string, router: Router): Router => {
-    const fail = (method: RouterFault['method']): void => {
+    const call = (method: RouterFault['method']): void => {
+      before(name, method);
       if (method !== 'observe') calls.push(`${name} ${method}`);
       for (const fault of faults.filter((one) => one.router === name && one.method === method)) {
         const times = left.get(fault) ?? 0;
@@ -43,19 +45,19 @@ export const askWithFaults = async (
     };
     return {
       observe: async (phase) => {
-        fail('observe');
+        call('observe');
         return await router.observe(phase);
       },
       hold: async (phases, budgetMs) => {
-        fail('hold');
+        call('hold');
         await router.hold(phases, budgetMs);
       },
       repoint: async (repoint) => {
-        fail('repoint');
+        call('repoint');
         await router.repoint(repoint);
       },
       release: async (phases) => {
-        fail('release');
+        call('release');
         await router.release(phases);
       },
     };

@@ -51,6 +51,7 @@ export interface TestPhase {
   readonly after?: readonly string[];
   /** `app` when absent. */
   readonly router?: string | readonly string[];
+  readonly reads?: string | readonly string[];
 }
 
 /** What differs between the plans of tests. */

@@ -149,6 +149,7 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
       lagAgeMs: 1_200,
       halt: null,
     },
+    readers: null,
     stuck: null,
     copied: { rows: total, bytes: total * 182 },
     certificate: {
@@ -179,6 +180,7 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
 const sampleRoute = (phase: string, router: string, primary: Side = 'target'): ObservedRoute => ({
   phase,
   router,
+  led: 'writers',
   label: `${phase} (${router})`,
   primary,
   held: false,

@@ -13,6 +13,7 @@ import { decideOutcome, type SwitchDocument, writeSwitch } from '../../sidecar/s
 import { portsOf } from '../context.ts';
 import { guardOn } from '../guard.ts';
 import { publicationName, slotName } from '../names.ts';
+import { routersOf } from '../routes.ts';
 import { recordRoutes } from '../switch/routing.ts';
 import type { Tenure } from '../tenure.ts';
 import type { Conclusion, LaneConclusion, Settled } from './conclusion.ts';
@@ -137,7 +138,7 @@ const isOwned = ({ state }: Settled, { evidence }: PhaseRemains): boolean => {
 export const writeSource = async (options: WriteOptions, settled: readonly Concluded<Settled>[]): Promise<void> => {
   const { context, tenure } = options;
   const completed = settled.filter(({ conclusion }) => conclusion.complete).map(({ conclusion }) => conclusion.phase);
-  const routes = await recordRoutes(context, completed);
+  const routes = await recordRoutes(routersOf(context, completed));
   const since = await serverTime(context.source.sql);
   await tenure.act(async (sql) => {
     for (const [ordinal, concluded] of settled.entries()) {

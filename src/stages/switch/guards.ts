@@ -10,6 +10,7 @@ import type { RunContext } from '../context.ts';
 import { haltedError } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
+import { routersOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
 import { retireUnusedSlot } from '../slots.ts';
 import { recordRoutes } from './routing.ts';
@@ -86,10 +87,8 @@ const wrongState = (phase: Phase, direction: Switch['direction']): SwitchbackErr
 export const checkBeforeWindow = async (s: Switch): Promise<void> => {
   await assertPreflight(s);
   // Asked once more right before the intent; one that does not answer need not cost a verification.
-  await recordRoutes(
-    s.tools.context,
-    s.phases.map((phase) => phase.name),
-  );
+  const names = s.phases.map((phase) => phase.name);
+  await recordRoutes(routersOf(s.tools.context, names));
   for (const phase of s.phases) await assertCertificate(s, phase);
   await Promise.all(s.phases.map((phase) => assertLag(s, phase)));
   for (const phase of s.phases) {
@@ -137,12 +136,17 @@ const assertCertificate = async (s: Switch, phase: Phase): Promise<void> => {
   await s.tools.certify(phase, signal);
 };
 
-/** Measures what a drain takes now, rather than trust an old figure. */
-const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
-  const { plan } = s.tools.context;
+/** A lane that is kept going, and when to stop waiting for it. */
+export interface Followed {
+  readonly phase: Phase;
+  readonly signal: AbortSignal;
+}
+
+/** Measures what a drain takes now, in milliseconds, rather than trust an old figure. Refuses when it is over max_lag. */
+export const measureLag = async ({ plan }: RunContext, { phase, signal }: Followed): Promise<number> => {
   const begun = monotonicMs();
   try {
-    await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal: s.tools.signal });
+    await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal });
   } catch (error) {
     // A lane that cannot go on for now is as far behind as one that is slow; its own error says why.
     if (!isKind(error, 'aborted') && !isKind(error, 'busy')) throw error;
@@ -151,7 +155,12 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
       'wait until the lag falls: switchback status PLAN --watch; or raise switch.max_lag',
     );
   }
-  const ms = monotonicMs() - begun;
+  return monotonicMs() - begun;
+};
+
+const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
+  const { plan } = s.tools.context;
+  const ms = await measureLag(s.tools.context, { phase, signal: s.tools.signal });
   if (ms > plan.switch.windowMs) {
     throw refused(
       `a drain takes ${Math.round(ms)} ms, longer than the window`,

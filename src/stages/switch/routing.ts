@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
-import type { RecordedRoute, SwitchDocument } from '../../sidecar/switches.ts';
+import type { RecordedRoute, RecordedRoutes, SwitchDocument } from '../../sidecar/switches.ts';
 import type { RunContext } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
 import { type RouterOfPhases, routersOf } from '../routes.ts';
@@ -8,28 +8,28 @@ import { carryOutEffect } from '../saga.ts';
 import type { Tenure } from '../tenure.ts';
 
 /**
- * What a switch does to the routers of its phases, one after the other in the plan's order. Before the commit record the
+ * What is done to routers of phases, one after the other in the plan's order. In a switch: before the commit record the
  * first that fails ends it. After it, and when it is undone, each is tried whatever became of those before it, because
  * clients of a router that works must not wait for one that does not.
  */
 
-/** A switch whose routers are acted on. */
+/** Routers that are led to a side. */
 export interface Routing {
-  readonly context: RunContext;
   readonly tenure: Tenure;
-  /** The switch's id, the scope of its steps in the journal. */
+  /** The scope of the steps in the journal: the id of the switch, or of the readers' move. */
   readonly id: string;
-  readonly phases: readonly string[];
+  /** In the order in which they act. */
+  readonly routers: readonly RouterOfPhases[];
+  /** Whether their clients have been held, so that they are released when another router keeps them waiting. */
+  readonly areHeld: boolean;
+  /** As recorded before anything was done to them. */
   readonly routes: SwitchDocument['routes'];
 }
 
-/** Where the routers of phases lead, as it is recorded before they are held. */
-export const recordRoutes = async (
-  context: RunContext,
-  phases: readonly string[],
-): Promise<SwitchDocument['routes']> => {
+/** Where routers lead their phases, as it is recorded before they are held. */
+export const recordRoutes = async (routers: readonly RouterOfPhases[]): Promise<RecordedRoutes> => {
   const routes: Record<string, Record<string, RecordedRoute>> = {};
-  for (const { name, router, phases: led } of routersOf(context, phases)) {
+  for (const { name, router, phases: led } of routers) {
     for (const phase of led) {
       const { primary, version } = await router.observe(phase);
       routes[phase] = { ...routes[phase], [name]: { primary, version } };
@@ -62,9 +62,8 @@ const ofRouter = (name: string, error: unknown): unknown => {
 };
 
 /** Lets clients of all routers go on. Not probed: a router need not know whether it holds. */
-export const releasing = ({ context, phases }: Pick<Routing, 'context' | 'phases'>): Effect => ({
+export const releasing = (routers: readonly RouterOfPhases[]): Effect => ({
   act: async () => {
-    const routers = routersOf(context, phases);
     const release = (one: RouterOfPhases) => one.router.release(one.phases);
     const [only] = routers;
     if (routers.length === 1 && only) await release(only);
@@ -78,26 +77,23 @@ export const releasing = ({ context, phases }: Pick<Routing, 'context' | 'phases
  * those that have let their clients go on before the others are tried again.
  */
 export const repointing = (s: Routing, to: Side): Effect => {
-  const routers = routersOf(s.context, s.phases);
+  const { routers } = s;
   const [only] = routers;
   if (routers.length === 1 && only) return repointingOne(s, only, to);
   const done = new Map<RouterOfPhases, 'led' | 'released'>();
   const act = async (): Promise<undefined> => {
     const missing = routers.filter((one) => !done.has(one));
     const ledBefore = routers.filter((one) => done.has(one)).map(({ name }) => name);
+    const lead = async (one: RouterOfPhases): Promise<void> => {
+      await carryOutEffect(s.tenure, placeOf(s, one, 'repoint'), repointingOne(s, one, to));
+      done.set(one, 'led');
+    };
     try {
-      await tryEach(
-        missing,
-        async (one) => {
-          await carryOutEffect(s.tenure, placeOf(s, one, 'repoint'), repointingOne(s, one, to));
-          done.set(one, 'led');
-        },
-        ledBefore,
-      );
+      await tryEach(missing, lead, ledBefore);
     } catch (error) {
       if (isKind(error, 'deposed')) throw error;
       for (const [one, stands] of done) {
-        if (stands === 'led' && (await releaseEarly(s, one))) done.set(one, 'released');
+        if (s.areHeld && stands === 'led' && (await releaseEarly(s, one))) done.set(one, 'released');
       }
       throw error;
     }
@@ -144,7 +140,7 @@ const expectedOf = (s: Routing, name: string, phases: readonly string[]): Readon
   Object.fromEntries(
     phases.flatMap((phase) => {
       const recorded = s.routes[phase];
-      const isFirst = routersOf(s.context, [phase])[0]?.name === name;
+      const isFirst = s.routers.find((one) => one.phases.includes(phase))?.name === name;
       const version = typeof recorded === 'string' ? (isFirst ? recorded : undefined) : recorded?.[name]?.version;
       return version === undefined ? [] : [[phase, version]];
     }),

@@ -11,6 +11,7 @@ import { portsOf } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
 import { guardOn } from '../guard.ts';
 import type { Phase } from '../machine.ts';
+import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { type Routing, releasing, repointing } from './routing.ts';
 import { type SwitchTools, scopeOfSwitch } from './types.ts';
@@ -87,12 +88,14 @@ const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => Ph
 const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
   record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
 
-const routingOf = ({ record, tools: { context, tenure }, ...s }: Settlement): Routing => ({
-  context,
-  tenure,
-  id: record.id,
-  phases: s.phases.map((phase) => phase.name),
-  routes: record.document.routes,
+const routersIn = (s: Settlement) => routersOf(s.tools.context, namesOf(s));
+
+const routingOf = (s: Settlement): Routing => ({
+  tenure: s.tools.tenure,
+  id: s.record.id,
+  routers: routersIn(s),
+  areHeld: true,
+  routes: s.record.document.routes,
 });
 
 const lift = (s: Settlement, side: Side): Effect => {
@@ -161,14 +164,14 @@ type EffectOf = (s: Settlement) => Effect;
 const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf>> = {
   lift: (s) => lift(s, sidesOf(s.record.direction).to),
   repoint: (s) => repointing(routingOf(s), sidesOf(s.record.direction).to),
-  release: (s) => releasing(routingOf(s)),
+  release: (s) => releasing(routersIn(s)),
   retire: (s) => ({ act: () => retireOldLane(s) }),
   states: (s) => ({ act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) }),
 };
 
 const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf>> = {
   'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
-  'undo hold': (s) => releasing(routingOf(s)),
+  'undo hold': (s) => releasing(routersIn(s)),
   'undo way back': (s) => ({ act: () => dropWayBack(s) }),
   states: (s) => ({
     act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),

@@ -6,6 +6,7 @@ import { failpoint } from '../../platform/failpoint.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { decideOutcome, readSwitch, writeSwitch } from '../../sidecar/switches.ts';
 import type { Phase } from '../machine.ts';
+import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { giveUp } from './give-up.ts';
 import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
@@ -91,7 +92,7 @@ const describe = async (s: Switch): Promise<void> => {
   const before: Record<string, PhaseState> = {};
   for (const phase of s.phases) before[phase.name] = phase.state;
   const phases = s.phases.map((phase) => phase.name);
-  const routes = await recordRoutes(context, phases);
+  const routes = await recordRoutes(routersOf(context, phases));
   const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
   s.document = { before, routes, reverseSlots };
 };
