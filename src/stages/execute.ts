@@ -226,7 +226,8 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
   said.push(...(await releaseStray(worker.context, phases)));
   said.push(...(await goOnEnding(worker, phases)));
   said.push(...(await goOnEndingRun(worker)));
-  for (const phase of phases.filter(({ state }) => !isOver(state))) {
+  const open = phases.filter(({ state }) => !isOver(state));
+  for (const phase of open) {
     const direction = laneDirection(phase.state);
     if (direction !== null) {
       await worker.tenure.act((sql) => writeHalt(sql, laneName(phase.name, direction), null));
@@ -240,8 +241,8 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
       throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
     said.push(`phase ${phase.name} goes on (${state.name})`);
   }
-  // The lanes that tell whether they may be led on are open now.
-  said.push(...(await goOnWithReaders(worker, phases)));
+  // The lanes that tell whether they may be led on are open now; the end of a run takes with it what would be read.
+  if (open.length > 0) said.push(...(await goOnWithReaders(worker, open)));
   return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };
 

@@ -33,6 +33,7 @@ export interface Running<T> {
 export interface Snapshot {
   readonly servers: Readonly<Record<Side, ServerState>>;
   readonly routers: ReadonlyMap<string, Routes>;
+  readonly readers: ReadonlyMap<string, Routes>;
   readonly operations: readonly Operation[];
   readonly now: number;
   readonly given: number;
@@ -51,14 +52,20 @@ export interface Mutant {
   readonly product?: () => () => void;
 }
 
+/** The routers of every phase of a cluster, in the order in which they act. */
+export interface ClusterRouters {
+  /** `app` alone when absent. */
+  readonly routers?: readonly string[];
+  /** Of readers; none when absent. */
+  readonly readers?: readonly string[];
+}
+
 /** How a cluster is made. */
-export interface ClusterOptions {
+export interface ClusterOptions extends ClusterRouters {
   readonly seed: number;
   readonly from?: Snapshot;
   readonly keepTrace?: boolean;
   readonly phases?: readonly string[];
-  /** Routers of every phase, in the order in which they act; `app` alone when absent. */
-  readonly routers?: readonly string[];
   readonly mutant?: Mutant;
 }
 
@@ -75,7 +82,7 @@ export const phaseTables = (name: string): PhaseTables => ({
   sequence: `${name}_entry_id`,
 });
 
-const planOf = (phases: readonly PhaseTables[], routers: readonly string[]): Plan => ({
+const planOf = (phases: readonly PhaseTables[], { routers = [], readers = [] }: ClusterRouters): Plan => ({
   version: 1,
   name: 'simulated',
   source: { url: 'postgresql://source/db' },
@@ -83,7 +90,7 @@ const planOf = (phases: readonly PhaseTables[], routers: readonly string[]): Pla
   engine: 'stream',
   native: { source: '', target: '' },
   schema: { from: 'existing' },
-  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers, readers: [] })),
+  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers, readers })),
   ignore: [],
   routers: new Map(),
   switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },
@@ -105,6 +112,7 @@ export class Cluster {
   readonly servers: Readonly<Record<Side, Server>>;
   readonly network: Network;
   readonly routers: ReadonlyMap<string, Routes>;
+  readonly readers: ReadonlyMap<string, Routes>;
   readonly ledger = new Ledger();
   readonly clients: readonly Client[];
   readonly phases: readonly PhaseTables[];
@@ -137,6 +145,8 @@ export class Cluster {
     const names = this.phases.map(({ name }) => name);
     const routers = from ? [...from.routers.keys()] : (options.routers ?? ['app']);
     this.routers = new Map(routers.map((router) => [router, new Routes(names, from?.routers.get(router))]));
+    const readers = from ? [...from.readers.keys()] : (options.readers ?? []);
+    this.readers = new Map(readers.map((router) => [router, new Routes(names, from?.readers.get(router))]));
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
       onEffect: (effect, moment) => {
@@ -167,7 +177,7 @@ export class Cluster {
       onApply: (lane, side, position, records) => this.invariants.onApply(lane, side, position, records),
     });
     this.#mutant = options.mutant ?? {};
-    this.#plan = planOf(this.phases, routers);
+    this.#plan = planOf(this.phases, { routers, readers });
     this.#mutant.plant?.(this);
   }
 
@@ -187,20 +197,18 @@ export class Cluster {
   snapshot(): Snapshot {
     return {
       servers: { source: this.servers.source.state(), target: this.servers.target.state() },
-      routers: new Map(
-        [...this.routers].map(([name, routes]) => [
-          name,
-          new Routes(
-            this.phases.map((phase) => phase.name),
-            routes,
-          ),
-        ]),
-      ),
+      routers: this.#copyOf(this.routers),
+      readers: this.#copyOf(this.readers),
       operations: this.ledger.operations.map((operation) => ({ ...operation })),
       now: this.world.now,
       given: this.world.given,
       phases: this.phases,
     };
+  }
+
+  #copyOf(routers: ReadonlyMap<string, Routes>): ReadonlyMap<string, Routes> {
+    const names = this.phases.map(({ name }) => name);
+    return new Map([...routers].map(([router, routes]) => [router, new Routes(names, routes)]));
   }
 
   /** Starts a process that runs a piece of product code. */
@@ -321,7 +329,9 @@ export class Cluster {
       engine: simulatedEngine({ network, process, conditions: this.conditions }),
       traces: simulatedTraces(network, process),
       schema: simulatedSchema({ network, process, side: 'target' }),
-      routers: new Map([...this.routers].map(([name, routes]) => [name, simulatedRouter(network, process, routes)])),
+      routers: new Map(
+        [...this.routers, ...this.readers].map(([name, routes]) => [name, simulatedRouter(network, process, routes)]),
+      ),
       preflight: async () => [],
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);

@@ -27,7 +27,7 @@ const cut =
 const router =
   (fault: RouterFault): Fault =>
   (cluster) => {
-    const all = [...cluster.routers.values()];
+    const all = [...cluster.routers.values(), ...cluster.readers.values()];
     // Of several one has it: the others go on.
     const routes = all.length === 1 ? cluster.routes : cluster.world.pick(all);
     routes.fault = fault;
@@ -118,7 +118,7 @@ export const heal = (cluster: Cluster): void => {
       if (cluster.network.link(process, side) !== 'open') cluster.network.setLink(process, side, 'open');
     }
   }
-  for (const routes of cluster.routers.values()) routes.fault = null;
+  for (const routes of [...cluster.routers.values(), ...cluster.readers.values()]) routes.fault = null;
   cluster.lostReply = null;
   cluster.conditions.applyMs = 0;
 };

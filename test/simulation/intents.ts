@@ -17,7 +17,7 @@ const SWITCH = [...new Set(['checks', ...SWITCH_STEPS.map(({ name }) => name)])]
  */
 const CAUSES: readonly Cause[] = [
   { effect: /^router hold$/, steps: ['switch/hold'] },
-  { effect: /^router repoint$/, steps: ['switch/repoint'] },
+  { effect: /^router repoint$/, steps: ['switch/repoint', 'reads/repoint'] },
   // Of several, those that lead right let go when another one does not yet.
   {
     effect: /^router release$/,

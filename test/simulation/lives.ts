@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { ClusterRouters } from './cluster.ts';
 import { FAULTS } from './faults.ts';
 import { type Life, type LifeResult, live, makeStarts, type Starts } from './life.ts';
 
@@ -6,8 +7,7 @@ import { type Life, type LifeResult, live, makeStarts, type Starts } from './lif
 export interface Shard {
   readonly name: string;
   readonly phases: readonly string[];
-  /** Of every phase, as `ClusterOptions`. */
-  readonly routers?: readonly string[];
+  readonly routers?: ClusterRouters;
   readonly kinds: readonly Pick<Life, 'start' | 'command' | 'isUndone'>[];
 }
 
@@ -34,7 +34,7 @@ export const SHARDS = {
   together: {
     name: 'together',
     phases: ['catalog', 'orders'],
-    routers: ['pooler', 'dns'],
+    routers: { routers: ['pooler', 'dns'] },
     kinds: [
       { start: 'ready', command: 'cutover' },
       { start: 'soaking', command: 'failback' },
