@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import type { Probe } from './databases/client-path.ts';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
+import { postgresPath } from './databases/postgres/client-path.ts';
+import { postgresClients } from './databases/postgres/clients.ts';
 import { postgresDatabase } from './databases/postgres/database.ts';
 import { postgresDigests } from './databases/postgres/digests.ts';
 import { postgresSchema } from './databases/postgres/schema/schema.ts';
@@ -106,6 +109,22 @@ const routerChecks = async (
   return (await Promise.all(found)).flat();
 };
 
+const NO_PROBE: Probe = { paths: [], withinMs: 0 };
+
+/** The paths by which each phase's clients come, made once so that a URL that cannot be read is told at once. */
+const probesOf = (plan: Plan): RunContext['probes'] => {
+  const made = new Map(
+    [...plan.probes].map(([name, { urls, withinMs }]) => {
+      const paths = [...urls].map(([phase, ofPhase]) => {
+        const own = ofPhase.map((url) => postgresPath(url, `probe of router ${name}`));
+        return [phase, { paths: own, withinMs }] as const;
+      });
+      return [name, new Map<string, Probe>(paths)] as const;
+    }),
+  );
+  return (router, phase) => made.get(router)?.get(phase) ?? NO_PROBE;
+};
+
 /** A container may run us under a number that has no name. */
 const userName = (): string => {
   try {
@@ -129,6 +148,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     database: postgresDatabase(server),
     digests: postgresDigests(server),
     sessions: sessions[side],
+    clients: postgresClients(server),
   });
   const { engine, lanes } = engineFor(plan, { source, target });
   const routers = new Map(
@@ -143,6 +163,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
+      probes: probesOf(plan),
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),

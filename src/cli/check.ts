@@ -1,6 +1,7 @@
 import { blocks } from '../domain/finding.ts';
 import { readCheckInput } from '../stages/check.ts';
 import { assertPlan, readRuns } from '../stages/open.ts';
+import { probeFindings } from '../stages/probe-findings.ts';
 import { type CommandModule, flag, withPlan } from './command.ts';
 import { countText, findingText, say, sayJson } from './render.ts';
 
@@ -19,7 +20,7 @@ export const check: CommandModule = {
         const input = await readCheckInput(context, runs);
         const { scope } = input;
         const found = await context.preflight(input);
-        const findings = [...scope.findings, ...found];
+        const findings = [...scope.findings, ...found, ...(await probeFindings(context, scope.phases.keys()))];
         const tables = [...scope.phases.values()].reduce((sum, phase) => sum + phase.tables.length, 0);
         const ok = !blocks(findings);
         if (flag(args, 'json')) sayJson({ ok, phases: scope.phases.size, tables, findings });

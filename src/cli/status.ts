@@ -2,9 +2,11 @@ import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
 import { readRoutes } from '../stages/reads/routes.ts';
 import type { ObservedRoute } from '../stages/routes.ts';
+import { type ObservedSessions, observeSessionsLeft } from '../stages/sessions-left.ts';
 import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
+import { printProofs } from './proofs.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
 import { printRoutes } from './status-routes.ts';
 
@@ -26,8 +28,9 @@ export const status: CommandModule = {
             const now = await readStatusFromEither(context);
             const routes = await readRoutes(context, now);
             const orphans = await findOrphanSlots(context).catch(() => []);
-            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, orphans });
-            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, orphans });
+            const left = await observeSessionsLeft(context, now.phases);
+            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, left, orphans });
+            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, left, orphans });
             if (!flag(args, 'watch') || stopping.signal.aborted) return 0;
             await sleep(WATCH_MS, stopping.signal).catch(() => undefined);
             if (stopping.signal.aborted) return 0;
@@ -45,11 +48,13 @@ const print = (
     path,
     watch,
     routes,
+    left,
     orphans,
   }: {
     readonly path: string;
     readonly watch: boolean;
     readonly routes: readonly ObservedRoute[];
+    readonly left: readonly ObservedSessions[];
     readonly orphans: readonly OrphanSlot[];
   },
 ): void => {
@@ -86,6 +91,7 @@ const print = (
       `${color.red('unended')}  ${status.unended.fact}\n        ${color.dim(status.unended.id)}  remedy: ${status.unended.remedy}`,
     );
   printRoutes(routes, status);
+  printProofs(status.phases, left);
   printOrphans(orphans);
   if (status.lastSwitch) {
     say();

@@ -22,6 +22,8 @@ export const ERROR_KINDS = {
   unknown: { policy: 'probe', exitCode: 6 },
   /** It stands half-way, at most one side can be written, and a person has to mend something before it can go on. */
   parked: { policy: 'operator', exitCode: 6 },
+  /** It is done, and clients were not seen to arrive where they were led. */
+  unproven: { policy: 'operator', exitCode: 6 },
   /** The lane cannot go on until somebody has mended what its finding says. */
   halted: { policy: 'operator', exitCode: 3 },
   /** A server cannot be reached or dropped the connection. */

@@ -211,6 +211,14 @@ export const SWITCH_STEPS = [
   },
   {
     part: 'completing',
+    name: 'probe',
+    does: "ask by the clients' own paths whether they lead to the {B}; sessions left on the {A} are told of, or ended",
+    at: ['routers', 'A'],
+    undoneBy: null,
+    undo: COMMITTED,
+  },
+  {
+    part: 'completing',
     name: 'states',
     does: 'the phases enter the state after the switch, all in one transaction',
     at: ['source'],

@@ -5,6 +5,7 @@ import { parseDuration } from './duration.ts';
 import { holdsPassword, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
+import { probeProblems } from './phase-keys.ts';
 import { type NamedRouter, namedRouters, namesOfRouters, routerProblems } from './phase-routers.ts';
 import { poolerProblems } from './pooler-checks.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
@@ -189,6 +190,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...fileFormats(document),
     ...sharedVariables(document, phases),
     ...poolerProblems(document, phases),
+    ...probeProblems(document, phases),
     ...engineKeys(document),
     ...passwords(document),
   ];

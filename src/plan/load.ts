@@ -6,6 +6,7 @@ import { canonicalOf, hashOf } from './diff.ts';
 import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './document.ts';
 import { type Environment, hasReference, interpolate } from './interpolate.ts';
 import { issueProblems } from './issues.ts';
+import { type ProbePlan, probesOf } from './probe-plan.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
@@ -44,12 +45,16 @@ export interface Plan {
   readonly phases: readonly PlanPhase[];
   readonly ignore: readonly string[];
   readonly routers: ReadonlyMap<string, RouterPlan>;
+  /** Of the routers whose clients' paths are named. */
+  readonly probes: ReadonlyMap<string, ProbePlan>;
   /** Null where the plan sets no limit. */
   readonly copy: { readonly bytesPerSecond: number | null };
   readonly switch: {
     readonly maxLagMs: number;
     readonly windowMs: number;
     readonly blockers: { readonly waitMs: number; readonly action: 'terminate' | 'abort' };
+    /** What becomes of clients that stay on the side that a switch has led away from. */
+    readonly sessionsLeft: { readonly waitMs: number; readonly action: 'terminate' | 'tell' };
   };
   readonly verify: { readonly freshForMs: number };
   readonly soak: { readonly forMs: number };
@@ -102,7 +107,7 @@ const schemaOf = (schema: PlanDocument['schema'], directory: string): SchemaSour
 
 const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => {
   const directory = dirname(resolve(path));
-  const { max_lag, window, blockers } = document.switch;
+  const { max_lag, window, blockers, sessions_left } = document.switch;
   return {
     version: document.version,
     name: document.name,
@@ -126,8 +131,14 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
         return [name, routerOf(router, { directory, phases: led.map((phase) => phase.name) })];
       }),
     ),
+    probes: probesOf(document),
     copy: { bytesPerSecond: document.copy.limit ?? null },
-    switch: { maxLagMs: max_lag, windowMs: window, blockers: { waitMs: blockers.wait, action: blockers.then } },
+    switch: {
+      maxLagMs: max_lag,
+      windowMs: window,
+      blockers: { waitMs: blockers.wait, action: blockers.then },
+      sessionsLeft: { waitMs: sessions_left.wait, action: sessions_left.then },
+    },
     verify: { freshForMs: document.verify.fresh_for },
     soak: { forMs: document.soak.for },
     hash: hashOf(canonical),

@@ -1,6 +1,6 @@
 import type { Json, LocatedDocument } from './document.ts';
 import { valueAt } from './issues.ts';
-import { nearest } from './nearest.ts';
+import { isMapping, misnamedPhases } from './phase-keys.ts';
 import type { NamedRouter } from './phase-routers.ts';
 import type { Path, Problem } from './problem.ts';
 
@@ -19,8 +19,7 @@ interface Leads {
   readonly path: Path;
 }
 
-const isMapping = (value: Json | undefined): value is { readonly [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+const namesOf = (users: readonly Led[]): readonly string[] => users.flatMap(({ name }) => name ?? []);
 
 const leadsOf = (
   router: string,
@@ -53,31 +52,6 @@ const sharedEntries = (document: LocatedDocument, leads: readonly Leads[]): read
   });
 };
 
-const misnamed = (document: LocatedDocument, router: string, users: readonly Led[]): readonly Problem[] => {
-  const databases = valueAt(document.value, ['routers', router, 'databases']);
-  if (!isMapping(databases)) return [];
-  const names = users.flatMap(({ name }) => name ?? []);
-  const unknown = Object.keys(databases)
-    .filter((name) => !names.includes(name))
-    .map((name) => {
-      const guess = nearest(name, names);
-      return {
-        spot: document.keySpot(['routers', router, 'databases', name]),
-        what: `routers.${router}.databases names a phase that the router does not lead`,
-        value: name,
-        remedy: guess === null ? 'take it out' : `did you mean ${guess}`,
-      };
-    });
-  const missing = names
-    .filter((name) => !Object.hasOwn(databases, name))
-    .map((name) => ({
-      spot: document.keySpot(['routers', router, 'databases']),
-      what: `routers.${router}.databases has no entry for phase ${name}`,
-      remedy: `add ${name}: and the name of its entry`,
-    }));
-  return [...unknown, ...missing];
-};
-
 /** Whether each phase that a PgBouncer leads has an entry of its own: an entry leads whoever uses it at one moment. */
 export const poolerProblems = (document: LocatedDocument, phases: readonly Led[]): readonly Problem[] => {
   const routers = valueAt(document.value, ['routers']);
@@ -87,5 +61,10 @@ export const poolerProblems = (document: LocatedDocument, phases: readonly Led[]
   );
   const usersOf = (name: string) => phases.filter(({ routers }) => routers.some((router) => router.name === name));
   const leads = poolers.flatMap(({ name, settings }) => leadsOf(name, settings, usersOf(name)));
-  return [...poolers.flatMap(({ name }) => misnamed(document, name, usersOf(name))), ...sharedEntries(document, leads)];
+  return [
+    ...poolers.flatMap(({ name }) =>
+      misnamedPhases(document, ['routers', name, 'databases'], { led: namesOf(usersOf(name)), what: 'entry' }),
+    ),
+    ...sharedEntries(document, leads),
+  ];
 };

@@ -82,9 +82,10 @@ export const routerOf = (
     const format = router.format ?? formatOfPath(router.path) ?? 'env';
     return { kind: 'file', path: resolve(directory, router.path), format };
   }
-  const { timeout, observe, hold, release, ...rest } = router;
+  const { kind, timeout, repoint, observe, hold, release } = router;
   return {
-    ...rest,
+    kind,
+    repoint,
     ...(observe === undefined ? {} : { observe }),
     ...(hold === undefined ? {} : { hold }),
     ...(release === undefined ? {} : { release }),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RouterAction } from '../domain/placeholder.ts';
 import { ROUTE_FORMATS } from '../domain/route-format.ts';
+import { probe } from './probe-schema.ts';
 import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
 
 const fileRouter = z.strictObject({
@@ -17,6 +18,7 @@ const fileRouter = z.strictObject({
         'Format of the file. Without it the end of the path tells: .json, .yaml or .yml, .env, .properties. Whatever else is in the file stays.',
       examples: ['yaml'],
     }),
+  probe,
 });
 
 const command = (action: RouterAction, description: string, example: readonly string[]) =>
@@ -52,6 +54,7 @@ const commandRouter = z.strictObject({
     description: 'How long one run may take before its process group is ended. What it did is then not known.',
     examples: ['30s'],
   }),
+  probe,
 });
 
 /** PgBouncer 1.18 takes no other character in the name of an entry, whatever its manual says of quotes. */
@@ -106,6 +109,7 @@ const pgbouncerRouter = z
       }),
     source: pooledSide('source'),
     target: pooledSide('target'),
+    probe,
   })
   .refine((value) => (value.database === undefined) !== (value.databases === undefined), {
     error: 'needs exactly one of `database` and `databases`; keep the one that is meant',

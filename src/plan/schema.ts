@@ -141,6 +141,30 @@ const blockers = z
   .prefault({})
   .meta({ description: 'Transactions in the way of the fence.' });
 
+const sessionsLeft = z
+  .strictObject({
+    wait: duration({
+      atLeastMs: 0,
+      otherwise: '2s',
+
+      description: 'How long they may go by themselves before they are ended.',
+      examples: ['10s'],
+    }),
+    // biome-ignore lint/suspicious/noThenProperty: the key is part of the plan's language, and its value is never a function
+    then: z
+      .enum(['tell', 'terminate'])
+      .default('tell')
+      .meta({
+        description:
+          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, and while a probe does not prove that they are led elsewhere.',
+        examples: ['terminate'],
+      }),
+  })
+  .prefault({})
+  .meta({
+    description: 'Clients that are still connected to the side that lost the writes when all others were let go on.',
+  });
+
 const switching = z
   .strictObject({
     max_lag: duration({
@@ -158,6 +182,7 @@ const switching = z
       examples: ['10s'],
     }),
     blockers,
+    sessions_left: sessionsLeft,
   })
   .prefault({})
   .meta({ description: 'Bounds of a switch, in either direction.' });

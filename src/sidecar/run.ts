@@ -1,4 +1,5 @@
 import type { Side } from '../domain/position.ts';
+import type { RouteProof } from '../domain/proof.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import type { RecordedRoute } from './switches.ts';
 import { build, execute, fetch } from './tables.ts';
@@ -18,6 +19,8 @@ export interface LedReaders {
   readonly routes: Readonly<Record<string, RecordedRoute>>;
   /** False from the intent until all of them lead there. */
   readonly isDone: boolean;
+  /** Whether they were seen to arrive; empty before that was asked. */
+  readonly proof: readonly RouteProof[];
 }
 
 /** Facts about the run as a whole that stages leave for each other. */

@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { PhaseState } from '../domain/phase.ts';
 import type { Direction, Position, Side } from '../domain/position.ts';
+import type { RouteProof } from '../domain/proof.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch, type SidecarTables } from './tables.ts';
 
@@ -30,6 +31,8 @@ export interface SwitchDocument {
   readonly reverseFrom?: Position;
   /** Names of the slots made for the way back, by phase. */
   readonly reverseSlots: Readonly<Record<string, string>>;
+  /** What was known of the routers when clients had been let go on, or when they were asked again. */
+  readonly proof?: readonly RouteProof[];
 }
 
 /** A switch's intent. */
@@ -85,11 +88,17 @@ const withOutcomes = () =>
     .selectAll('switch')
     .select('outcome.outcome');
 
+/** A switch with its outcome, null while it is in doubt. */
+export type EndedSwitch = SwitchRecord & { readonly outcome: Outcome | null };
+
+/** What is known of a phase's routers since its newest switch that has committed; the switches come oldest first. */
+export const lastProof = (switches: readonly EndedSwitch[], phase: string): readonly RouteProof[] =>
+  switches
+    .findLast(({ outcome, phases }) => outcome === 'committed' && phases.includes(phase))
+    ?.document.proof?.filter((one) => one.phase === phase) ?? [];
+
 /** The newest switches with their outcomes (null while in doubt), oldest first, at most `limit`. */
-export const readSwitches = async (
-  sql: SqlExecutor,
-  limit: number,
-): Promise<readonly (SwitchRecord & { readonly outcome: Outcome | null })[]> => {
+export const readSwitches = async (sql: SqlExecutor, limit: number): Promise<readonly EndedSwitch[]> => {
   const rows = await fetch(sql, withOutcomes().orderBy('switch.at', 'desc').limit(limit));
   return rows.map((row) => ({ ...recordOf(row), outcome: outcomeOf(row.outcome) })).reverse();
 };

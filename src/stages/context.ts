@@ -1,3 +1,5 @@
+import type { Probe } from '../databases/client-path.ts';
+import type { Clients } from '../databases/clients.ts';
 import type { Database } from '../databases/database.ts';
 import type { Digests } from '../databases/digests.ts';
 import type { SchemaTool } from '../databases/schema.ts';
@@ -20,6 +22,7 @@ export interface SidePorts {
   readonly database: Database;
   readonly digests: Digests;
   readonly sessions: Sessions;
+  readonly clients: Clients;
 }
 
 /** Everything that one phase is made of, from the source's catalogue. */
@@ -60,6 +63,8 @@ export interface RunContext {
   readonly traces: Pick<LaneTraces, 'slots'>;
   readonly schema: SchemaTool;
   readonly routers: ReadonlyMap<string, Router>;
+  /** The paths by which clients of a phase come that a router leads. */
+  readonly probes: (router: string, phase: string) => Probe;
   readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;
   readonly emit: Emit;
   /** This process: a random id, and the machine's name for people. */

@@ -16,8 +16,8 @@ import { assertFinalisable, assertLedRight, assertNeverMoved } from './end-guard
 import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
-import { assertReadersMoved } from './reads/guards.ts';
 import { leadReadersBack } from './reads/move.ts';
+import { assertReadersMoved } from './reads/where.ts';
 import { carryOutEffect } from './saga.ts';
 import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';

@@ -9,9 +9,11 @@ import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
 import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
+import { proveAgain } from './prove-again.ts';
 import { executeReaders, goOnWithReaders } from './reads/command.ts';
 import { assertReadersMay } from './reads/guards.ts';
 import { askRouters } from './routes.ts';
+import { answerTo } from './switch/arrival.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
@@ -149,11 +151,8 @@ const change = async (
   const result = await runSwitch(tools, { direction, phases, all: worker.phases });
   const names = phases.map((phase) => phase.name).join(', ');
   const to = direction === 'forward' ? 'target' : 'source';
-  return {
-    exitCode: 0,
-    message: `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`,
-    data: result,
-  };
+  const message = `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`;
+  return answerTo({ message, data: result }, worker.context.plan.path);
 };
 
 const verify = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
@@ -243,6 +242,7 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
   }
   // The lanes that tell whether they may be led on are open now; the end of a run takes with it what would be read.
   if (open.length > 0) said.push(...(await goOnWithReaders(worker, open)));
+  said.push(...(await proveAgain(worker, phases)));
   return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };
 

@@ -1,8 +1,9 @@
-import { deposedError } from '../domain/errors.ts';
+import { deposedError, SwitchbackError } from '../domain/errors.ts';
 import type { Side } from '../domain/position.ts';
 import type { Guard } from '../domain/sql.ts';
 import { assertLease } from '../sidecar/lease.ts';
-import { epochGuard } from '../sidecar/ownership.ts';
+import { epochGuard, readOwnership } from '../sidecar/ownership.ts';
+import { readPhases } from '../sidecar/phases.ts';
 import { readRun } from '../sidecar/run.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -19,6 +20,26 @@ export const guardOn = (tenure: Tenure, side: Side, phases: readonly string[]): 
 /** The guard of what takes rows or tables away from the target: also, it is not the primary of the phases. */
 export const guardOnReplica = (tenure: Tenure, phases: readonly string[]): Guard =>
   epochGuard({ phases, epoch: tenure.epoch, role: 'replica' });
+
+/**
+ * The guard of what ends an application's sessions on a side: nobody has the right to write there. The rows that say so are
+ * locked, so that no phase gets it meanwhile. Throws kind `refused` when one has it; on the source also when one has no row,
+ * since a phase begins there.
+ */
+export const guardOnLeft =
+  (tenure: Tenure, side: Side): Guard =>
+  async (sql) => {
+    if (side === 'source') await assertLease(sql, tenure.epoch);
+    await epochGuard({ phases: 'all', epoch: tenure.epoch })(sql);
+    const rows = await readOwnership(sql);
+    const phases = side === 'source' ? (await readPhases(sql)).map(({ name }) => name) : rows.map(({ phase }) => phase);
+    const there = phases.filter((phase) => rows.find((row) => row.phase === phase)?.role !== 'replica');
+    if (there.length === 0) return;
+    throw new SwitchbackError(
+      'refused',
+      `not ended: phase ${there.join(', ')} is on the ${side}, and they may be its own`,
+    );
+  };
 
 /** The guard of what removes a side's part of the run as a whole: also, it is the part of this run. */
 export const guardOnRemoval =

@@ -1,5 +1,6 @@
 import type { Finding } from '../domain/finding.ts';
 import type { PhaseState } from '../domain/phase.ts';
+import { isOver } from '../domain/protocol.ts';
 
 const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
 
@@ -23,11 +24,15 @@ export const nextCommands = (about: {
   /** What halted its lane, or what its stage is stuck at. */
   readonly obstacle: Finding | null;
   readonly worker: boolean;
-  readonly path: string;
+  /** Its router was asked and did not lead its clients where the last switch had led them. */
+  readonly unproven: boolean;
   /** It has readers that can be moved to the target. */
-  readonly isReadOnSource?: boolean;
+  readonly isReadOnSource: boolean;
+  readonly path: string;
 }): readonly string[] => {
-  const { name, state, obstacle, worker, path } = about;
+  const { name, state, obstacle, worker, unproven, path } = about;
+  if (unproven && !isOver(state) && state.name !== 'switching')
+    return [`switchback resume ${path} ${name}`, ...nextCommands({ ...about, unproven: false })];
   const reads = about.isReadOnSource ? [`switchback cutover ${path} ${name} --reads`] : [];
   const run = worker ? [] : [`switchback run ${path}`];
   if (obstacle) return commandsIn(obstacle.remedy, about);

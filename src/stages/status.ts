@@ -3,6 +3,7 @@ import type { Finding } from '../domain/finding.ts';
 import type { Halt, PhaseState } from '../domain/phase.ts';
 import type { Direction, Position, Side } from '../domain/position.ts';
 import { sidesOf } from '../domain/position.ts';
+import { isUnproven, type RouteProof } from '../domain/proof.ts';
 import { laneDirection } from '../domain/protocol.ts';
 import type { LaneProgress } from '../engines/engine.ts';
 import { sidecarExists } from '../sidecar/install.ts';
@@ -14,7 +15,7 @@ import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
 import { type LedReaders, type RunFacts, readRun } from '../sidecar/run.ts';
-import { readSwitches } from '../sidecar/switches.ts';
+import { type EndedSwitch, lastProof, readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
@@ -57,6 +58,8 @@ export interface PhaseStatus {
     readonly rows: number;
     readonly clean: boolean;
   } | null;
+  /** What is known of its routers since its last switch that committed; empty when there was none. */
+  readonly proof: readonly RouteProof[];
   /** Commands that make sense now, best first. */
   readonly next: readonly string[];
 }
@@ -123,7 +126,9 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
-  const phases = await phaseStatuses(context, { readers: run.facts.readers, worker: worker?.alive === true });
+  const switches = await readSwitches(sql, SWITCHES);
+  const isHeldNow = worker?.alive === true;
+  const phases = await phaseStatuses(context, { readers: run.facts.readers, worker: isHeldNow, switches });
   return {
     ...NO_RUN,
     servers,
@@ -131,7 +136,7 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
     worker,
     phases,
     unended: worker?.alive === true ? null : await findUnended(context, phases),
-    lastSwitch: await lastSwitch(context),
+    lastSwitch: await lastSwitch(context, switches.at(-1)),
   };
 };
 
@@ -161,7 +166,15 @@ const workerStatus = async (context: RunContext, lease: Lease | null): Promise<R
 
 const phaseStatuses = async (
   context: RunContext,
-  { readers, worker }: { readonly readers: RunFacts['readers']; readonly worker: boolean },
+  {
+    readers,
+    worker,
+    switches,
+  }: {
+    readonly readers: RunFacts['readers'];
+    readonly worker: boolean;
+    readonly switches: readonly EndedSwitch[];
+  },
 ): Promise<readonly PhaseStatus[]> => {
   const { source, target } = context;
   const onTarget = await sidecarExists(target.sql).catch(() => false);
@@ -184,6 +197,7 @@ const phaseStatuses = async (
     const lane = lanes.get(named);
     const progress = (sidesOf(direction).to === 'target' ? toTarget : toSource).get(named);
     const sample = lag.get(named);
+    const proof = lastProof(switches, name);
     return {
       name,
       state,
@@ -194,9 +208,11 @@ const phaseStatuses = async (
       stuck,
       copied: copied.get(laneName(name, 'forward')) ?? { rows: 0, bytes: 0 },
       certificate: certificateOf(certificates.get(name)),
+      proof,
       next: nextCommands({
         name,
         state,
+        unproven: isUnproven(proof),
         obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
         worker,
         path: context.plan.path,
@@ -241,14 +257,15 @@ const certificateOf = (stored: StoredCertificate<Certificate> | undefined): Phas
   return { id, at: stored.at, ageMs: stored.ageMs, tables: tables.length, rows, clean };
 };
 
+/** A phase of which nothing is known among so many was switched long ago, and has been asked for since. */
+const SWITCHES = 1_000;
+
 /** Far more than the steps of one, each begun and ended; a step that was tried again has more. */
 const LINES_OF_A_SWITCH = 500;
 
-const lastSwitch = async (context: RunContext): Promise<RunStatus['lastSwitch']> => {
-  const { sql } = context.source;
-  const [last] = await readSwitches(sql, 1);
+const lastSwitch = async (context: RunContext, last: EndedSwitch | undefined): Promise<RunStatus['lastSwitch']> => {
   if (!last) return null;
-  const lines = await readSwitchJournal(sql, LINES_OF_A_SWITCH);
+  const lines = await readSwitchJournal(context.source.sql, LINES_OF_A_SWITCH);
   return {
     id: last.id,
     outcome: last.outcome,

@@ -405,6 +405,9 @@ inline do_retire() {
   atomic { drop_slot(a, g); g = 0 }
 }
 
+/* A question and what is told of the answer; whoever is ended on A is refused there anyway. */
+inline do_probe() { skip }
+
 inline do_states() {
   atomic {
     pending == 0 -> if :: lease != mine[w] -> goto deposed :: else fi;

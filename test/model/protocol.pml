@@ -55,6 +55,7 @@ inline steps_of_completing() {
   before_completing(); do_repoint();
   before_completing(); do_release();
   before_completing(); do_retire();
+  before_completing(); do_probe();
   before_completing(); do_states();
 }
 

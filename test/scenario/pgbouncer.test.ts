@@ -10,7 +10,7 @@ import { createShop, type ShopSize } from '../../src/demo/shop.ts';
 import { shopSchemaSql } from '../../src/demo/shop-schema.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
-import { askHere, startDoomed } from '../support/crash-points.ts';
+import { askHere, phaseHere, startDoomed } from '../support/crash-points.ts';
 import { describeWithPoolers } from '../support/pgbouncer.ts';
 import { type Scenario, scenarioOn } from '../support/scenario.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
@@ -75,12 +75,18 @@ describeWithPoolers('an application behind PgBouncer', (makePooler) => {
       process.env[`TEST_POOLER_${index}`] = admin;
       return `"\${TEST_POOLER_${index}}"`;
     });
+    // What clients ask is held with them, so it is asked when they have been let go on.
+    const paths = poolers.map((pooler, index) => {
+      process.env[`TEST_POOLED_${index}`] = pooler.urlFor('shop');
+      return `"\${TEST_POOLED_${index}}"`;
+    });
+    const probe = `{ url: [${paths.join(', ')}], within: 10s }`;
     const configs = poolers.map(({ config }) => JSON.stringify(config));
     scenario = scenarioOn(
       { source, target },
       {
         phases: [{ name: 'all', tables: ['shop.*'] }],
-        router: `{ kind: pgbouncer, admin: [${references.join(', ')}], config: [${configs.join(', ')}], database: shop }`,
+        router: `{ kind: pgbouncer, admin: [${references.join(', ')}], config: [${configs.join(', ')}], database: shop, probe: ${probe} }`,
         more: 'switch: { window: 30s, max_lag: 20s, blockers: { wait: 10s, then: abort } }',
       },
     );
@@ -144,6 +150,8 @@ describeWithPoolers('an application behind PgBouncer', (makePooler) => {
       expect(await isHeld()).toEqual([held, held]);
       const waiting = clientsNow();
       expect(await askHere(run, 'resume')).toMatchObject({ exitCode: 0 });
+      const said = expect.stringMatching(/^127\.0\.0\.1:\d+\/shop, 127\.0\.0\.1:\d+\/shop$/);
+      if (side === 'target') expect((await phaseHere(run, 'all')).proof).toMatchObject([{ verdict: 'proven', said }]);
       const { port } = servers()[side];
       expect(await waiting).toEqual([port, port]);
       await expectOn(side);

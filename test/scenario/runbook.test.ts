@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Play, readPage, titlesOf } from '../support/runbook.ts';
 import { useServer, useServerPair } from '../support/servers.ts';
+import { arrivals } from './runbook/arrivals.ts';
 import type { EntryTest } from './runbook/begin.ts';
 import { damaged } from './runbook/damaged.ts';
 import { databases } from './runbook/databases.ts';
@@ -55,6 +56,7 @@ patient({ pair: servers, other }, entry, () => {
     preparing(servers, entry);
     stages(servers, entry);
     routers(servers, entry);
+    arrivals(servers, entry);
     poolers(servers, entry);
     readers(servers, entry);
     damaged(servers, entry);

@@ -146,7 +146,7 @@ describe('two routers of a phase', () => {
     );
     const status = scenario.terminal('status', scenario.run.plan);
     await status.ended;
-    expect(status.text()).toMatch(new RegExp(`${router} +all +source, not yet the target +wait`));
+    expect(status.text()).toMatch(new RegExp(`${router} +all +writers +source, not yet the target +wait`));
     // Another machine, which knows nothing but the plan; it acts on what is missing alone.
     const resumed = await askWithFaults(scenario.run, { command: 'resume' }, []);
     expect(resumed).toMatchObject({ exitCode: 0 });

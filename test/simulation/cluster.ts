@@ -6,6 +6,7 @@ import type { NewRequest, RequestResult } from '../../src/sidecar/requests.ts';
 import { carryOut } from '../../src/stages/command.ts';
 import type { RunContext, SidePorts } from '../../src/stages/context.ts';
 import { Worker } from '../../src/stages/worker.ts';
+import { simulatedClients, simulatedProbe } from './client-ports.ts';
 import { Client, KEYS, Ledger, type Operation, type PhaseTables } from './clients.ts';
 import { honestLanes, simulatedEngine, simulatedTraces } from './engine.ts';
 import { Invariants } from './invariants.ts';
@@ -93,7 +94,13 @@ const planOf = (phases: readonly PhaseTables[], { routers = [], readers = [] }: 
   phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers, readers })),
   ignore: [],
   routers: new Map(),
-  switch: { maxLagMs: 2_000, windowMs: WINDOW_MS, blockers: { waitMs: 300, action: 'terminate' } },
+  probes: new Map(),
+  switch: {
+    maxLagMs: 2_000,
+    windowMs: WINDOW_MS,
+    blockers: { waitMs: 300, action: 'terminate' },
+    sessionsLeft: { waitMs: 50, action: 'terminate' },
+  },
   verify: { freshForMs: 3_600_000 },
   copy: { bytesPerSecond: null },
   soak: { forMs: 0 },
@@ -320,6 +327,7 @@ export class Cluster {
         database: simulatedDatabase(place, catalogue),
         digests: simulatedDigests(place),
         sessions: simulatedSessions(place),
+        clients: simulatedClients(place, (left) => this.invariants.onClientsEnded(left)),
       };
     };
     const context: RunContext = {
@@ -332,6 +340,12 @@ export class Cluster {
       routers: new Map(
         [...this.routers, ...this.readers].map(([name, routes]) => [name, simulatedRouter(network, process, routes)]),
       ),
+      probes: (router, phase) =>
+        simulatedProbe(
+          { network, process },
+          this.routers.get(router) ?? this.readers.get(router) ?? this.routes,
+          phase,
+        ),
       preflight: async () => [],
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);

@@ -79,6 +79,14 @@ export class Invariants {
     return this.#ending.has(phase);
   }
 
+  /** Clients' sessions on a side are about to be ended: none of them may be where it belongs. */
+  onClientsEnded(side: Side): void {
+    for (const phase of this.#watched.phases) {
+      if (!this.writable(phase).includes(side)) continue;
+      this.#watched.world.violate('S1', `clients were ended on the ${side}, where ${phase.name} is written`);
+    }
+  }
+
   /** Sides whose tables of a phase an application could write now. */
   writable(phase: PhaseTables): readonly Side[] {
     return SIDES.filter((side) => !this.#isFenced(side, phase));

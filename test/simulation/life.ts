@@ -178,7 +178,9 @@ class LifeRun {
     if (strikes && world.violations.length === 0) await this.#recoverFromStrike(recovery ?? 'resume');
     if (world.violations.length === 0) this.#judgeWindow();
     this.#isHealed = true;
-    if (world.violations.length === 0) await recover(this.#cluster, world.pick([0, 10, 500, 17_000]));
+    if (world.violations.length === 0) {
+      await recover(this.#cluster, world.pick([0, 10, 500, 17_000]), { hasLied: this.#hasLied });
+    }
     this.#isArmed = false;
     if (world.violations.length === 0) await goOn(this.#cluster);
     if (world.violations.length === 0) await judge(this.#cluster, { hasLied: this.#hasLied });

@@ -295,6 +295,13 @@ export const CONTROLS: readonly Control[] = [
     seeds: 3,
   },
   {
+    name: 'a repoint is believed',
+    mutant: { ports: (context) => ({ ...context, probes: () => ({ paths: [], withinMs: 0 }) }) },
+    life: () => ({ ...CUTOVER, point: 'cutover: repoint', fault: 'router lies', isExact: true }),
+    expected: ['L3'],
+    seeds: 20,
+  },
+  {
     name: 'a record is skipped',
     mutant: {
       plant: ({ conditions }) => {

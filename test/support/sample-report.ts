@@ -150,6 +150,7 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
       halt: null,
     },
     readers: null,
+    proof: [],
     stuck: null,
     copied: { rows: total, bytes: total * 182 },
     certificate: {

@@ -66,7 +66,13 @@ describe('a plan', () => {
       engine: 'stream',
       schema: { from: 'pg_dump' },
       ignore: [],
-      switch: { maxLagMs: 2_000, windowMs: 5_000, blockers: { waitMs: 2_000, action: 'abort' } },
+      switch: {
+        maxLagMs: 2_000,
+        windowMs: 5_000,
+        blockers: { waitMs: 2_000, action: 'abort' },
+        sessionsLeft: { waitMs: 2_000, action: 'tell' },
+      },
+      probes: new Map(),
       verify: { freshForMs: 3_600_000 },
       soak: { forMs: 259_200_000 },
       directory: join(process.cwd(), 'plans'),
@@ -97,12 +103,18 @@ describe('a plan', () => {
   test('reads every duration unit', () => {
     const plan = parse(
       planText({
-        switch: '{ max_lag: 250ms, window: 5m, blockers: { wait: 0s, then: terminate } }',
+        switch:
+          '{ max_lag: 250ms, window: 5m, blockers: { wait: 0s, then: terminate }, sessions_left: { wait: 1m, then: terminate } }',
         verify: '{ fresh_for: 1h }',
         soak: '{ for: 7d }',
       }),
     );
-    expect(plan.switch).toEqual({ maxLagMs: 250, windowMs: 300_000, blockers: { waitMs: 0, action: 'terminate' } });
+    expect(plan.switch).toEqual({
+      maxLagMs: 250,
+      windowMs: 300_000,
+      blockers: { waitMs: 0, action: 'terminate' },
+      sessionsLeft: { waitMs: 60_000, action: 'terminate' },
+    });
     expect(plan.soak.forMs).toBe(604_800_000);
   });
 
@@ -258,6 +270,44 @@ describe('a plan', () => {
     const phases = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
     const routers = `{ app: { kind: pgbouncer, config: [d.ini], ${more} } }`;
     expect(problemsOf(planText({ phases, routers })).join('\n')).toContain(problem);
+  });
+
+  const TWO = '[{ name: a, tables: [p.a], router: app }, { name: b, tables: [p.b], router: app }]';
+
+  test('names the paths by which a router is proven, for each phase', () => {
+    const parsed = (probe: string) =>
+      parse(planText({ phases: TWO, routers: `{ app: { kind: file, path: /r.json, probe: ${probe} } }` })).probes;
+    const url = 'postgresql://shop@pool/shop';
+    const both = new Map([
+      ['a', [url]],
+      ['b', [url]],
+    ]);
+    expect(parsed(`{ url: "${url}" }`)).toEqual(new Map([['app', { urls: both, withinMs: 30_000 }]]));
+    const each = `{ urls: { a: "${url}", b: ["${url}/1", "\${PGBOUNCER_ADMIN_URL}"] }, within: 2m }`;
+    expect(parsed(each).get('app')).toEqual({
+      urls: new Map([
+        ['a', [url]],
+        ['b', [`${url}/1`, ENV.PGBOUNCER_ADMIN_URL]],
+      ]),
+      withinMs: 120_000,
+    });
+  });
+
+  test.each([
+    ['{}', 'routers.app.probe needs exactly one of `url` and `urls`; keep the one that is meant'],
+    ['{ url: "postgresql://h/d", urls: { a: "postgresql://h/d", b: "postgresql://h/d" } }', 'needs exactly one of'],
+    ['{ url: http://h }', 'routers.app.probe.url is not a PostgreSQL URL: value "http://h"'],
+    ['{ url: "postgresql://u:secret@h/d" }', 'routers.app.probe.url holds a password'],
+    ['{ urls: { a: "postgresql://h/d" } }', '6:55: routers.app.probe.urls has no URL for phase b; add b: and its URL'],
+    [
+      '{ urls: { a: "postgresql://h/d", b: "postgresql://h/d", bb: "postgresql://h/d" } }',
+      'routers.app.probe.urls names a phase that the router does not lead: value "bb"; did you mean b',
+    ],
+    ['{ url: "postgresql://h/d", within: 5 }', 'routers.app.probe.within must be a duration: value "5"'],
+    ['"postgresql://h/d"', 'routers.app.probe must be a mapping of keys and values'],
+  ])('refuses a probe that asks nobody: %s', (probe, problem) => {
+    const routers = `{ app: { kind: file, path: /r.json, probe: ${probe} } }`;
+    expect(problemsOf(planText({ phases: TWO, routers })).join('\n')).toContain(problem);
   });
 
   test('refuses an entry that two routers lead, and another number of files than of poolers', () => {
@@ -417,6 +467,11 @@ describe('problems', () => {
       'switch',
       '{ window: 1s, blockers: { wait: 1s } }',
       'switch.blockers.wait is not shorter than switch.window: value "1s"',
+    ],
+    [
+      'switch',
+      '{ sessions_left: { then: end } }',
+      'switch.sessions_left.then must be one of tell, terminate: value "end"',
     ],
     ['switch', '{ blockers: { then: kill } }', 'switch.blockers.then must be one of abort, terminate: value "kill"'],
     [

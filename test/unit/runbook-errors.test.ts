@@ -23,6 +23,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   "a sequence among … cannot hold the other side's value": 'sequence-range',
   // `check` and every switch ask for the right first.
   'no right to set or read a sequence among …': 'findings',
+  'not ended: phase … is on the …, and they may be its own': 'sessions-left',
   'lane … does not follow now': 'behind',
   'phase …: … changed rows of … differ between the sides': 'proof-differs',
   // The worker's lines.

@@ -8,6 +8,16 @@ export const applicationName = (holder: string): string => `switchback/${holder}
 const OWN_TOKEN =
   "SELECT pid || '@' || backend_start::text AS token FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 
+/**
+ * What tells one database of one running server from all others, in words that any role may ask and that come out the same
+ * whatever a session is set to.
+ */
+export const DESCRIBED = {
+  identity: `'postgresql:' || s.system_identifier || '/' || d.oid`,
+  started: `pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')`,
+  from: 'pg_catalog.pg_control_system() s, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()',
+} as const;
+
 /** Sessions of one PostgreSQL database. */
 export class PostgresSessions implements Sessions {
   readonly #server: PostgresServer;
@@ -20,11 +30,11 @@ export class PostgresSessions implements Sessions {
   /** Identity is the cluster's system identifier and the database's oid; the instance adds when its server was started. */
   async describe(): Promise<ServerDescription> {
     const { rows } = await this.#server.query(
-      `SELECT s.system_identifier || '/' || d.oid AS identity, pg_postmaster_start_time() AS started,
+      `SELECT ${DESCRIBED.identity} AS identity, ${DESCRIBED.started} AS started,
               current_setting('server_version') AS version
-       FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()`,
+       FROM ${DESCRIBED.from}`,
     );
-    const identity = `postgresql:${rows[0]?.identity}`;
+    const identity = String(rows[0]?.identity);
     return {
       identity,
       instance: `${identity}@${rows[0]?.started}`,

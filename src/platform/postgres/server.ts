@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { SqlExecutor, SqlResult, SqlSide, TextRow } from '../../domain/sql.ts';
+import { BoundedClient } from './bounded-client.ts';
 import { type PostgresUrl, type Protection, readPostgresUrl } from './url.ts';
 
 /**
@@ -99,26 +100,6 @@ const executorOf = (client: pg.ClientBase): SqlExecutor => ({
 
 /** A statement of our own bookkeeping that is not answered for this long counts as a lost connection, in milliseconds. */
 const SILENT_MS = 60_000;
-/** How long a session may take to say goodbye. */
-const END_MS = 2_000;
-
-/**
- * A client whose `end` does not wait for a server that has fallen silent: TCP would go on repeating itself for a quarter of
- * an hour, and whoever closes a session in order to park would be kept just as long.
- */
-class BoundedClient extends pg.Client {
-  override end(): Promise<void>;
-  override end(callback: (error: Error) => void): void;
-  override end(callback?: (error: Error) => void): Promise<void> | undefined {
-    const timer = setTimeout(() => this.connection.stream.destroy(), END_MS);
-    timer.unref();
-    const ended = super.end().finally(() => clearTimeout(timer));
-    if (!callback) return ended;
-    ended.then(() => (callback as () => void)(), callback);
-    return undefined;
-  }
-}
-
 /** How a session is told apart in pg_stat_activity; a deposed worker's sessions are found by it. */
 export interface ServerOptions {
   readonly url: string;

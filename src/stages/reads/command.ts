@@ -1,4 +1,6 @@
+import { ERROR_KINDS } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
+import { isUnproven, proofText } from '../../domain/proof.ts';
 import { primarySide } from '../../domain/protocol.ts';
 import type { RequestResult } from '../../sidecar/requests.ts';
 import type { Phase } from '../machine.ts';
@@ -20,8 +22,11 @@ export const executeReaders = async (
   to: Side,
 ): Promise<RequestResult> => {
   const names = phases.map(({ name }) => name);
-  await moveReaders(worker, { to, phases: names }, () => check(worker, phases, to));
-  return { exitCode: 0, message: readersSaid(names, to) };
+  const proof = await moveReaders(worker, { to, phases: names }, () => check(worker, phases, to));
+  const message = `${readersSaid(names, to)}; ${proofText(proof)}`;
+  if (!isUnproven(proof)) return { exitCode: 0, message };
+  const remedy = 'mend their path, or lead the router there by hand, then give the command again, which asks again';
+  return { exitCode: ERROR_KINDS.unproven.exitCode, message, remedy };
 };
 
 /** Goes on with moves of readers that an earlier process has begun. Returns what became of them. */

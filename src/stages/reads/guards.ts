@@ -1,10 +1,9 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
-import { otherSide, type Side } from '../../domain/position.ts';
+import type { Side } from '../../domain/position.ts';
 import { primarySide } from '../../domain/protocol.ts';
-import { readReaders } from '../../sidecar/run.ts';
 import type { RunContext } from '../context.ts';
 import type { Phase } from '../machine.ts';
-import { askRouters, routersOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
 import { type Followed, measureLag } from '../switch/guards.ts';
 
 const refused = (message: string, remedy: string): SwitchbackError =>
@@ -61,33 +60,4 @@ export const assertFollows = async (context: RunContext, followed: Followed, to:
   } catch (error) {
     throw isKind(error, 'halted') ? haltedLane(phase, to, { fact: messageOf(error), remedy: error.remedy }) : error;
   }
-};
-
-/** Phases any of whose readers are led to a side, as their routers say, or else as it is recorded, or else from the start. */
-export const phasesReadOn = async (
-  context: RunContext,
-  phases: readonly string[],
-  side: Side,
-): Promise<readonly string[]> => {
-  const recorded = await readReaders(context.source.sql);
-  const found = await Promise.all(
-    phases.map(async (phase) => {
-      const answers = await askRouters(context, phase, 'readers');
-      const known = recorded[phase];
-      // A move that has not ended may have led them to either side.
-      const isUnder = known !== undefined && !known.isDone;
-      return answers.some(({ primary }) => isUnder || (primary ?? known?.to ?? 'source') === side) ? [phase] : [];
-    }),
-  );
-  return found.flat();
-};
-
-/** Throws kind `refused` while readers are led to the source, which is not kept current after the end of the soak. */
-export const assertReadersMoved = async (context: RunContext, phases: readonly string[]): Promise<void> => {
-  const [phase] = await phasesReadOn(context, phases, 'source');
-  if (phase === undefined) return;
-  throw refused(
-    `readers of phase ${phase} are led to the source, which does not follow the ${otherSide('source')} any more after this`,
-    `lead them to the target first: switchback cutover ${context.plan.path} ${phase} --reads`,
-  );
 };

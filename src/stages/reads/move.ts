@@ -1,13 +1,15 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
+import { isUnproven, proofText, type RouteProof } from '../../domain/proof.ts';
 import { type LedReaders, type RunFacts, readReaders, writeReaders } from '../../sidecar/run.ts';
 import type { RecordedRoutes } from '../../sidecar/switches.ts';
 import type { RunContext } from '../context.ts';
-import { routersOf } from '../routes.ts';
+import { proveRoutes } from '../prove-routes.ts';
+import { type RouterOfPhases, routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { recordRoutes, repointing } from '../switch/routing.ts';
 import type { Tenure } from '../tenure.ts';
-import { phasesReadOn } from './guards.ts';
+import { phasesReadOn } from './where.ts';
 
 /** What moving readers works with. */
 export interface ReadersTools {
@@ -30,13 +32,15 @@ interface Move {
  * repointed on that condition; then all of them lead there, or none does and the intent is forgotten, or it is parked and
  * `resume` goes on with those that are missing.
  *
+ * Then it is asked by the path that they take whether they arrive there; what is returned says it, and so does `status`.
+ *
  * Throws kind `refused` and `unreachable` when nothing was changed, `parked` when something may have been.
  */
 export const moveReaders = async (
   tools: ReadersTools,
   move: Pick<Move, 'to' | 'phases'>,
   check: () => Promise<void> = async () => undefined,
-): Promise<void> => {
+): Promise<readonly RouteProof[]> => {
   const { context, tenure, signal } = tools;
   const where = { scope: `reads-${tenure.epoch + 1n}`, phases: move.phases };
   const routes = await tenure.step(where, 'checks', async () => {
@@ -47,15 +51,17 @@ export const moveReaders = async (
   await tenure.raise();
   const begun: Move = { ...move, id: `reads-${tenure.epoch}`, routes };
   const before = await readReaders(context.source.sql);
-  await store(tools, begun, 'intent', (phase) => ledBy(begun, phase, false));
-  await carryOn(tools, begun, before);
+  await store(tools, begun, 'intent', (phase) => ledBy(begun, phase, null));
+  return await carryOn(tools, begun, before);
 };
 
-const ledBy = ({ id, to, routes }: Move, phase: string, isDone: boolean): LedReaders => ({
+/** `proof` is null before the end. */
+const ledBy = ({ id, to, routes }: Move, phase: string, proof: readonly RouteProof[] | null): LedReaders => ({
   move: id,
   to,
   routes: routes[phase] ?? {},
-  isDone,
+  isDone: proof !== null,
+  proof: (proof ?? []).filter((one) => one.phase === phase),
 });
 
 const whereOf = ({ id, phases }: Move) => ({ scope: id, phases });
@@ -75,7 +81,11 @@ const store = async (
 };
 
 /** Repoints what does not lead there yet. `before` is what is recorded again when nothing has been changed. */
-const carryOn = async (tools: ReadersTools, move: Move, before: NonNullable<RunFacts['readers']>): Promise<void> => {
+const carryOn = async (
+  tools: ReadersTools,
+  move: Move,
+  before: NonNullable<RunFacts['readers']>,
+): Promise<readonly RouteProof[]> => {
   const { context, tenure } = tools;
   const routers = routersOf(context, move.phases, 'readers');
   const routing = { tenure, id: move.id, routers, areHeld: false, routes: move.routes };
@@ -87,7 +97,24 @@ const carryOn = async (tools: ReadersTools, move: Move, before: NonNullable<RunF
     await store(tools, move, 'undo intent', (phase) => before[phase] ?? null);
     throw error;
   }
-  await store(tools, move, 'readers', (phase) => ledBy(move, phase, true));
+  const proof = await prove(tools, move, routers);
+  await store(tools, move, 'readers', (phase) => ledBy(move, phase, proof));
+  return proof;
+};
+
+/** Both sides may be read meanwhile, so nobody waits for it. */
+const prove = async (
+  { context, tenure, signal }: ReadersTools,
+  move: Move,
+  routers: readonly RouterOfPhases[],
+): Promise<readonly RouteProof[]> => {
+  let proof: readonly RouteProof[] = [];
+  const act = async (): Promise<string> => {
+    proof = await proveRoutes(context, { routers, to: move.to, signal });
+    return proofText(proof);
+  };
+  await carryOutEffect(tenure, { where: whereOf(move), step: 'probe' }, { act });
+  return proof;
 };
 
 /** Whether every router is seen to be as it was. One that does not say where it leads may have been changed. */
@@ -136,8 +163,8 @@ export const resumeReaders = async (
     const routes = Object.fromEntries(own.map(([phase, led]) => [phase, led.routes]));
     await check(names, first.to);
     // Nothing older is known any more: one that turns out to be untouched stays to be resumed.
-    await carryOn(tools, { id, to: first.to, phases: names, routes }, recorded);
-    said.push(readersSaid(names, first.to));
+    const proof = await carryOn(tools, { id, to: first.to, phases: names, routes }, recorded);
+    said.push(`${readersSaid(names, first.to)}; ${proofText(proof)}`);
   }
   return said;
 };
@@ -157,7 +184,8 @@ export const leadReadersBack = async (
   const astray = await phasesReadOn(tools.context, phases, 'target');
   if (astray.length === 0) return;
   try {
-    await moveReaders(tools, { phases: astray, to: 'source' });
+    const proof = await moveReaders(tools, { phases: astray, to: 'source' });
+    if (isUnproven(proof)) throw new SwitchbackError('unproven', proofText(proof));
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     const names = astray.join(', ');

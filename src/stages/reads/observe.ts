@@ -48,6 +48,11 @@ const troubleOf = (context: RunContext, looked: Looked): ObservedRoute['trouble'
     const fact = `its readers are on their way to the ${led.to} and not all there`;
     return { fact, remedy: `switchback resume ${path} ${phase.name}` };
   }
+  const missing = led?.proof.find(({ router, verdict }) => router === answer.router && verdict === 'unproven');
+  if (led && missing) {
+    const fact = `its readers were not seen to arrive on the ${led.to}: ${missing.said}`;
+    return { fact, remedy: `mend their path, then ask again: ${remedyOf(path, phase.name, led.to)}` };
+  }
   const side = answer.primary;
   if (side === null) return null;
   const stale =

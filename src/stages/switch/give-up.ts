@@ -39,12 +39,12 @@ export const giveUp = async (s: Switch, failure: Failure): Promise<SwitchResult>
   await closeWayBack(s);
   const settled = await settleSwitch({ record: recordOf(s), phases: s.phases, tools: s.tools });
   // The commit whose answer was lost came through after all: the worker opens the lane of the new state by itself.
-  if (settled === 'committed') {
+  if (settled.outcome === 'committed') {
     for (const phase of s.phases) {
       await phase.runner?.close().catch(() => undefined);
       phase.runner = null;
     }
-    return { switchId: s.id, windowMs: monotonicMs() - windowBegan };
+    return { switchId: s.id, windowMs: monotonicMs() - windowBegan, arrival: settled.arrival };
   }
   for (const phase of s.phases) runnerOf(phase).start();
   if (s.tools.signal.aborted) throw interrupted(s, 'and undone; the application goes on where it was', error);

@@ -2,17 +2,19 @@ import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, opposite, type Side, sidesOf } from '../../domain/position.ts';
 import { type StepName, stepsOf } from '../../domain/protocol.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
 import { isOwned, ownershipGuard } from '../../sidecar/ownership.ts';
 import { serverTime } from '../../sidecar/phases.ts';
-import { decideOutcome, type Outcome, readOutcome, type SwitchRecord } from '../../sidecar/switches.ts';
+import { decideOutcome, type Outcome, readOutcome, type SwitchRecord, writeSwitch } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
 import { guardOn } from '../guard.ts';
 import type { Phase } from '../machine.ts';
 import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
+import { type Arrival, arrivalText, seeArrival } from './arrival.ts';
 import { type Routing, releasing, repointing } from './routing.ts';
 import { type SwitchTools, scopeOfSwitch } from './types.ts';
 
@@ -26,6 +28,14 @@ export interface Settlement {
   readonly tools: SwitchTools;
 }
 
+/** How a switch was settled. */
+export type Settled = { readonly outcome: 'committed'; readonly arrival: Arrival } | { readonly outcome: 'aborted' };
+
+/** A switch that is being completed, and what has become known of its clients. */
+interface Completion extends Settlement {
+  arrival: Arrival | null;
+}
+
 const scopeOf = (s: Settlement) => scopeOfSwitch({ id: s.record.id, phases: s.phases });
 const namesOf = (s: Settlement) => s.phases.map((phase) => phase.name);
 const tablesOf = (s: Settlement) => s.phases.flatMap((phase) => phase.scope.tables);
@@ -34,10 +44,11 @@ const tablesOf = (s: Settlement) => s.phases.flatMap((phase) => phase.scope.tabl
  * Completes a switch that has committed, or undoes one that has not: the commit record alone decides, and when there is
  * none an abort record takes its place, so that no sleeping worker can commit afterwards (S11). Every act may be repeated.
  */
-export const settleSwitch = async (s: Settlement): Promise<Outcome> => {
+export const settleSwitch = async (s: Settlement): Promise<Settled> => {
   const outcome = await decide(s);
-  await (outcome === 'committed' ? completeSwitch(s) : undoSwitch(s));
-  return outcome;
+  if (outcome === 'committed') return { outcome, arrival: await completeSwitch(s) };
+  await undoSwitch(s);
+  return { outcome };
 };
 
 /** Asks until it is known what is recorded; what is asked again finds the record of the time before. */
@@ -64,11 +75,18 @@ const decide = async (s: Settlement): Promise<Outcome> => {
 export const completeSwitch = async (
   s: Settlement,
   onReleased: () => Promise<void> = async () => undefined,
-): Promise<void> => {
+): Promise<Arrival> => {
+  const completion: Completion = { ...s, arrival: null };
   for (const name of stepsOf('completing')) {
-    await repeatedly(s, name, COMPLETING[name](s));
+    await repeatedly(s, name, COMPLETING[name](completion));
     if (name === 'release') await onReleased();
   }
+  return arrivalOf(completion);
+};
+
+const arrivalOf = ({ arrival }: Completion): Arrival => {
+  if (arrival === null) throw new SwitchbackError('internal', 'nobody has asked whether the clients have arrived');
+  return arrival;
 };
 
 /** Takes back every effect of the window, and enters the states that the phases had. */
@@ -77,9 +95,14 @@ const undoSwitch = async (s: Settlement): Promise<void> => {
 };
 
 /** All phases leave `switching` in one transaction: one that moved on alone would be settled again with the other. */
-const enterAll = async (s: Settlement, next: (phase: Phase, since: string) => PhaseState): Promise<undefined> => {
+const enterAll = async (
+  s: Settlement,
+  next: (phase: Phase, since: string) => PhaseState,
+  record: (sql: SqlExecutor) => Promise<void> = async () => undefined,
+): Promise<undefined> => {
   const since = await serverTime(s.tools.context.source.sql);
   await s.tools.tenure.act(async (sql) => {
+    await record(sql);
     for (const phase of s.phases) await phase.store(sql, next(phase, since));
   });
   for (const phase of s.phases) phase.entered(next(phase, since));
@@ -158,18 +181,39 @@ const dropSlot = async (s: Settlement, direction: Direction, slot: string): Prom
   }
 };
 
-type EffectOf = (s: Settlement) => Effect;
+const probe = (s: Completion): Effect => ({
+  act: async () => {
+    const { context, tenure, signal } = s.tools;
+    const { direction } = s.record;
+    s.arrival = await seeArrival({ context, tenure, direction, phases: namesOf(s), signal });
+    return arrivalText(s.arrival);
+  },
+});
+
+/** What is known of the clients is recorded with the states, so that no phase is told to have moved without it. */
+const enterAfter = async (s: Completion): Promise<undefined> => {
+  const { proof } = arrivalOf(s);
+  const record = { ...s.record, document: { ...s.record.document, proof } };
+  await enterAll(
+    s,
+    (_, since) => stateAfter(s.record, since),
+    (sql) => writeSwitch(sql, record),
+  );
+};
+
+type EffectOf<S extends Settlement> = (s: S) => Effect;
 
 /** The order is the protocol's, see `SWITCH_STEPS`. */
-const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf>> = {
+const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf<Completion>>> = {
   lift: (s) => lift(s, sidesOf(s.record.direction).to),
   repoint: (s) => repointing(routingOf(s), sidesOf(s.record.direction).to),
   release: (s) => releasing(routersIn(s)),
   retire: (s) => ({ act: () => retireOldLane(s) }),
-  states: (s) => ({ act: () => enterAll(s, (_, since) => stateAfter(s.record, since)) }),
+  probe,
+  states: (s) => ({ act: () => enterAfter(s) }),
 };
 
-const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf>> = {
+const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf<Settlement>>> = {
   'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
   'undo hold': (s) => releasing(routersIn(s)),
   'undo way back': (s) => ({ act: () => dropWayBack(s) }),

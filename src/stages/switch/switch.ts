@@ -8,6 +8,7 @@ import { decideOutcome, readSwitch, writeSwitch } from '../../sidecar/switches.t
 import type { Phase } from '../machine.ts';
 import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
+import { type Arrival, arrivalText } from './arrival.ts';
 import { giveUp } from './give-up.ts';
 import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
 import { recordRoutes } from './routing.ts';
@@ -162,8 +163,9 @@ const commit = async (s: Switch): Promise<void> => {
 
 const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> => {
   let windowMs = 0;
+  let arrival: Arrival;
   try {
-    await completeSwitch({ record: recordOf(s), phases: s.phases, tools: s.tools }, async () => {
+    arrival = await completeSwitch({ record: recordOf(s), phases: s.phases, tools: s.tools }, async () => {
       windowMs = monotonicMs() - windowBegan;
       await adoptWayBack(s);
     });
@@ -179,7 +181,7 @@ const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> =
     direction: s.direction,
     windowMs,
   });
-  return { switchId: s.id, windowMs };
+  return { switchId: s.id, windowMs, arrival };
 };
 
 /** The lanes B→A are the phases' lanes from now on. */
@@ -200,11 +202,12 @@ export const resumeSwitch = async (tools: SwitchTools, phases: readonly Phase[],
     throw new SwitchbackError('parked', `the journal has no switch ${switchId}`, {
       remedy: `switchback resume ${tools.context.plan.path} --rebuild`,
     });
-  const outcome = await settleSwitch({
+  const settled = await settleSwitch({
     record,
     // A phase that has moved on since is not the old switch's business any more.
     phases: phases.filter(({ state }) => state.name === 'switching' && state.switchId === switchId),
     tools,
   });
-  return `${switchId} was ${outcome === 'committed' ? 'completed' : 'undone'}`;
+  if (settled.outcome === 'aborted') return `${switchId} was undone`;
+  return `${switchId} was completed; ${arrivalText(settled.arrival)}`;
 };

@@ -6,6 +6,7 @@ import { portsOf } from '../context.ts';
 import type { LaneRunner } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
 import type { StepScope, Tenure } from '../tenure.ts';
+import type { Arrival } from './arrival.ts';
 
 /** What the worker lends to a switch. */
 export interface SwitchTools {
@@ -62,6 +63,7 @@ export interface SwitchResult {
   readonly switchId: string;
   /** From the first hold to the last release, on a monotonic clock. */
   readonly windowMs: number;
+  readonly arrival: Arrival;
 }
 
 /** The switch as its sidecar row, without the time. */
