@@ -81,7 +81,9 @@ const routerChecks = async (
   { scope }: CheckInput,
 ): Promise<readonly Finding[]> => {
   const found = [...routers].map(([name, router]) => {
-    const led = plan.phases.filter((phase) => phase.router === name && scope.phases.has(phase.name));
+    const led = plan.phases.filter(
+      (phase) => [...phase.routers, ...phase.readers].includes(name) && scope.phases.has(phase.name),
+    );
     const names = led.map((phase) => phase.name);
     return names.length === 0 ? [] : (router.findings?.(names, plan.switch.windowMs) ?? []);
   });

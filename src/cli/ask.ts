@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline/promises';
 import { SwitchbackError } from '../domain/errors.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import type { JournalEntry } from '../sidecar/journal.ts';
-import type { RequestCommand, RequestResult } from '../sidecar/requests.ts';
+import { READERS_COMMANDS, type RequestCommand, type RequestResult } from '../sidecar/requests.ts';
 import { carryOut } from '../stages/command.ts';
 import { COMMAND_SCOPE } from '../stages/execute.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
@@ -13,6 +13,10 @@ import { color, eventText, say, sayJson } from './render.ts';
 const SEVERE: ReadonlySet<RequestCommand> = new Set(['cutover', 'failback', 'finalise', 'abort']);
 
 const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
+  cutover: {
+    reads: { type: 'boolean', default: false, describe: 'Move only the readers, led by `reads` of the phase' },
+  },
+  failback: { reads: { type: 'boolean', default: false, describe: 'Move only the readers back' } },
   verify: {
     repair: { type: 'boolean', default: false, describe: 'Copy rows that differ again, then verify once more' },
   },
@@ -67,12 +71,12 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
             const asking = () => confirm(args, 'rebuild', context.plan.name);
             await rebuildFirst(args, { context, traces, phases, signal: stopping.signal, confirm: asking });
           } else if (command === 'resume') assertNoRebuildOptions(args);
-          if (SEVERE.has(command))
-            await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
+          const asked = requestOf(command, args);
+          if (SEVERE.has(asked)) await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
           const result = await carryOut(
             context,
             {
-              command,
+              command: asked,
               phases,
               options: { unfence: flag(args, 'unfence'), early: flag(args, 'early'), repair: flag(args, 'repair') },
               by: context.by,
@@ -98,6 +102,12 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
     }
   },
 });
+
+/** What is asked for: readers are moved by a command of their own, which gives nothing up. */
+const requestOf = (command: RequestCommand, args: Arguments): RequestCommand => {
+  if (!flag(args, 'reads')) return command;
+  return command === 'cutover' ? READERS_COMMANDS.target : READERS_COMMANDS.source;
+};
 
 /** A line of the worker's journal; those that say what was asked for would only repeat the command and its answer. */
 const entryText = ({ scope, phases, step, status, ms, detail }: JournalEntry): string | null =>

@@ -13,8 +13,9 @@ export const printProofs = (phases: readonly PhaseStatus[], left: readonly Obser
       `${isGood ? color.green('proof') : color.yellow('proof')}  ${name} on the ${primarySide(state)}: ${proofText(proof)}`,
     );
   }
-  for (const { side, sessions, primaryOf } of left) {
+  for (const { side, sessions, primaryOf, readOf } of left) {
     const owners = primaryOf.length === 0 ? '' : `; phase ${primaryOf.join(', ')} is there, and they may be its own`;
-    say(`${color.yellow('left')}   on the ${side}: ${sessionsText(sessions)}${owners}`);
+    const readers = readOf.length === 0 ? '' : `; readers of phase ${readOf.join(', ')} are led there`;
+    say(`${color.yellow('left')}   on the ${side}: ${sessionsText(sessions)}${owners}${readers}`);
   }
 };

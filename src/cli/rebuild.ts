@@ -101,10 +101,10 @@ const evidenceText = (e: PhaseEvidence): readonly string[] => [
   `source: ${sideText(e.source)}`,
   `target: ${sideText(e.target)}`,
   `recorded: ${e.recorded?.name ?? 'no state'}, ${e.switch ? `last switch ${e.switch.id} ${e.switch.outcome ?? 'without an outcome'}` : 'no switch'}; the mirror knew: ${e.mirrored ?? 'nothing'}`,
-  `router: ${routerText(e.router)}`,
+  ...e.routers.map((router) => `router: ${routerText(router)}`),
 ];
 
-const routerText = (router: PhaseEvidence['router']): string => {
+const routerText = (router: PhaseEvidence['routers'][number]): string => {
   if (router === null) return 'does not answer';
   const leads = router.primary === null ? 'has never been told where to lead' : `leads to the ${router.primary}`;
   return router.held ? `${leads}, keeps clients waiting` : leads;

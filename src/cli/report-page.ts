@@ -71,7 +71,7 @@ const sinceOf = (state: PhaseState): string | null => {
 
 const isOver = ({ state }: ReportPhase): boolean => state.name === 'finalised' || state.name === 'aborted';
 
-const phaseCard = (phase: ReportPhase, { answeredBy }: Report): Html => {
+const phaseCard = (phase: ReportPhase, { answeredBy, routes }: Report): Html => {
   const { state, copied, certificate } = phase;
   const since = sinceOf(state);
   // What stood on the sides for the lane went with it, so its figures would say nothing any more.
@@ -83,6 +83,7 @@ const phaseCard = (phase: ReportPhase, { answeredBy }: Report): Html => {
 ${pair('primary', state.name === 'switching' ? html`<span class="open">in doubt</span>` : primarySide(state))}
 ${pair('source', sideText(phase.source))}
 ${pair('target', sideText(phase.target))}
+${routes.filter((route) => route.phase === phase.name).map((route) => pair(`router ${route.router}`, routeText(route)))}
 ${lane === null ? null : pair('lane', laneText(lane))}
 ${lane?.position == null ? null : pair('position', html`<code>${lane.position}</code>`)}
 ${isOver(phase) ? null : pair('copied', `${countText(copied.rows)} rows, ${bytesText(copied.bytes)}`)}
@@ -90,6 +91,12 @@ ${pair('certificate', certificate === null ? 'none' : certificateText(certificat
 </dl>
 ${answeredBy === 'target' || phase.next.length === 0 ? null : nextCommands(phase.next)}
 </article>`;
+};
+
+const routeText = ({ led, primary, held, trouble }: Report['routes'][number]): Html => {
+  const whom = led === 'readers' ? ' readers' : '';
+  const leads = primary === null ? `does not say where it leads${whom}` : `leads${whom} to the ${primary}`;
+  return html`${leads}${held ? ', keeps clients waiting' : null}${trouble === null ? null : html` <span class="bad">${trouble.fact}</span>`}`;
 };
 
 /** A command breaks between its words only, so that no option is torn apart. */

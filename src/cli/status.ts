@@ -1,12 +1,14 @@
 import { primarySide } from '../domain/protocol.ts';
 import { sleep } from '../platform/clock.ts';
-import { type ObservedRoute, observeRoutes } from '../stages/routes.ts';
+import { readRoutes } from '../stages/reads/routes.ts';
+import type { ObservedRoute } from '../stages/routes.ts';
 import { type ObservedSessions, observeSessionsLeft } from '../stages/sessions-left.ts';
 import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { printProofs } from './proofs.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+import { printRoutes } from './status-routes.ts';
 
 const WATCH_MS = 1_000;
 
@@ -24,7 +26,7 @@ export const status: CommandModule = {
         try {
           for (;;) {
             const now = await readStatusFromEither(context);
-            const routes = await observeRoutes(context, now.phases);
+            const routes = await readRoutes(context, now);
             const orphans = await findOrphanSlots(context).catch(() => []);
             const left = await observeSessionsLeft(context, now.phases);
             if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, left, orphans });
@@ -88,9 +90,7 @@ const print = (
     say(
       `${color.red('unended')}  ${status.unended.fact}\n        ${color.dim(status.unended.id)}  remedy: ${status.unended.remedy}`,
     );
-  for (const { phase, trouble } of routes) {
-    if (trouble) say(`${color.red('router')} ${phase}: ${trouble.fact}\n        remedy: ${trouble.remedy}`);
-  }
+  printRoutes(routes, status);
   printProofs(status.phases, left);
   printOrphans(orphans);
   if (status.lastSwitch) {

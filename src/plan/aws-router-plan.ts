@@ -1,4 +1,5 @@
 import type { PlanDocument } from './schema.ts';
+import { listOf } from './values.ts';
 
 /** What a value says when it leads to a side: the whole of it, or what stands under some keys of a JSON object. */
 export type LedPlan = string | Readonly<Record<string, string | number>>;
@@ -39,15 +40,13 @@ const byPhase = (
 ): ReadonlyMap<string, string> =>
   new Map(Object.entries(many ?? Object.fromEntries(phases.map((p) => [p, one ?? '']))));
 
-const listOf = (value: string | readonly string[] | undefined): readonly string[] | undefined =>
-  typeof value === 'string' ? [value] : value;
-
 /** A router of AWS as the plan sets it up; `phases` are those that it leads. */
 export const awsRouterOf = (router: AwsRouterDocument, phases: readonly string[]): AwsRouterPlan => {
   switch (router.kind) {
     case 'route53': {
       const { kind, zone, region, type, record, records, source, target } = router;
-      const sides = { source: listOf(source), target: listOf(target) };
+      const listed = (value: typeof source) => (value === undefined ? undefined : listOf(value));
+      const sides = { source: listed(source), target: listed(target) };
       return { kind, zone, region, type, records: byPhase(record, records, phases), ...sides };
     }
     case 'secrets-manager': {

@@ -7,6 +7,7 @@ import { holdsPassword, literalPart, REFERENCE_FORM } from './interpolate.ts';
 import { valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { probeProblems } from './phase-keys.ts';
+import { type NamedRouter, namedRouters, namesOfRouters, routerProblems } from './phase-routers.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { secretProblems } from './secret-checks.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
@@ -21,7 +22,8 @@ interface Outline {
   readonly index: number;
   readonly name: string | undefined;
   readonly after: readonly string[];
-  readonly router: string | undefined;
+  /** Of writers, then of readers. */
+  readonly routers: readonly NamedRouter[];
 }
 
 const textAt = (root: Json, path: Path): string | undefined => {
@@ -39,7 +41,7 @@ const outlinesOf = (root: Json): readonly Outline[] =>
     index,
     name: textAt(phase, ['name']),
     after: listAt(phase, ['after']).map((item) => (typeof item === 'string' ? item : '')),
-    router: textAt(phase, ['router']),
+    routers: ['router', 'reads'].flatMap((key) => namedRouters(root, ['phases', index, key])),
   }));
 
 const meant = (word: string, known: readonly string[], otherwise: string): string => {
@@ -88,11 +90,6 @@ const cycles = (document: LocatedDocument, phases: readonly Outline[]): readonly
   ];
 };
 
-const namesOfRouters = (root: Json): readonly string[] => {
-  const routers = valueAt(root, ['routers']);
-  return typeof routers === 'object' && routers !== null && !Array.isArray(routers) ? Object.keys(routers) : [];
-};
-
 const badRouterNames = (document: LocatedDocument): readonly Problem[] => {
   const [what = '', remedy = ''] = NAME_MESSAGE.split('; ', 2);
   return namesOfRouters(document.value)
@@ -103,26 +100,6 @@ const badRouterNames = (document: LocatedDocument): readonly Problem[] => {
       value: name,
       remedy,
     }));
-};
-
-const routerNames = (document: LocatedDocument, phases: readonly Outline[]): readonly Problem[] => {
-  const names = namesOfRouters(document.value);
-  const used = new Set(phases.map((phase) => phase.router));
-  const unknown = phases.flatMap(({ router, index }) => {
-    if (router === undefined || names.includes(router)) return [];
-    const path = ['phases', index, 'router'];
-    const remedy = meant(router, names, 'describe it under `routers`');
-    return [{ spot: document.spot(path), what: `${pathText(path)} names no router`, value: router, remedy }];
-  });
-  const unused = names
-    .filter((name) => !used.has(name))
-    .map((name) => ({
-      spot: document.keySpot(['routers', name]),
-      what: `routers.${name} is used by no phase`,
-      value: name,
-      remedy: 'name it in a phase, or take it out',
-    }));
-  return [...unknown, ...unused];
 };
 
 /** A wait that was written and can never end within the window. The default is not held against a shorter window. */
@@ -156,17 +133,21 @@ const writtenFormat = (router: Json): RouteFormat | null => {
 /** Two phases that would share a variable of an env or properties file, such as `a-b` and `a_b`, or `a` and `a_held`. */
 const sharedVariables = (document: LocatedDocument, phases: readonly Outline[]): readonly Problem[] => {
   const owners = new Map<string, Outline>();
+  const isOfVariables = ({ name }: NamedRouter): boolean =>
+    hasVariables(writtenFormat(valueAt(document.value, ['routers', name]) ?? null));
   return phases.flatMap((phase) => {
-    const router = valueAt(document.value, ['routers', phase.router ?? '']) ?? null;
-    if (phase.name === undefined || !hasVariables(writtenFormat(router))) return [];
-    const variables = Object.values(routeVariables(phase.name)).map((variable) => `${phase.router} ${variable}`);
+    const { name, routers } = phase;
+    if (name === undefined) return [];
+    const variables = routers
+      .filter(isOfVariables)
+      .flatMap((router) => Object.values(routeVariables(name)).map((variable) => `${router.name} ${variable}`));
     const taken = variables.find((variable) => owners.has(variable));
     for (const variable of variables) if (!owners.has(variable)) owners.set(variable, phase);
     const other = owners.get(taken ?? '');
-    if (taken === undefined || other === undefined || other.name === phase.name) return [];
+    if (taken === undefined || other === undefined || other.name === name) return [];
     const path = ['phases', phase.index, 'name'];
     const what = `${pathText(path)} would share the variable ${taken.split(' ')[1]} with phase ${other.name}`;
-    return [{ spot: document.spot(path), what, value: phase.name, remedy: 'rename one, or use format: json or yaml' }];
+    return [{ spot: document.spot(path), what, value: name, remedy: 'rename one, or use format: json or yaml' }];
   });
 };
 
@@ -214,7 +195,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...unknownAfter(document, phases),
     ...cycles(document, phases),
     ...badRouterNames(document),
-    ...routerNames(document, phases),
+    ...routerProblems(document, phases),
     ...waits(document),
     ...fileFormats(document),
     ...sharedVariables(document, phases),

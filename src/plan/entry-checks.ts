@@ -3,11 +3,10 @@ import { valueAt } from './issues.ts';
 import { isMapping, misnamedPhases } from './phase-keys.ts';
 import type { Path, Problem } from './problem.ts';
 
-/** A phase's name and router as they are written. */
+/** A phase's name and routers as they are written, and where each router is named. */
 export interface Led {
-  readonly index: number;
   readonly name: string | undefined;
-  readonly router: string | undefined;
+  readonly routers: readonly { readonly name: string; readonly path: Path }[];
 }
 
 /** How a kind of router names what leads a phase: for one phase, and for several. */
@@ -34,6 +33,12 @@ const ENTRIES: readonly EntryKeys[] = [
   { kind: 'kubernetes', one: 'object', many: 'objects', what: 'object', of: ['kubeconfig', 'context', 'namespace'] },
 ];
 
+/** Kinds that have a place for each phase by its name, and the keys that tell where: two of the same change the same. */
+const WHOLE: ReadonlyMap<string, readonly string[]> = new Map([
+  ['file', ['path']],
+  ['etcd', ['endpoints', 'prefix']],
+]);
+
 /** A router with entries, as it is written. */
 interface Entries {
   readonly name: string;
@@ -59,9 +64,25 @@ const leadsOf = (keys: EntryKeys, { name, settings, users }: Entries): readonly 
     );
   }
   if (typeof one !== 'string') return [];
-  return users.flatMap(({ name: phase, index }) =>
-    phase === undefined ? [] : [{ within, phase, entry: one, path: ['phases', index, 'router'] }],
-  );
+  return users.flatMap(({ name: phase, routers }) => {
+    const path = routers.find((router) => router.name === name)?.path;
+    return phase === undefined || path === undefined ? [] : [{ within, phase, entry: one, path }];
+  });
+};
+
+/**
+ * What a router changes to lead a phase, as far as its settings tell: equal for two that change the same. Undefined for a router
+ * of which they do not.
+ */
+export const ledBy = (document: LocatedDocument, router: string, phase: string): string | undefined => {
+  const settings = valueAt(document.value, ['routers', router]);
+  if (!isMapping(settings)) return undefined;
+  const whole = WHOLE.get(String(settings.kind));
+  if (whole !== undefined) return JSON.stringify([settings.kind, ...whole.map((key) => settings[key])]);
+  const keys = ENTRIES.find(({ kind }) => kind === settings.kind);
+  const entry = keys && (settings[keys.one] ?? valueAt(settings, [keys.many, phase]));
+  if (keys === undefined || entry === undefined) return undefined;
+  return JSON.stringify([keys.kind, ...keys.of.map((key) => settings[key]), entry]);
 };
 
 const articled = (word: string): string => `${/^[aeiou]/.test(word) ? 'an' : 'a'} ${word}`;
@@ -83,7 +104,7 @@ export const entryProblems = (document: LocatedDocument, phases: readonly Led[])
   return ENTRIES.flatMap((keys) => {
     const all = Object.entries(routers).flatMap(([name, settings]): readonly Entries[] =>
       isMapping(settings) && settings.kind === keys.kind
-        ? [{ name, settings, users: phases.filter((phase) => phase.router === name) }]
+        ? [{ name, settings, users: phases.filter(({ routers: own }) => own.some((one) => one.name === name)) }]
         : [],
     );
     const misnamed = all.flatMap(({ name, users }) => {

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
 import type { haproxyRouter } from './haproxy-schema.ts';
+import { listOf } from './values.ts';
 
 /** What the server's line says when it leads to a side, where it is not what the side's URL says. */
 export interface ProxiedSidePlan {
@@ -27,8 +28,6 @@ export interface HaproxyRouterPlan {
 }
 
 type HaproxyDocument = z.output<typeof haproxyRouter>;
-
-const listOf = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
 
 const written = ({ host, port }: HaproxyDocument['source']): ProxiedSidePlan => ({
   ...(host === undefined ? {} : { host }),

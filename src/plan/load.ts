@@ -10,6 +10,7 @@ import { type ProbePlan, probesOf } from './probe-plan.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
+import { listOf } from './values.ts';
 
 /** Where the target's tables come from. Files are absolute paths, run in this order. */
 export type SchemaSource =
@@ -24,8 +25,10 @@ export interface PlanPhase {
   readonly after: readonly string[];
   /** Patterns, well-formed. */
   readonly tables: readonly string[];
-  /** A key of the plan's `routers`. */
-  readonly router: string;
+  /** Keys of the plan's `routers`, in the order in which they act. At least one, and none twice. */
+  readonly routers: readonly string[];
+  /** Keys of the plan's `routers` that lead only readers, in the order in which they act; none of them in `routers`. */
+  readonly readers: readonly string[];
 }
 
 /** A loaded plan: validated, defaults filled in, references to the environment resolved, paths absolute. */
@@ -117,12 +120,16 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
       target: document.native?.target?.url ?? document.target.url,
     },
     schema: schemaOf(document.schema, directory),
-    phases: document.phases,
+    phases: document.phases.map(({ router, reads, ...phase }) => ({
+      ...phase,
+      routers: listOf(router),
+      readers: listOf(reads ?? []),
+    })),
     ignore: document.ignore,
     routers: new Map(
       Object.entries(document.routers).map(([name, router]) => {
-        const phases = document.phases.filter((phase) => phase.router === name).map((phase) => phase.name);
-        return [name, routerOf(router, { directory, phases })];
+        const led = document.phases.filter(({ router, reads }) => [router, reads ?? []].flat().includes(name));
+        return [name, routerOf(router, { directory, phases: led.map((phase) => phase.name) })];
       }),
     ),
     probes: probesOf(document),

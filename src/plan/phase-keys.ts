@@ -50,12 +50,14 @@ export const misnamedPhases = (
 /** Whether the paths of a router's clients are named for each phase that it leads. */
 export const probeProblems = (
   document: LocatedDocument,
-  phases: readonly { readonly name: string | undefined; readonly router: string | undefined }[],
+  phases: readonly { readonly name: string | undefined; readonly routers: readonly { readonly name: string }[] }[],
 ): readonly Problem[] => {
   const routers = valueAt(document.value, ['routers']);
   if (!isMapping(routers)) return [];
   return Object.keys(routers).flatMap((router) => {
-    const led = phases.flatMap(({ name, router: own }) => (own === router ? (name ?? []) : []));
+    const led = phases.flatMap(({ name, routers: own }) =>
+      own.some((one) => one.name === router) ? (name ?? []) : [],
+    );
     return misnamedPhases(document, ['routers', router, 'probe', 'urls'], { led, what: 'URL' });
   });
 };

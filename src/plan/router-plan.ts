@@ -5,6 +5,7 @@ import { type EtcdRouterPlan, etcdOf } from './etcd-router.ts';
 import { type HaproxyRouterPlan, haproxyOf } from './haproxy-plan.ts';
 import { type KubernetesRouterPlan, kubernetesRouterOf } from './kubernetes-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
+import { listOf } from './values.ts';
 import { type WebhookRouterPlan, webhookOf } from './webhook-router.ts';
 
 /** A small file that names the primary of each phase. */
@@ -57,8 +58,6 @@ export type RouterPlan =
   | EtcdRouterPlan;
 
 type RouterDocument = PlanDocument['routers'][string];
-
-const listOf = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
 
 /** A mapping without the keys that have no value, as optional keys are read here. */
 const written = ({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { routerSchema } from './router-schema.ts';
-import { duration, MOST_ITEMS, NAME, name, pattern, postgresUrl, rate, text } from './values.ts';
+import { duration, MOST_ITEMS, NAME, name, oneOrMore, pattern, postgresUrl, rate, text } from './values.ts';
 
 /**
  * The plan as its author writes it (DESIGN 12). Descriptions, defaults and examples live here only: `plan.schema.json`,
@@ -93,10 +93,18 @@ const phase = z.strictObject({
         'in the catalogue. A partition goes with its partitioned table; a sequence with the table that uses it.',
       examples: [['public.*', '!public.audit_log']],
     }),
-  router: name().meta({
-    description: "Name of the router, under `routers`, that leads this phase's clients.",
+  router: oneOrMore(name()).meta({
+    description:
+      "Name of the router, under `routers`, that leads this phase's clients. Several as a list, in the order in which they act.",
     examples: ['app'],
   }),
+  reads: oneOrMore(name())
+    .optional()
+    .meta({
+      description:
+        'Name of a router, or a list, that leads clients of this phase which only read. They are moved by themselves: `switchback cutover PLAN PHASE --reads`.',
+      examples: ['replica'],
+    }),
 });
 
 const copying = z

@@ -47,6 +47,16 @@ export const rate = ({ atLeast, ...words }: Words & { atLeast: string }) =>
     .transform((value) => parseRate(value) ?? Number.NaN)
     .refine((bytes) => bytes >= (parseRate(atLeast) ?? 0), { error: `is too slow; write at least ${atLeast}` });
 
+/** A value, or a list of them. */
+export const oneOrMore = (value: z.ZodString) =>
+  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
+    error: 'must be text or a list of texts; write one, or [one, two]',
+  });
+
+/** A value that is one or a list of them, as a list. */
+export const listOf = (value: string | readonly string[]): readonly string[] =>
+  typeof value === 'string' ? [value] : value;
+
 /** Text that is not empty. */
 export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');
 
@@ -85,9 +95,3 @@ export const argv = (action: RouterAction) =>
         if (problem !== null) context.addIssue({ code: 'custom', message: problem, path: [index] });
       });
     });
-
-/** A value, or a list of them. */
-export const oneOrMore = (value: z.ZodString) =>
-  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
-    error: 'must be text or a list of texts; write one, or [one, two]',
-  });

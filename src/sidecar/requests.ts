@@ -1,9 +1,26 @@
 import { randomBytes } from 'node:crypto';
+import type { Side } from '../domain/position.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch } from './tables.ts';
 
-/** Commands that a worker executes for somebody else. */
-export type RequestCommand = 'cutover' | 'failback' | 'finalise' | 'abort' | 'verify' | 'resume';
+/** Commands that move the readers of phases, by the side that they are led to. */
+export const READERS_COMMANDS = { target: 'cutover --reads', source: 'failback --reads' } as const satisfies Record<
+  Side,
+  string
+>;
+
+/**
+ * Commands that a worker executes for somebody else. Moving readers is not an option of another command: a worker that
+ * does not know it must not take it for one that moves writers.
+ */
+export type RequestCommand =
+  | 'cutover'
+  | 'failback'
+  | 'finalise'
+  | 'abort'
+  | 'verify'
+  | 'resume'
+  | (typeof READERS_COMMANDS)[Side];
 
 /** How a request ended, as the asking command needs to know it. */
 export interface RequestResult {

@@ -1,11 +1,26 @@
 import type { Side } from '../domain/position.ts';
+import type { RouteProof } from '../domain/proof.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
+import type { RecordedRoute } from './switches.ts';
 import { build, execute, fetch } from './tables.ts';
 
 /** An end of a phase that has begun: it can only go on to its own end. */
 export interface Ending {
   readonly command: 'abort' | 'finalise';
   readonly unfence: boolean;
+}
+
+/** Where a phase's readers are led, or are being led. */
+export interface LedReaders {
+  /** The move's scope in the journal. */
+  readonly move: string;
+  readonly to: Side;
+  /** What the readers' routers said before, by router. */
+  readonly routes: Readonly<Record<string, RecordedRoute>>;
+  /** False from the intent until all of them lead there. */
+  readonly isDone: boolean;
+  /** Whether they were seen to arrive; empty before that was asked. */
+  readonly proof: readonly RouteProof[];
 }
 
 /** Facts about the run as a whole that stages leave for each other. */
@@ -18,6 +33,8 @@ export interface RunFacts {
   readonly tables?: Readonly<Record<string, readonly string[]>>;
   /** On the source: what the stages of a phase were thought to take when it was prepared, in milliseconds, by phase and stage. */
   readonly estimates?: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** On the source: of phases whose readers have been moved, or are being, where they are led. */
+  readonly readers?: Readonly<Record<string, LedReaders>>;
   /** On the source: a rebuild of the sidecars has begun and not ended; nothing else may act on the run. */
   readonly rebuilding?: boolean;
 }
@@ -103,6 +120,21 @@ export const changeFacts = async (sql: SqlExecutor, change: (facts: RunFacts) =>
 export const writeEnding = async (sql: SqlExecutor, phases: readonly string[], ending: Ending): Promise<void> => {
   const these = Object.fromEntries(phases.map((phase) => [phase, ending]));
   await changeFacts(sql, (facts) => ({ ...facts, ending: { ...facts.ending, ...these } }));
+};
+
+/** Where readers are led, by phase, as far as it is recorded. */
+export const readReaders = async (sql: SqlExecutor): Promise<NonNullable<RunFacts['readers']>> =>
+  (await readRun(sql))?.facts.readers ?? {};
+
+/** Stores where readers of phases are led; null forgets it. The caller has asserted the lease. */
+export const writeReaders = async (
+  sql: SqlExecutor,
+  changed: Readonly<Record<string, LedReaders | null>>,
+): Promise<void> => {
+  await changeFacts(sql, (facts) => {
+    const all = Object.entries({ ...facts.readers, ...changed });
+    return { ...facts, readers: Object.fromEntries(all.flatMap(([phase, led]) => (led ? [[phase, led]] : []))) };
+  });
 };
 
 /**

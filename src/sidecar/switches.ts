@@ -1,16 +1,30 @@
 import type { Selectable } from 'kysely';
 import type { PhaseState } from '../domain/phase.ts';
-import type { Direction, Position } from '../domain/position.ts';
+import type { Direction, Position, Side } from '../domain/position.ts';
 import type { RouteProof } from '../domain/proof.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { build, execute, fetch, type SidecarTables } from './tables.ts';
+
+/** What a router said of a phase before it was repointed. */
+export interface RecordedRoute {
+  /** Where it led; null when it had never been told. */
+  readonly primary: Side | null;
+  /** The condition of the repoint. */
+  readonly version: string;
+}
+
+/** What routers said, by phase and router. */
+export type RecordedRoutes = Readonly<Record<string, Readonly<Record<string, RecordedRoute>>>>;
 
 /** What a switch recorded before and while it acted; everything that undoing or completing it needs. */
 export interface SwitchDocument {
   /** States of the phases before the switch, to go back to when it is aborted. */
   readonly before: Readonly<Record<string, PhaseState>>;
-  /** Each router's version as observed before the hold, by phase. */
-  readonly routes: Readonly<Record<string, string>>;
+  /**
+   * What the routers said before the hold, by phase and router. A text is the version of a phase's one router, as it was
+   * recorded before a phase could have several.
+   */
+  readonly routes: Readonly<Record<string, string | Readonly<Record<string, RecordedRoute>>>>;
   /** P: the head of the losing side after the fence. */
   readonly fencedAt?: Position;
   /** R: the head of the winning side while both are fenced; the reverse lane starts there. */

@@ -13,6 +13,7 @@ import type { LaneRunner } from './lane-runner.ts';
 import { type NextStage, nextStage, type Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { prepare } from './prepare.ts';
+import { ReadersWatch } from './reads/watch.ts';
 import { SharedLook } from './scope.ts';
 import { Seats } from './seats.ts';
 import { sweepSlots } from './slots.ts';
@@ -63,11 +64,13 @@ export class Driver {
   readonly #making = new Mutex();
   readonly #seats = new Seats(PHASES_AT_ONCE);
   readonly #look: SharedLook;
+  readonly #readers: ReadersWatch;
   readonly #lookedAt = new Map<string, number>();
 
   constructor(options: DriverOptions) {
     this.#options = options;
     this.#look = new SharedLook(options.context);
+    this.#readers = new ReadersWatch(options.context);
   }
 
   /** Why a phase cannot go on by itself, or undefined. */
@@ -188,6 +191,7 @@ export class Driver {
       return false;
     }
     await ensureLane(phase);
+    await this.#readers.look(phase);
     if (!phase.runner || phase.runner.halt) return true;
     return stage === 'certify' ? await this.#certify(phase, signal) : await this.#keepProven(phase, signal);
   }

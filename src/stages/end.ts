@@ -10,13 +10,14 @@ import { ownershipGuard, readOwnership } from '../sidecar/ownership.ts';
 import { serverTime } from '../sidecar/phases.ts';
 import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
-import { readMovedPhases } from '../sidecar/switches.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { type Effect, untilKnown } from './effect.ts';
+import { assertFinalisable, assertLedRight, assertNeverMoved } from './end-guards.ts';
 import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
-import { observeRoutes } from './routes.ts';
+import { leadReadersBack } from './reads/move.ts';
+import { assertReadersMoved } from './reads/where.ts';
 import { carryOutEffect } from './saga.ts';
 import { sweepSlots } from './slots.ts';
 import type { Tenure } from './tenure.ts';
@@ -45,6 +46,8 @@ export const abortPhases = async (tools: EndTools, options: { readonly unfence: 
   for (const phase of phases) assertAbortable(context, phase);
   await assertLedRight(context, phases);
   if (!options.unfence) await assertNeverMoved(context, phases);
+  const led = phases.filter(({ state }) => state.name !== 'aborted').map(({ name }) => name);
+  await leadReadersBack(tools, { phases: led, what: 'abort' });
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
   await begin(tools, { command: 'abort', unfence: options.unfence });
   // A phase that is still `planned` may have been prepared half-way.
@@ -104,36 +107,6 @@ export const assertAbortable = (context: RunContext, phase: Phase): void => {
       remedy: `switchback resume ${context.plan.path}`,
     });
   }
-};
-
-/**
- * Where a router leads clients to the side that is not the primary, only the fence there keeps their writes from being lost,
- * so it must not go. A router that cannot be asked keeps nobody from ending a run.
- */
-const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
-  const routes = await observeRoutes(context, phases);
-  const wrong = routes.find(({ primary, trouble }) => primary !== null && trouble !== null);
-  if (!wrong?.trouble) return;
-  const { fact, remedy } = wrong.trouble;
-  throw new SwitchbackError('refused', `phase ${wrong.phase}: ${fact}`, {
-    remedy: `${remedy}; then give the command again`,
-  });
-};
-
-/**
- * The loser of a switch stays fenced, after a failback as after a cutover: a client that still has the target's address gets an
- * error, never a lost write. An abort would let it write where nobody looks, so somebody has to say that there is none.
- */
-const assertNeverMoved = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
-  const moved = new Set(await readMovedPhases(context.source.sql));
-  const phase = phases.find(
-    ({ name, ending, state }) => moved.has(name) && state.name !== 'aborted' && !ending?.unfence,
-  );
-  if (!phase) return;
-  const { name } = phase;
-  throw new SwitchbackError('refused', `phase ${name} has been on the target, whose fence an abort takes away`, {
-    remedy: `when no client has the target's address any more: switchback abort ${context.plan.path} ${name} --unfence --confirm ${name}`,
-  });
 };
 
 const abortPhase = async (tools: EndTools, phase: Phase, keepsTables: boolean): Promise<void> => {
@@ -245,6 +218,11 @@ export const finalisePhases = async (
   const { context, tenure, phases } = tools;
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
   if (options.unfence) await assertLedRight(context, phases);
+  const open = phases.filter((phase) => !isOver(phase.state) && !isEnding(phase));
+  await assertReadersMoved(
+    context,
+    open.map(({ name }) => name),
+  );
   await begin(tools, { command: 'finalise', unfence: options.unfence });
   for (const phase of phases) {
     const where = { scope: 'finalise', phases: [phase.name] };
@@ -258,29 +236,6 @@ export const finalisePhases = async (
   }
   if (tools.all.every(({ state }) => isOver(state))) return await endRun(tools);
   return remainingFence(context, await fencedPhases(context, tools.all));
-};
-
-const assertFinalisable = async (context: RunContext, phase: Phase, early: boolean): Promise<void> => {
-  const { state } = phase;
-  if (state.name === 'finalised') return;
-  if (state.name !== 'soaking') {
-    throw new SwitchbackError(
-      'refused',
-      `phase ${phase.name} is ${state.name}; only a soaking phase can be finalised`,
-      {
-        remedy: `switchback status ${context.plan.path}`,
-      },
-    );
-  }
-  const { rows } = await context.source.sql.query('SELECT extract(epoch from now() - $1::timestamptz) * 1000 AS age', [
-    state.since,
-  ]);
-  const left = context.plan.soak.forMs - Number(rows[0]?.age ?? 0);
-  if (left > 0 && !early) {
-    throw new SwitchbackError('refused', `phase ${phase.name} soaks for another ${(left / 3_600_000).toFixed(1)} h`, {
-      remedy: `wait, or give up the way back now: switchback finalise ${context.plan.path} ${phase.name} --early --confirm ${phase.name}`,
-    });
-  }
 };
 
 const remainingFence = (context: RunContext, fenced: readonly Phase[]): Remains => {

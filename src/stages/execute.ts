@@ -3,14 +3,16 @@ import { isOver, laneDirection } from '../domain/protocol.ts';
 import { monotonicMs } from '../platform/clock.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
-import type { NewRequest, RequestResult } from '../sidecar/requests.ts';
+import { type NewRequest, READERS_COMMANDS, type RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
 import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
 import { failureOf } from './failure.ts';
 import type { Phase } from './machine.ts';
 import { proveAgain } from './prove-again.ts';
-import { observeRoutes, routersOf } from './routes.ts';
+import { executeReaders, goOnWithReaders } from './reads/command.ts';
+import { assertReadersMay } from './reads/guards.ts';
+import { askRouters } from './routes.ts';
 import { answerTo } from './switch/arrival.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
@@ -102,6 +104,8 @@ const assertPossible = (worker: Executor, command: NewRequest['command'], phases
   const { context, phases: all } = worker;
   if (command === 'cutover') assertStates(phases, { direction: 'forward', all, context });
   if (command === 'failback') assertStates(phases, { direction: 'reverse', all, context });
+  if (command === READERS_COMMANDS.target) assertReadersMay(context, phases, 'target');
+  if (command === READERS_COMMANDS.source) assertReadersMay(context, phases, 'source');
   for (const phase of phases) {
     const goesOn = command === 'resume' || command === phase.ending?.command;
     if (isEnding(phase) && !goesOn) throw endingError(context, phase);
@@ -123,6 +127,10 @@ const run = async (worker: Executor, request: NewRequest, phases: readonly Phase
       return await change(worker, 'forward', phases);
     case 'failback':
       return await change(worker, 'reverse', phases);
+    case READERS_COMMANDS.target:
+      return await executeReaders(worker, phases, 'target');
+    case READERS_COMMANDS.source:
+      return await executeReaders(worker, phases, 'source');
     case 'verify':
       return await verify(worker, request, phases);
     case 'resume':
@@ -170,11 +178,19 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
   return { exitCode: 0, message: `${mended}${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
 };
 
-/** Clients that are held although no switch is under way; see {@link observeRoutes}. */
+/** Clients that are held although no switch is under way; `status` tells of them. */
 const releaseStray = async (context: RunContext, phases: readonly Phase[]): Promise<readonly string[]> => {
-  const held = (await observeRoutes(context, phases)).filter((route) => route.held).map((route) => route.phase);
-  for (const { router, phases: names } of routersOf(context, held)) await router.release(names);
-  return held.map((name) => `clients of phase ${name} were held by its router and go on`);
+  const settled = phases.filter(({ state }) => state.name !== 'switching' && state.name !== 'aborted');
+  const said: string[] = [];
+  for (const { name } of settled) {
+    const answers = [...(await askRouters(context, name, 'writers')), ...(await askRouters(context, name, 'readers'))];
+    for (const { router } of answers.filter(({ held }) => held)) {
+      await context.routers.get(router)?.release([name]);
+      const which = answers.length === 1 ? 'its router' : `its router ${router}`;
+      said.push(`clients of phase ${name} were held by ${which} and go on`);
+    }
+  }
+  return said;
 };
 
 /** Ends that an earlier process has begun are brought to their end, as they were asked for. */
@@ -209,7 +225,8 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
   said.push(...(await releaseStray(worker.context, phases)));
   said.push(...(await goOnEnding(worker, phases)));
   said.push(...(await goOnEndingRun(worker)));
-  for (const phase of phases.filter(({ state }) => !isOver(state))) {
+  const open = phases.filter(({ state }) => !isOver(state));
+  for (const phase of open) {
     const direction = laneDirection(phase.state);
     if (direction !== null) {
       await worker.tenure.act((sql) => writeHalt(sql, laneName(phase.name, direction), null));
@@ -223,6 +240,8 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
       throw new SwitchbackError('halted', `phase ${phase.name} is still halted: ${halt.fact}`, { remedy: halt.remedy });
     said.push(`phase ${phase.name} goes on (${state.name})`);
   }
+  // The lanes that tell whether they may be led on are open now; the end of a run takes with it what would be read.
+  if (open.length > 0) said.push(...(await goOnWithReaders(worker, open)));
   said.push(...(await proveAgain(worker, phases)));
   return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };

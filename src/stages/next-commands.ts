@@ -26,11 +26,14 @@ export const nextCommands = (about: {
   readonly worker: boolean;
   /** Its router was asked and did not lead its clients where the last switch had led them. */
   readonly unproven: boolean;
+  /** It has readers that can be moved to the target. */
+  readonly isReadOnSource: boolean;
   readonly path: string;
 }): readonly string[] => {
   const { name, state, obstacle, worker, unproven, path } = about;
   if (unproven && !isOver(state) && state.name !== 'switching')
     return [`switchback resume ${path} ${name}`, ...nextCommands({ ...about, unproven: false })];
+  const reads = about.isReadOnSource ? [`switchback cutover ${path} ${name} --reads`] : [];
   const run = worker ? [] : [`switchback run ${path}`];
   if (obstacle) return commandsIn(obstacle.remedy, about);
   switch (state.name) {
@@ -42,13 +45,14 @@ export const nextCommands = (about: {
     case 'following':
       return [...run, `switchback verify ${path} ${name}`];
     case 'ready':
-      return [`switchback cutover ${path} ${name} --confirm ${name}`, ...run];
+      return [`switchback cutover ${path} ${name} --confirm ${name}`, ...reads, ...run];
     case 'switching':
       return [`switchback resume ${path}`];
     case 'soaking':
       return [
         ...run,
         `switchback failback ${path} ${name} --confirm ${name}`,
+        ...reads,
         `switchback finalise ${path} ${name} --confirm ${name}`,
       ];
     case 'finalised':

@@ -130,8 +130,8 @@ const assertAcceptable = ({ plan }: RunContext, row: RunRow, hash: string): void
     );
   }
   const fixed = diffPlans(row.plan as Json, plan.canonical).filter((change) => FIXED.test(change.path));
-  // A phase's router and order may change: nothing in the databases depends on them.
-  const refused = fixed.filter((change) => !/^phases\.[^.]+\.(router|after)(\.|\[|$)/.test(change.path));
+  // A phase's routers and order may change: nothing in the databases depends on them.
+  const refused = fixed.filter((change) => !/^phases\.[^.]+\.(router|reads|after)(\.|\[|$)/.test(change.path));
   if (refused.length > 0) {
     throw new SwitchbackError(
       'refused',

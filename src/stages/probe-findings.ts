@@ -9,13 +9,15 @@ import type { RunContext } from './context.ts';
 export const probeFindings = async (context: RunContext, phases: Iterable<string>): Promise<readonly Finding[]> => {
   const names = new Set(phases);
   const led = context.plan.phases.filter(({ name }) => names.has(name));
-  const byRouter = Map.groupBy(led, ({ router }) => router);
-  const unasked = [...byRouter].flatMap(([router, own]) => {
-    const without = own.filter(({ name }) => context.probes(router, name).paths.length === 0);
-    return without.length === 0 ? [] : [noProbe(router, without.map(({ name }) => name).join(', '))];
+  const pairs = led.flatMap(({ name, routers, readers }) =>
+    [...routers, ...readers].map((router) => ({ router, phase: name })),
+  );
+  const unasked = [...Map.groupBy(pairs, ({ router }) => router)].flatMap(([router, own]) => {
+    const without = own.filter(({ phase }) => context.probes(router, phase).paths.length === 0);
+    return without.length === 0 ? [] : [noProbe(router, without.map(({ phase }) => phase).join(', '))];
   });
-  const paths = led.flatMap(({ name, router }) =>
-    context.probes(router, name).paths.map((path) => ({ path, router, phase: name })),
+  const paths = pairs.flatMap((pair) =>
+    context.probes(pair.router, pair.phase).paths.map((path) => ({ path, ...pair })),
   );
   const failing = await Promise.all(
     paths.map(async ({ path, router, phase }): Promise<Finding | null> => {

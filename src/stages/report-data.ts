@@ -11,8 +11,10 @@ import type { Certificate } from './certificate.ts';
 import { readCheckInput } from './check.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { readRuns } from './open.ts';
+import { readRoutes } from './reads/routes.ts';
 import { type PhaseOutcome, readOutcomes } from './report-estimates.ts';
 import { type ReportSwitch, reportSwitch, type SwitchFacts } from './report-switches.ts';
+import type { ObservedRoute } from './routes.ts';
 import { type JournalLine, journalLine, type PhaseStatus, type RunStatus, readStatusFromEither } from './status.ts';
 
 /** A phase with its newest certificate in full; null where there is none, and in what the mirror knows. */
@@ -31,6 +33,8 @@ export interface Report extends Omit<RunStatus, 'run' | 'phases' | 'lastSwitch'>
   readonly generatedAt: string;
   readonly run: NonNullable<RunStatus['run']>;
   readonly phases: readonly ReportPhase[];
+  /** Where the routers of the phases lead, as they say now. */
+  readonly routes: readonly ObservedRoute[];
   /** Oldest first. */
   readonly switches: readonly ReportSwitch[];
   readonly halts: readonly Halt[];
@@ -45,7 +49,7 @@ export interface Report extends Omit<RunStatus, 'run' | 'phases' | 'lastSwitch'>
   readonly outcomes: readonly PhaseOutcome[];
 }
 
-type Depth = Omit<Report, keyof RunStatus | 'generatedAt' | 'outcomes'>;
+type Depth = Omit<Report, keyof RunStatus | 'generatedAt' | 'outcomes' | 'routes'>;
 
 /** Bounds of one report, so that neither its memory nor its page grows with the age of the run. */
 const JOURNAL_LINES = 5_000;
@@ -81,6 +85,7 @@ export const readReport = async (context: RunContext): Promise<Report> => {
     mirroredAt: status.mirroredAt === null ? null : utc(status.mirroredAt),
     run: { ...run, createdAt: utc(run.createdAt) },
     phases: certified,
+    routes: await readRoutes(context, { ...status, phases, lastSwitch }),
     outcomes: mirrored ? [] : await outcomesOf(context, certified),
     ...depth,
   };

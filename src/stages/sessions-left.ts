@@ -104,6 +104,8 @@ export interface ObservedSessions {
   readonly sessions: readonly ClientSessions[];
   /** Phases that have their primary there: whoever is there may be theirs. */
   readonly primaryOf: readonly string[];
+  /** Phases whose readers are led there, as far as it is recorded. */
+  readonly readOf: readonly string[];
 }
 
 /** Looks at the sides that phases have been switched away from. One that cannot be asked is left out: status says so itself. */
@@ -118,7 +120,14 @@ export const observeSessionsLeft = async (
       side,
       sessions: await sessionsOn(context, side).catch(() => []),
       primaryOf: phases.filter(({ state }) => primarySide(state) === side).map(({ name }) => name),
+      readOf: readOn(context, phases, side),
     })),
   );
   return found.filter(({ sessions }) => sessions.length > 0);
+};
+
+const readOn = ({ plan }: RunContext, phases: readonly PhaseStatus[], side: Side): readonly string[] => {
+  const withReaders = new Set(plan.phases.filter(({ readers }) => readers.length > 0).map(({ name }) => name));
+  const led = phases.filter(({ name, readers }) => withReaders.has(name) && (readers?.to ?? 'source') === side);
+  return led.map(({ name }) => name);
 };

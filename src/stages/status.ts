@@ -14,7 +14,7 @@ import { readLease } from '../sidecar/lease.ts';
 import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
-import { readRun } from '../sidecar/run.ts';
+import { type LedReaders, type RunFacts, readRun } from '../sidecar/run.ts';
 import { type EndedSwitch, lastProof, readSwitches } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
@@ -45,6 +45,8 @@ export interface PhaseStatus {
   readonly source: { readonly role: string; readonly fenced: boolean } | null;
   readonly target: { readonly role: string; readonly fenced: boolean } | null;
   readonly lane: LaneStatus | null;
+  /** Where its readers were moved, or are being; null when they never were. */
+  readonly readers: LedReaders | null;
   /** Why its stage cannot go on by itself, or null. */
   readonly stuck: Finding | null;
   readonly copied: { readonly rows: number; readonly bytes: number };
@@ -125,7 +127,8 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
   const switches = await readSwitches(sql, SWITCHES);
-  const phases = await phaseStatuses(context, { worker: worker?.alive === true, switches });
+  const isHeldNow = worker?.alive === true;
+  const phases = await phaseStatuses(context, { readers: run.facts.readers, worker: isHeldNow, switches });
   return {
     ...NO_RUN,
     servers,
@@ -163,7 +166,15 @@ const workerStatus = async (context: RunContext, lease: Lease | null): Promise<R
 
 const phaseStatuses = async (
   context: RunContext,
-  { worker, switches }: { readonly worker: boolean; readonly switches: readonly EndedSwitch[] },
+  {
+    readers,
+    worker,
+    switches,
+  }: {
+    readonly readers: RunFacts['readers'];
+    readonly worker: boolean;
+    readonly switches: readonly EndedSwitch[];
+  },
 ): Promise<readonly PhaseStatus[]> => {
   const { source, target } = context;
   const onTarget = await sidecarExists(target.sql).catch(() => false);
@@ -193,6 +204,7 @@ const phaseStatuses = async (
       source: roleOf(ownSource.get(name)),
       target: roleOf(ownTarget.get(name)),
       lane: lane && laneDirection(state) !== null ? laneStatus(lane, { direction, progress, sample }) : null,
+      readers: readers?.[name] ?? null,
       stuck,
       copied: copied.get(laneName(name, 'forward')) ?? { rows: 0, bytes: 0 },
       certificate: certificateOf(certificates.get(name)),
@@ -204,10 +216,15 @@ const phaseStatuses = async (
         obstacle: (laneDirection(state) === null ? null : lane?.halt?.finding) ?? stuck,
         worker,
         path: context.plan.path,
+        isReadOnSource: isReadOnSource(context, name, readers?.[name]),
       }),
     };
   });
 };
+
+/** Whether a phase has readers that can be moved to the target, as far as it is recorded. */
+const isReadOnSource = ({ plan }: RunContext, name: string, led: LedReaders | undefined): boolean =>
+  (plan.phases.find((phase) => phase.name === name)?.readers.length ?? 0) > 0 && led?.to !== 'target';
 
 const byPhase = (rows: readonly Ownership[]): ReadonlyMap<string, Ownership> =>
   new Map(rows.map((row) => [row.phase, row]));

@@ -12,6 +12,7 @@ import { nativeLanes } from './runbook/native-lanes.ts';
 import { patient } from './runbook/patient.ts';
 import { poolers } from './runbook/poolers.ts';
 import { preparing } from './runbook/preparing.ts';
+import { readers } from './runbook/readers.ts';
 import { refused } from './runbook/refused.ts';
 import { rights } from './runbook/rights.ts';
 import { routers } from './runbook/routers.ts';
@@ -57,6 +58,7 @@ patient({ pair: servers, other }, entry, () => {
     routers(servers, entry);
     arrivals(servers, entry);
     poolers(servers, entry);
+    readers(servers, entry);
     damaged(servers, entry);
   });
 });

@@ -33,7 +33,8 @@ export interface Running<T> {
 /** A run as it stands, to begin others from. */
 export interface Snapshot {
   readonly servers: Readonly<Record<Side, ServerState>>;
-  readonly routes: Routes;
+  readonly routers: ReadonlyMap<string, Routes>;
+  readonly readers: ReadonlyMap<string, Routes>;
   readonly operations: readonly Operation[];
   readonly now: number;
   readonly given: number;
@@ -52,8 +53,16 @@ export interface Mutant {
   readonly product?: () => () => void;
 }
 
+/** The routers of every phase of a cluster, in the order in which they act. */
+export interface ClusterRouters {
+  /** `app` alone when absent. */
+  readonly routers?: readonly string[];
+  /** Of readers; none when absent. */
+  readonly readers?: readonly string[];
+}
+
 /** How a cluster is made. */
-export interface ClusterOptions {
+export interface ClusterOptions extends ClusterRouters {
   readonly seed: number;
   readonly from?: Snapshot;
   readonly keepTrace?: boolean;
@@ -74,7 +83,7 @@ export const phaseTables = (name: string): PhaseTables => ({
   sequence: `${name}_entry_id`,
 });
 
-const planOf = (phases: readonly PhaseTables[]): Plan => ({
+const planOf = (phases: readonly PhaseTables[], { routers = [], readers = [] }: ClusterRouters): Plan => ({
   version: 1,
   name: 'simulated',
   source: { url: 'postgresql://source/db' },
@@ -82,7 +91,7 @@ const planOf = (phases: readonly PhaseTables[]): Plan => ({
   engine: 'stream',
   native: { source: '', target: '' },
   schema: { from: 'existing' },
-  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], router: 'app' })),
+  phases: phases.map(({ name }) => ({ name, after: [], tables: [`public.${name}_*`], routers, readers })),
   ignore: [],
   routers: new Map(),
   probes: new Map(),
@@ -109,7 +118,8 @@ export class Cluster {
   readonly world: World;
   readonly servers: Readonly<Record<Side, Server>>;
   readonly network: Network;
-  readonly routes: Routes;
+  readonly routers: ReadonlyMap<string, Routes>;
+  readonly readers: ReadonlyMap<string, Routes>;
   readonly ledger = new Ledger();
   readonly clients: readonly Client[];
   readonly phases: readonly PhaseTables[];
@@ -139,10 +149,11 @@ export class Cluster {
       source: new Server(world, 'source', from?.servers.source),
       target: new Server(world, 'target', from?.servers.target),
     };
-    this.routes = new Routes(
-      this.phases.map(({ name }) => name),
-      from?.routes,
-    );
+    const names = this.phases.map(({ name }) => name);
+    const routers = from ? [...from.routers.keys()] : (options.routers ?? ['app']);
+    this.routers = new Map(routers.map((router) => [router, new Routes(names, from?.routers.get(router))]));
+    const readers = from ? [...from.readers.keys()] : (options.readers ?? []);
+    this.readers = new Map(readers.map((router) => [router, new Routes(names, from?.readers.get(router))]));
     for (const operation of from?.operations ?? []) this.ledger.operations.push({ ...operation });
     this.network = new Network(world, this.servers, {
       onEffect: (effect, moment) => {
@@ -155,7 +166,6 @@ export class Cluster {
     const parts = {
       world,
       servers: this.servers,
-      routes: this.routes,
       phases: this.phases,
       ledger: this.ledger,
       isOver: (phase: string) => this.invariants.isEnding(phase),
@@ -163,18 +173,26 @@ export class Cluster {
       pause: () => this.pause,
     };
     const tag = `${from ? 'd' : 'c'}${Math.round(world.now)}`;
-    this.clients = Array.from(
-      { length: CLIENTS },
-      (_, i) => new Client(parts, `${tag}-${i}`, { isForgotten: i === 0 }),
-    );
+    const every = [...this.routers.values()];
+    this.clients = Array.from({ length: CLIENTS }, (_, i) => {
+      const routes = every[i % every.length] ?? this.routes;
+      return new Client({ ...parts, routes }, `${tag}-${i}`, { isForgotten: i === 0 });
+    });
     this.invariants = new Invariants(parts);
     this.conditions = honestLanes({
       onConfirmed: (lane, side, position) => this.invariants.onConfirmed(lane, side, position),
       onApply: (lane, side, position, records) => this.invariants.onApply(lane, side, position, records),
     });
     this.#mutant = options.mutant ?? {};
-    this.#plan = planOf(this.phases);
+    this.#plan = planOf(this.phases, { routers, readers });
     this.#mutant.plant?.(this);
+  }
+
+  /** What the first router leads; the only one in most lives. */
+  get routes(): Routes {
+    const [first] = this.routers.values();
+    if (!first) throw new Error('a cluster without a router');
+    return first;
   }
 
   /** Called when clients have ended and nothing has been judged yet. */
@@ -186,15 +204,18 @@ export class Cluster {
   snapshot(): Snapshot {
     return {
       servers: { source: this.servers.source.state(), target: this.servers.target.state() },
-      routes: new Routes(
-        this.phases.map(({ name }) => name),
-        this.routes,
-      ),
+      routers: this.#copyOf(this.routers),
+      readers: this.#copyOf(this.readers),
       operations: this.ledger.operations.map((operation) => ({ ...operation })),
       now: this.world.now,
       given: this.world.given,
       phases: this.phases,
     };
+  }
+
+  #copyOf(routers: ReadonlyMap<string, Routes>): ReadonlyMap<string, Routes> {
+    const names = this.phases.map(({ name }) => name);
+    return new Map([...routers].map(([router, routes]) => [router, new Routes(names, routes)]));
   }
 
   /** Starts a process that runs a piece of product code. */
@@ -316,8 +337,15 @@ export class Cluster {
       engine: simulatedEngine({ network, process, conditions: this.conditions }),
       traces: simulatedTraces(network, process),
       schema: simulatedSchema({ network, process, side: 'target' }),
-      routers: new Map([['app', simulatedRouter(network, process, this.routes)]]),
-      probes: (_, phase) => simulatedProbe({ network, process }, this.routes, phase),
+      routers: new Map(
+        [...this.routers, ...this.readers].map(([name, routes]) => [name, simulatedRouter(network, process, routes)]),
+      ),
+      probes: (router, phase) =>
+        simulatedProbe(
+          { network, process },
+          this.routers.get(router) ?? this.readers.get(router) ?? this.routes,
+          phase,
+        ),
       preflight: async () => [],
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { ClusterRouters } from './cluster.ts';
 import { type Life, live, makeStarts, type Recovery, type Starts, type Strike } from './life.ts';
 import type { Moment } from './network.ts';
 
@@ -12,6 +13,7 @@ export const WORKS = {
   prepare: { name: 'prepare', start: 'fresh' },
   finalise: { name: 'finalise', start: 'soaking', command: 'finalise' },
   abort: { name: 'abort', start: 'ready', command: 'abort' },
+  readers: { name: 'readers', start: 'ready', command: 'cutover --reads' },
 } as const satisfies Record<string, Work>;
 
 const MOMENTS: readonly Moment[] = ['before', 'after', 'replied'];
@@ -87,11 +89,14 @@ const isAll = process.env.CI === 'true' || process.env.SWITCHBACK_SIMULATION_CRA
 
 const HOUR_MS = 3_600_000;
 
-/** The tests of works: each must be recovered from a crash at any effect, and from a second one in the recovery. */
-export const crashTests = (...works: readonly Work[]): void => {
+/**
+ * The tests of works: each must be recovered from a crash at any effect, and from a second one in the recovery. The
+ * phase has these routers.
+ */
+export const crashTests = (works: readonly Work[], routers: ClusterRouters = {}): void => {
   let starts: Starts;
   beforeAll(async () => {
-    starts = await makeStarts(['orders']);
+    starts = await makeStarts(['orders'], routers);
   });
   describe.each(works)('$name', (work) => {
     test('a crash at any effect is recovered from', { timeout: HOUR_MS }, async () => {

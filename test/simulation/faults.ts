@@ -27,9 +27,12 @@ const cut =
 const router =
   (fault: RouterFault): Fault =>
   (cluster) => {
-    cluster.routes.fault = fault;
+    const all = [...cluster.routers.values(), ...cluster.readers.values()];
+    // Of several one has it: the others go on.
+    const routes = all.length === 1 ? cluster.routes : cluster.world.pick(all);
+    routes.fault = fault;
     forAWhile(cluster, () => {
-      cluster.routes.fault = null;
+      routes.fault = null;
     });
   };
 
@@ -115,7 +118,7 @@ export const heal = (cluster: Cluster): void => {
       if (cluster.network.link(process, side) !== 'open') cluster.network.setLink(process, side, 'open');
     }
   }
-  cluster.routes.fault = null;
+  for (const routes of [...cluster.routers.values(), ...cluster.readers.values()]) routes.fault = null;
   cluster.lostReply = null;
   cluster.conditions.applyMs = 0;
 };

@@ -17,8 +17,12 @@ const SWITCH = [...new Set(['checks', ...SWITCH_STEPS.map(({ name }) => name)])]
  */
 const CAUSES: readonly Cause[] = [
   { effect: /^router hold$/, steps: ['switch/hold'] },
-  { effect: /^router repoint$/, steps: ['switch/repoint'] },
-  { effect: /^router release$/, steps: ['switch/release', 'switch/undo hold'] },
+  { effect: /^router repoint$/, steps: ['switch/repoint', 'reads/repoint'] },
+  // Of several, those that lead right let go when another one does not yet.
+  {
+    effect: /^router release$/,
+    steps: ['switch/release', 'switch/undo hold', 'switch/release pooler', 'switch/release dns'],
+  },
   { effect: /^router release, deposed$/, steps: SWITCH },
   { effect: /^source create slot$/, steps: ['prepare/slot', 'switch/checks'] },
   { effect: /^target create slot$/, steps: ['switch/checks'] },

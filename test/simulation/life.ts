@@ -1,6 +1,13 @@
 import type { Event } from '../../src/domain/event.ts';
 import type { RequestCommand } from '../../src/sidecar/requests.ts';
-import { Cluster, type ClusterOptions, type Running, type Snapshot, WINDOW_MS } from './cluster.ts';
+import {
+  Cluster,
+  type ClusterOptions,
+  type ClusterRouters,
+  type Running,
+  type Snapshot,
+  WINDOW_MS,
+} from './cluster.ts';
 import { FAULTS } from './faults.ts';
 import type { Effect, Fate, Moment } from './network.ts';
 import { answerOf, goOn, haltsOf, judge, recover } from './recovery.ts';
@@ -26,7 +33,7 @@ export type Recovery = 'resume' | 'abort' | 'second worker' | 'sleeper wakes';
 export interface Life {
   readonly start: Start;
   /** What the operator asks for; nothing but the worker's own work when absent. */
-  readonly command?: Extract<RequestCommand, 'cutover' | 'failback' | 'finalise' | 'abort'>;
+  readonly command?: Extract<RequestCommand, 'cutover' | 'failback' | 'finalise' | 'abort' | 'cutover --reads'>;
   /** Where in the life the first fault comes: a step or a state, as {@link pointOf} names it. Null for none. */
   readonly point: string | null;
   readonly fault: string | null;
@@ -74,8 +81,8 @@ export const pointOf = (event: Event): string | null => {
 };
 
 /** Makes the states that lives begin with, by living to them without a fault. */
-export const makeStarts = async (phases: readonly string[]): Promise<Starts> => {
-  const cluster = new Cluster({ seed: 1, phases });
+export const makeStarts = async (phases: readonly string[], routers: ClusterRouters = {}): Promise<Starts> => {
+  const cluster = new Cluster({ seed: 1, phases, ...routers });
   const worker = cluster.startWorker();
   cluster.startClients();
   await reach(cluster, 'ready', worker);
@@ -115,7 +122,9 @@ export const live = async (
 ): Promise<LifeResult> => {
   const from = starts[life.start];
   const names = starts.ready?.phases.map(({ name }) => name) ?? [];
-  const cluster = new Cluster({ ...options, seed, ...(from ? { from } : { phases: names }) });
+  const routers = [...(starts.ready?.routers.keys() ?? [])];
+  const readers = [...(starts.ready?.readers.keys() ?? [])];
+  const cluster = new Cluster({ ...options, seed, ...(from ? { from } : { phases: names, routers, readers }) });
   const run = new LifeRun(cluster, life);
   await run.live();
   const { world } = cluster;
@@ -157,9 +166,9 @@ class LifeRun {
   }
 
   async live(): Promise<void> {
-    const { world, routes } = this.#cluster;
+    const { world, routers } = this.#cluster;
     const { start, strikes, recovery } = this.#life;
-    routes.canHold = world.chance(0.5);
+    for (const routes of routers.values()) routes.canHold = world.chance(0.5);
     if (this.#life.isCalm) this.#cluster.pause = 10;
     this.#cluster.startClients();
     this.#cluster.startWorker();

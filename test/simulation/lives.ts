@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { ClusterRouters } from './cluster.ts';
 import { FAULTS } from './faults.ts';
 import { type Life, type LifeResult, live, makeStarts, type Starts } from './life.ts';
 
@@ -6,10 +7,11 @@ import { type Life, type LifeResult, live, makeStarts, type Starts } from './lif
 export interface Shard {
   readonly name: string;
   readonly phases: readonly string[];
+  readonly routers?: ClusterRouters;
   readonly kinds: readonly Pick<Life, 'start' | 'command' | 'isUndone'>[];
 }
 
-/** The cutover and its undoing; everything else; two phases at once. */
+/** The cutover and its undoing; everything else; two phases at once, each with two routers. */
 export const SHARDS = {
   cutover: {
     name: 'cutover',
@@ -32,6 +34,7 @@ export const SHARDS = {
   together: {
     name: 'together',
     phases: ['catalog', 'orders'],
+    routers: { routers: ['pooler', 'dns'] },
     kinds: [
       { start: 'ready', command: 'cutover' },
       { start: 'soaking', command: 'failback' },
@@ -114,11 +117,14 @@ export const runShard = async (shard: Shard, starts: Starts, seeds: number): Pro
   return { seedMs, broken, unvisited: [...unvisited], events, longestFence, cells: total };
 };
 
+/** What a shard's lives begin with. */
+export const startsOf = async ({ phases, routers }: Shard): Promise<Starts> => await makeStarts(phases, routers);
+
 /** Lives the seeds of a shard, and fails with every one that broke a promise, and with every cell that was not visited. */
 export const expectUnbroken = async (shard: Shard, { seeds }: { readonly seeds: number }): Promise<void> => {
   const { broken, unvisited, cells, events, longestFence, seedMs } = await runShard(
     shard,
-    await makeStarts(shard.phases),
+    await startsOf(shard),
     seeds,
   );
   console.log(

@@ -235,7 +235,7 @@ export const CONTROLS: readonly Control[] = [
     // Nobody intended it, no row guards it, it lacks what was written elsewhere since, no lane leads away from there any more, and
     // it leaves two writable sides.
     expected: ['S12', 'S7', 'S2', 'S8', 'S1'],
-    seeds: 3,
+    seeds: 10,
   },
   {
     name: 'abort without record',

@@ -1,6 +1,7 @@
 import { messageOf } from '../../src/domain/errors.ts';
 import { otherSide } from '../../src/domain/position.ts';
 import type { RequestResult } from '../../src/sidecar/requests.ts';
+import type { RunFacts } from '../../src/sidecar/run.ts';
 import { type Cluster, primaryOf, type Running } from './cluster.ts';
 import { heal } from './faults.ts';
 import { contentOf, judgeLedger } from './history.ts';
@@ -60,7 +61,8 @@ export const recover = async (cluster: Cluster, wakeAfterMs: number, known: Know
 const leadByHand = (cluster: Cluster): void => {
   for (const phase of cluster.phases) {
     const primary = primaryOf(cluster, phase);
-    if (primary !== null) cluster.routes.correct(phase.name, primary);
+    if (primary === null) continue;
+    for (const routes of cluster.routers.values()) routes.correct(phase.name, primary);
   }
 };
 
@@ -109,16 +111,19 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
       world.violate('L2', `phase ${phase.name} has ${cluster.invariants.writable(phase).length} writable sides`);
       continue;
     }
-    const route = cluster.routes.entry(phase.name);
-    // Of a phase that is at its end it was told at its cutover, and nobody resumes it any more.
-    if (known.hasLied && isOver(cluster, phase.name)) cluster.routes.correct(phase.name, primary);
-    if (route.primary !== primary || route.isHeld) {
-      const held = route.isHeld ? ' and held' : '';
-      world.violate(
-        'L3',
-        `clients of ${phase.name} are led to the ${route.primary}${held}; the ${primary} is writable`,
-      );
+    for (const [name, routes] of cluster.routers) {
+      const route = routes.entry(phase.name);
+      // Of a phase that is at its end it was told at its cutover, and nobody resumes it any more.
+      if (known.hasLied && isOver(cluster, phase.name)) routes.correct(phase.name, primary);
+      if (route.primary !== primary || route.isHeld) {
+        const held = route.isHeld ? ' and held' : '';
+        world.violate(
+          'L3',
+          `clients of ${phase.name} are led to the ${route.primary}${held} by ${name}; the ${primary} is writable`,
+        );
+      }
     }
+    judgeReaders(cluster, phase.name);
     // What a copy puts off has been built, or was put back by the abort.
     const dropped = [...servers.target.store('dropped index').keys()].filter((name) =>
       name.startsWith(`${phase.name}_`),
@@ -136,6 +141,24 @@ export const judge = async (cluster: Cluster, known: Known): Promise<void> => {
       tables.every((table) => contentOf(servers.source, table) === contentOf(servers.target, table));
     if (!(await world.until(isEqual, world.now + QUIET_MS))) {
       world.violate('L5', `the ${otherSide(primary)} does not follow: phase ${phase.name}; ${haltsOf(cluster)}`);
+    }
+  }
+};
+
+/** Readers are where the newest move that ended has led them; on the source again where the target is of no use. */
+const judgeReaders = (cluster: Cluster, phase: string): void => {
+  const [run] = [...cluster.servers.source.store('sidecar:run').values()] as { readonly facts: string }[];
+  const facts = JSON.parse(run?.facts ?? '{}') as RunFacts;
+  const led = isOver(cluster, phase) ? undefined : facts.readers?.[phase];
+  if (led?.isDone === false) cluster.world.violate('L3', `readers of ${phase} are still on their way to the ${led.to}`);
+  for (const [name, routes] of cluster.readers) {
+    const { primary } = routes.entry(phase);
+    const wanted = led?.to ?? 'source';
+    if (primary !== wanted) {
+      cluster.world.violate(
+        'L3',
+        `readers of ${phase} are led to the ${primary} by ${name}; recorded is the ${wanted}`,
+      );
     }
   }
 };

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test, vi } from 'vitest';
 import { live, makeStarts, type Starts } from './life.ts';
-import { cellsOf, lifeOf, SHARDS } from './lives.ts';
+import { cellsOf, lifeOf, SHARDS, startsOf } from './lives.ts';
 
 vi.mock('../../src/platform/clock.ts', () => import('./clock.ts'));
 vi.mock('../../src/sidecar/tables.ts', (original) => import('./tables.ts').then((m) => m.replacing(original)));
@@ -39,7 +39,7 @@ const wanted = /^(\w+):(\d+)$/.exec(process.env.SWITCHBACK_SIMULATION_REPLAY ?? 
 test.runIf(wanted !== null)('the seed that was asked for', async () => {
   const shard = SHARDS[wanted?.[1] as keyof typeof SHARDS];
   const seed = Number(wanted?.[2]);
-  const own = await makeStarts(shard.phases);
+  const own = await startsOf(shard);
   const result = await live(seed, lifeOf(seed, await cellsOf(shard, own)), own, { keepTrace: true });
   console.log(result.trace.join('\n'));
   expect(result.violations).toEqual([]);

@@ -49,6 +49,9 @@ export interface TestPhase {
   readonly name: string;
   readonly tables: readonly string[];
   readonly after?: readonly string[];
+  /** `app` when absent. */
+  readonly router?: string | readonly string[];
+  readonly reads?: string | readonly string[];
 }
 
 /** What differs between the plans of tests. */
@@ -61,6 +64,8 @@ export interface TestRunOptions {
   readonly ignore?: readonly string[];
   /** YAML of the router `app`; a route file without it. */
   readonly router?: string;
+  /** YAML of other routers, by name; without a file they lead nowhere yet. */
+  readonly routers?: Readonly<Record<string, string>>;
   /** More YAML lines at the top level, such as `switch: …`. */
   readonly more?: string;
 }
@@ -77,9 +82,11 @@ const planText = (options: TestRunOptions): string =>
     'target: { url: "${TEST_TARGET_URL}" }',
     `schema: ${options.schema ?? '{ from: existing }'}`,
     'phases:',
-    ...options.phases.map((phase) => `  - ${JSON.stringify({ ...phase, router: 'app' })}`),
+    ...options.phases.map((phase) => `  - ${JSON.stringify({ router: 'app', ...phase })}`),
     `ignore: ${JSON.stringify(options.ignore ?? [])}`,
-    `routers: { app: ${options.router ?? '{ kind: file, path: route.json }'} }`,
+    'routers:',
+    `  app: ${options.router ?? '{ kind: file, path: route.json }'}`,
+    ...Object.entries(options.routers ?? {}).map(([name, router]) => `  ${name}: ${router}`),
     options.more ?? '',
     '',
   ].join('\n');

@@ -1,8 +1,9 @@
 import type { StepStatus } from '../../src/domain/event.ts';
 import type { PhaseState } from '../../src/domain/phase.ts';
-import type { Direction, Position } from '../../src/domain/position.ts';
+import type { Direction, Position, Side } from '../../src/domain/position.ts';
 import type { Report, ReportLag, ReportPhase } from '../../src/stages/report-data.ts';
 import { type ReportSwitch, reportSwitch } from '../../src/stages/report-switches.ts';
+import type { ObservedRoute } from '../../src/stages/routes.ts';
 import type { JournalLine } from '../../src/stages/status.ts';
 
 /** Where the made-up run begins. */
@@ -148,6 +149,7 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
       lagAgeMs: 1_200,
       halt: null,
     },
+    readers: null,
     proof: [],
     stuck: null,
     copied: { rows: total, bytes: total * 182 },
@@ -176,6 +178,17 @@ export const samplePhase = (name: string, state: PhaseState, tables: readonly st
   };
 };
 
+const sampleRoute = (phase: string, router: string, primary: Side = 'target'): ObservedRoute => ({
+  phase,
+  router,
+  led: 'writers',
+  label: `${phase} (${router})`,
+  primary,
+  held: false,
+  due: 'target',
+  trouble: primary === 'target' ? null : { fact: `leads to the ${primary}`, remedy: 'lead it to the target' },
+});
+
 /** A run of which nothing has happened. */
 export const emptyReport: Report = {
   generatedAt: isoAt(0),
@@ -187,6 +200,7 @@ export const emptyReport: Report = {
   worker: null,
   phases: [],
   unended: null,
+  routes: [],
   switches: [],
   halts: [],
   findings: [],
@@ -246,6 +260,7 @@ export const sampleReport = (): Report => {
         SHOP.map((name) => `public.${name}`),
       ),
     ],
+    routes: [sampleRoute('catalog', 'app'), sampleRoute('orders', 'pooler'), sampleRoute('orders', 'dns', 'source')],
     switches: [
       sampleSwitch(journal, 'cutover-1', 'committed'),
       sampleSwitch(journal, 'cutover-2', 'aborted'),

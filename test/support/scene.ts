@@ -35,6 +35,8 @@ export interface PlanOptions {
   readonly from?: string;
   /** YAML of the router `app`; a route file without it. */
   readonly router?: string;
+  /** YAML of other routers, by name. */
+  readonly routers?: Readonly<Record<string, string>>;
   /** More lines of the plan. A wide window when absent, since other people's tests run on the same machine. */
   readonly more?: string;
 }
@@ -73,6 +75,7 @@ export const sceneOn = (urls: Pick<Scene, 'source' | 'target'>, options: PlanOpt
     phases: options.phases ?? ALL,
     more: options.more ?? MORE,
     ...(options.router === undefined ? {} : { router: options.router }),
+    ...(options.routers === undefined ? {} : { routers: options.routers }),
     ...(options.from === undefined ? {} : { schema: options.from }),
     ...(options.ignore === undefined ? {} : { ignore: options.ignore }),
   });

@@ -103,6 +103,6 @@ test('two phases do not share an object, but may share one that has keys', () =>
   const objects = (orders: string) =>
     `namespace: shop, source: a, target: b, held: true, objects: { catalog: configmap/db/A, orders: ${orders} }`;
   expect(problemsOf(objects('configmap/db/B'), both)).toBe('');
-  expect(problemsOf(objects('configmap/db/A'), both)).toContain('would be led by the same entry');
+  expect(problemsOf(objects('configmap/db/A'), both)).toContain('would be led by the same object');
   expect(problemsOf(objects('configmap/db/A_HELD'), both)).toContain('would tell clients of another one to wait');
 });

@@ -126,6 +126,84 @@ describe('a plan', () => {
     expect(parse(planText()).copy.bytesPerSecond).toBeNull();
   });
 
+  test('knows one router of a phase, or several in the order in which they act', () => {
+    const routers = '{ app: { kind: file, path: a.json }, dns: { kind: file, path: b.json } }';
+    const of = (router: string) =>
+      parse(planText({ phases: `[{ name: all, tables: [public.*], router: ${router} }]`, routers })).phases[0]?.routers;
+    expect(of('[dns, app]')).toEqual(['dns', 'app']);
+    expect(parse(planText()).phases[0]?.routers).toEqual(['app']);
+    // As an author would have written it before there could be several: the pinned hash stays.
+    expect(parse(planText()).canonical).toMatchObject({ phases: [{ router: 'app' }] });
+  });
+
+  test('tells each pooler which phases it leads, also where it is one of several', () => {
+    const pooler = '{ kind: pgbouncer, admin: "postgresql://a", config: d.ini, database: shop }';
+    const phases = '[{ name: all, tables: [public.*], router: [app, dns] }]';
+    const plan = parse(planText({ phases, routers: `{ app: ${pooler}, dns: { kind: file, path: b.json } }` }));
+    expect(plan.routers.get('app')).toMatchObject({ databases: new Map([['all', 'shop']]) });
+  });
+
+  test('knows routers that lead only readers, apart from those of the writers', () => {
+    const routers = '{ app: { kind: file, path: a.json }, dns: { kind: file, path: b.json } }';
+    const [phase] = parse(
+      planText({ phases: '[{ name: all, tables: [public.*], router: app, reads: dns }]', routers }),
+    ).phases;
+    expect(phase).toMatchObject({ routers: ['app'], readers: ['dns'] });
+    expect(parse(planText()).phases[0]?.readers).toEqual([]);
+  });
+
+  const TWO_ROUTERS = '{ app: { kind: file, path: a.json }, dns: { kind: file, path: b.json } }';
+  const phaseWith = (name: string, router: string): string =>
+    `{ name: ${name}, tables: [p.${name}], router: ${router} }`;
+  test.each([
+    [`[${phaseWith('a', '[app, dms]')}]`, '5:50: phases[0].router[1] names no router: value "dms"; did you mean dns'],
+    [
+      `[${phaseWith('a', '[app, dns, app]')}]`,
+      '5:55: phases[0].router[2] is a router that the phase has already, in phases[0].router[0]: value "app"; name each router once',
+    ],
+    [`[${phaseWith('a', '[]')}]`, 'phases[0].router is an empty list; give at least one'],
+    [
+      `[${phaseWith('a', '3')}]`,
+      'phases[0].router must be text or a list of texts: value "3"; write one, or [one, two]',
+    ],
+    [`[${phaseWith('a', '[app, 3]')}]`, 'phases[0].router'],
+    [`[${phaseWith('a', '[app]')}]`, '6:47: routers.dns is used by no phase: value "dns"'],
+    [
+      `[${phaseWith('a', '[app, dns]')}, ${phaseWith('b', '[dns, app]')}]`,
+      'phases[1].router has its routers in another order than the phases before it: value "dns, app"; let routers act in one order in all phases',
+    ],
+    [
+      `[${phaseWith('a', '[app, dns], reads: dns')}]`,
+      '5:63: phases[0].reads is a router that the phase has already, in phases[0].router[1]: value "dns"; lead readers by a router of their own, or they would be moved with the writers',
+    ],
+    [
+      `[${phaseWith('a', 'app, reads: [dns, dns]')}]`,
+      'phases[0].reads[1] is a router that the phase has already, in phases[0].reads[0]: value "dns"; name each router once',
+    ],
+    [`[${phaseWith('a', '[app, dns], reads: dms')}]`, 'phases[0].reads names no router: value "dms"; did you mean dns'],
+    [
+      `[${phaseWith('a', 'app, reads: dns')}, ${phaseWith('b', 'app, reads: [app]')}]`,
+      'phases[1].reads[0] is a router that the phase has already, in phases[1].router: value "app"',
+    ],
+  ])('refuses routers of a phase that make no sense: %s', (phases, problem) => {
+    const found = problemsOf(planText({ phases, routers: TWO_ROUTERS }));
+    expect(found.join('\n')).toContain(problem);
+  });
+
+  test.each([
+    '{ app: { kind: file, path: a.json }, dns: { kind: file, path: a.json } }',
+    `{ app: { kind: pgbouncer, admin: "postgresql://a", config: d.ini, database: shop },
+       dns: { kind: pgbouncer, admin: "postgresql://b", config: d.ini, databases: { a: shop } } }`,
+  ])('refuses readers that are led by what leads the writers: %s', (routers) => {
+    expect(
+      problemsOf(planText({ phases: `[${phaseWith('a', 'app, reads: dns')}]`, routers }).replace(/\n +/g, ' ')).join(
+        '\n',
+      ),
+    ).toContain(
+      'phases[0].reads leads readers by the same file or entry as phases[0].router leads writers: value "dns"; lead readers by a router of their own',
+    );
+  });
+
   test('knows the three sources of a schema and both routers', () => {
     expect(parse(planText({ schema: '{ from: existing }' })).schema).toEqual({ from: 'existing' });
     expect(parse(planText({ schema: '{ files: [a.sql, /b.sql] }' })).schema).toEqual({

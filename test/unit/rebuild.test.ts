@@ -209,7 +209,7 @@ const evidenceOf = (truth: Truth): PhaseEvidence => {
     namedSlots: { forward: ['slot_source'], reverse: ['slot_target'] },
     hasChunks: state.name !== 'planned' && state.name !== 'prepared',
     isKeyed: true,
-    router: { primary: truth.router, held: truth.held ?? false },
+    routers: [{ primary: truth.router, held: truth.held ?? false }],
     stated: null,
   };
 };
@@ -231,7 +231,7 @@ const LOSSES: Readonly<Record<string, (e: PhaseEvidence) => PhaseEvidence>> = {
   progress: (e) => ({ ...e, source: { ...e.source, progress: null }, target: { ...e.target, progress: null } }),
   slots: (e) => ({ ...e, source: { ...e.source, slots: [] }, target: { ...e.target, slots: [] } }),
   lanes: (e) => ({ ...e, namedSlots: { forward: [], reverse: [] } }),
-  router: (e) => ({ ...e, router: null }),
+  router: (e) => ({ ...e, routers: [null] }),
 };
 
 /** Every subset, by the bits of a number. */
@@ -328,13 +328,25 @@ const EACH_SWITCH: readonly PhaseEvidence['switch'][] = [
     ([null, 'committed', 'aborted'] as const).map((outcome) => ({ id: `${direction}-9`, direction, outcome })),
   ),
 ];
-const EACH_ROUTER: readonly PhaseEvidence['router'][] = [
-  null,
-  { primary: null, held: false },
-  { primary: 'source', held: false },
-  { primary: 'target', held: false },
-  { primary: 'source', held: true },
-  { primary: 'target', held: true },
+const EACH_ROUTER: readonly PhaseEvidence['routers'][] = [
+  [null],
+  [{ primary: null, held: false }],
+  [{ primary: 'source', held: false }],
+  [{ primary: 'target', held: false }],
+  [{ primary: 'source', held: true }],
+  [{ primary: 'target', held: true }],
+];
+/** The others follow from these: what one of several says counts as if it were the only one. */
+const SEVERAL_ROUTERS: readonly PhaseEvidence['routers'][] = [
+  [{ primary: 'source', held: false }, null],
+  [
+    { primary: 'target', held: false },
+    { primary: 'source', held: false },
+  ],
+  [
+    { primary: 'target', held: false },
+    { primary: 'target', held: true },
+  ],
 ];
 const EACH_STATED = [null, 'source', 'target'] as const;
 
@@ -352,7 +364,8 @@ const violation = (e: PhaseEvidence): string | null => {
   if (conclusion.fence === primary) return 'fences the primary';
   if (conclusion.anew && primary !== 'source') return 'empties a primary';
   if (conclusion.anew && open('target') && !isRightlyOpen(e, 'target')) return 'empties an open side';
-  const mayHaveWrites = e[loser].fence !== 'all' && !isRightlyOpen(e, loser) && e.router?.primary !== primary;
+  const isLedElsewhere = e.routers.some((router) => router?.primary !== primary);
+  const mayHaveWrites = e[loser].fence !== 'all' && !isRightlyOpen(e, loser) && isLedElsewhere;
   if (mayHaveWrites && e.stated === null) return 'gives up a side that clients may have written to';
   if (e.stated !== null && conclude({ ...e, stated: null }).kind === 'parked' && primary !== e.stated)
     return 'ignores a statement';
@@ -373,7 +386,7 @@ describe('any evidence', () => {
           for (const targetFence of EACH_FENCE)
             for (const recorded of EACH_STATE)
               for (const last of EACH_SWITCH)
-                for (const router of EACH_ROUTER)
+                for (const routers of EACH_ROUTER)
                   for (const stated of EACH_STATED) {
                     tried += 1;
                     const e: PhaseEvidence = {
@@ -382,7 +395,7 @@ describe('any evidence', () => {
                       target: { ...base.target, ownership: ofTarget, fence: targetFence },
                       recorded,
                       switch: last,
-                      router,
+                      routers,
                       stated,
                     };
                     const found = violation(e);
@@ -415,7 +428,7 @@ describe('any evidence', () => {
       namedSlots: fc.record({ forward: named, reverse: named }),
       hasChunks: fc.boolean(),
       isKeyed: fc.boolean(),
-      router: fc.constantFrom(...EACH_ROUTER),
+      routers: fc.constantFrom(...EACH_ROUTER, ...SEVERAL_ROUTERS),
       stated: fc.constantFrom(...EACH_STATED),
     });
     fc.assert(

@@ -10,6 +10,8 @@ const HOSTILE = `"><img/src=x/onerror=alert(1)>'&amp;</style></details><script>a
 /** Fields whose values are ours alone: words of a closed set, and times. */
 const OURS = new Set([
   'at',
+  'primary',
+  'due',
   'since',
   'generatedAt',
   'createdAt',
@@ -43,6 +45,14 @@ describe('the page of a report', () => {
     );
     expect(page).not.toMatch(/<script|<link|<img|\ssrc=|\shref=|url\(|@import|https?:|\son[a-z]+=/i);
     expect(page).toMatch(/^<!doctype html>\n<html lang="en">/);
+  });
+
+  it('shows where each router of a phase leads, and which of them is wrong', () => {
+    const page = reportPage(sampleReport());
+    expect(page).toContain('<dt>router pooler</dt><dd>leads to the target</dd>');
+    expect(page).toContain(
+      '<dt>router dns</dt><dd>leads to the source <span class="bad">leads to the source</span></dd>',
+    );
   });
 
   it('has the same markup whatever the texts in it say', () => {

@@ -35,7 +35,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   'an earlier copy of … is still ending on the …': 'trying-again',
   'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
   'phase … is halted: …': 'lane-failed',
-  'src/stages/end.ts: phase …: …': 'led-wrong',
+  'src/stages/end-guards.ts: phase …: …': 'led-wrong',
   'subscription … on the … still brings changes the other way; lane … waits for its end': 'trying-again',
   'the triggers of … on the … cannot be removed': 'locked',
   // A pooler, in a switch that is undone by it.
@@ -105,8 +105,12 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
   'src/routers/webhook/router.ts: kind, …': ['router-mute', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
+  // Say which of several routers said it.
+  'src/stages/switch/routing.ts: kind, text': ['parked'],
+  'src/stages/switch/routing.ts: kind, …': ['undone-otherwise'],
   // A shorthand; what it is called with is read too.
   'src/stages/switch/guards.ts: refused, message': [],
+  'src/stages/reads/guards.ts: refused, message': [],
 };
 
 interface SourceError {

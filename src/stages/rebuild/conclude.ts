@@ -28,7 +28,7 @@ const isOpen = (e: PhaseEvidence, side: Side): boolean => e[side].fence !== 'all
 const park = (e: PhaseEvidence, why: string, recorded: Side | null): Parked => {
   const both = isOpen(e, 'source') && isOpen(e, 'target');
   // Whoever is led to the side that goes on is served; nobody knows better than the records, then the router.
-  const kept = recorded ?? e.router?.primary ?? 'source';
+  const kept = recorded ?? e.routers.find((router) => router?.primary)?.primary ?? 'source';
   return { kind: 'parked', phase: e.phase, why, fence: both ? otherSide(kept) : null };
 };
 
@@ -43,7 +43,7 @@ const isIncomplete = (e: PhaseEvidence, primary: Side): boolean =>
   e[primary].fence !== 'none' ||
   e[primary].ownership?.fenced === true ||
   e[primary].ownership?.role === 'replica' ||
-  (e.router !== null && (e.router.held || (e.router.primary ?? 'source') !== primary));
+  e.routers.some((router) => router !== null && (router.held || (router.primary ?? 'source') !== primary));
 
 /** The recorded state is the truth when its primary is, and a state that is `switching` when its switch is recorded too. */
 const isRecordUsable = (e: PhaseEvidence): boolean =>

@@ -53,8 +53,8 @@ export interface PhaseEvidence {
   readonly hasChunks: boolean;
   /** Every table of the phase has a key, so that changes may be applied to it twice. */
   readonly isKeyed: boolean;
-  /** What the phase's router answered; null when it could not be asked. */
-  readonly router: { readonly primary: Side | null; readonly held: boolean } | null;
+  /** What the phase's routers answered; null for one that could not be asked. */
+  readonly routers: readonly ({ readonly primary: Side | null; readonly held: boolean } | null)[];
   /** The primary, as a person has stated. */
   readonly stated: Side | null;
 }

@@ -9,7 +9,7 @@ import { type Salvage, salvage } from '../../sidecar/salvage.ts';
 import { isPhaseState } from '../../sidecar/shape.ts';
 import type { PhaseScope, RunContext, RunScope } from '../context.ts';
 import { publicationName, slotPrefix } from '../names.ts';
-import { routerOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
 import { scopeOf } from '../scope.ts';
 import type { RunStatus } from '../status.ts';
 import type { PhaseEvidence, SideEvidence, SwitchEvidence, Traces } from './evidence.ts';
@@ -142,7 +142,7 @@ const readPhase = async (options: LookOptions, from: PhaseSources): Promise<Phas
     namedSlots: { forward: named('forward'), reverse: named('reverse') },
     hasChunks: target.chunked.has(laneName(scope.name, 'forward')),
     isKeyed: scope.tables.every((table) => table.key !== null),
-    router: await askRouter(options.context, scope.name),
+    routers: await askRouters(options.context, scope.name),
     stated: options.stated.get(scope.name) ?? null,
   };
 };
@@ -184,12 +184,15 @@ const readSlots = async (
 ): Promise<readonly SlotTrace[]> => await traces.lanes.slots(direction, slotPrefix(context, phase, direction));
 
 /** A router that cannot be asked says nothing; that it could not be asked is no reason not to look at the rest. */
-const askRouter = async (context: RunContext, phase: string): Promise<PhaseEvidence['router']> => {
-  try {
-    const { primary, held } = await routerOf(context, phase).router.observe(phase);
-    return { primary, held };
-  } catch (error) {
-    if (isKind(error, 'unreachable') || isKind(error, 'refused')) return null;
-    throw error;
-  }
-};
+const askRouters = async (context: RunContext, phase: string): Promise<PhaseEvidence['routers']> =>
+  await Promise.all(
+    routersOf(context, [phase]).map(async ({ router }) => {
+      try {
+        const { primary, held } = await router.observe(phase);
+        return { primary, held };
+      } catch (error) {
+        if (isKind(error, 'unreachable') || isKind(error, 'refused')) return null;
+        throw error;
+      }
+    }),
+  );

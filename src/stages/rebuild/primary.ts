@@ -22,17 +22,22 @@ interface Opinion {
  * says nothing. That a record is absent is never evidence: it may be what was lost.
  *
  * Records do not know what happened after them. When a fence was lost together with the sidecar, clients that are led to that
- * side may have written there; only a router that leads to the primary excludes it.
+ * side may have written there; only routers that all lead to the primary exclude it.
  */
 export const concludePrimary = (e: PhaseEvidence): PrimaryConclusion => {
   const found = byRecords(e);
   if (found.primary === null) return byStatement(e, found);
   const loser = otherSide(found.primary);
-  if (e[loser].fence === 'all' || isRightlyOpen(e, loser) || e.router?.primary === found.primary) return found;
-  const router = e.router?.primary ? `its router leads to the ${loser}` : 'its router does not say where it leads';
+  if (e[loser].fence === 'all' || isRightlyOpen(e, loser) || areLedTo(e, found.primary)) return found;
+  const isLedWrong = e.routers.some((router) => router?.primary === loser);
+  const router = isLedWrong ? `its router leads to the ${loser}` : 'its router does not say where it leads';
   const why = `the ${found.primary} is the primary (${found.because}), but the ${loser} accepts writes and ${router}: clients may have written there`;
   return byStatement(e, { primary: null, why, recorded: found.primary });
 };
+
+/** Every router of the phase leads there. */
+const areLedTo = ({ routers }: PhaseEvidence, side: Side): boolean =>
+  routers.length > 0 && routers.every((router) => router?.primary === side);
 
 const byStatement = (e: PhaseEvidence, unknown: PrimaryConclusion & { readonly primary: null }): PrimaryConclusion =>
   e.stated === null ? unknown : { primary: e.stated, because: 'you have stated it' };
@@ -58,7 +63,7 @@ export const isUntouched = (e: PhaseEvidence): boolean =>
   (e.recorded === null || e.recorded.name === 'planned') &&
   (e.mirrored === null || e.mirrored === 'planned') &&
   e.switch === null &&
-  e.router?.primary !== 'target' &&
+  e.routers.every((router) => router?.primary !== 'target') &&
   !e.target.holdsRows;
 
 const byRecords = (e: PhaseEvidence): PrimaryConclusion => {

@@ -9,11 +9,12 @@ import { ownershipGuard, removePlaces } from '../../sidecar/ownership.ts';
 import { restorePhase, serverTime } from '../../sidecar/phases.ts';
 import { removeMirror } from '../../sidecar/records.ts';
 import { changeFacts } from '../../sidecar/run.ts';
-import { decideOutcome, writeSwitch } from '../../sidecar/switches.ts';
+import { decideOutcome, type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { portsOf } from '../context.ts';
 import { guardOn } from '../guard.ts';
 import { publicationName, slotName } from '../names.ts';
-import { routerOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
+import { recordRoutes } from '../switch/routing.ts';
 import type { Tenure } from '../tenure.ts';
 import type { Conclusion, LaneConclusion, Settled } from './conclusion.ts';
 import type { LookOptions, PhaseRemains, Remains } from './look.ts';
@@ -136,15 +137,12 @@ const isOwned = ({ state }: Settled, { evidence }: PhaseRemains): boolean => {
  */
 export const writeSource = async (options: WriteOptions, settled: readonly Concluded<Settled>[]): Promise<void> => {
   const { context, tenure } = options;
-  const routes = new Map<string, string>();
-  for (const { conclusion } of settled) {
-    if (conclusion.complete) routes.set(conclusion.phase, await versionOf(options, conclusion.phase));
-  }
+  const completed = settled.filter(({ conclusion }) => conclusion.complete).map(({ conclusion }) => conclusion.phase);
+  const routes = await recordRoutes(routersOf(context, completed));
   const since = await serverTime(context.source.sql);
   await tenure.act(async (sql) => {
     for (const [ordinal, concluded] of settled.entries()) {
-      const version = routes.get(concluded.conclusion.phase);
-      await writePhase({ ...options, sql, since, ordinal }, concluded, version);
+      await writePhase({ ...options, sql, since, ordinal, routes }, concluded);
     }
     await changeFacts(sql, (facts) => ({ ...facts, tables: { ...pinnedOf(settled), ...facts.tables } }));
   });
@@ -162,9 +160,6 @@ export const endRebuild = async ({ context, tenure }: WriteOptions): Promise<voi
   });
 };
 
-const versionOf = async ({ context }: WriteOptions, phase: string): Promise<string> =>
-  (await routerOf(context, phase).router.observe(phase)).version;
-
 /** A phase that has not been prepared has no tables of its own yet. */
 const pinnedOf = (settled: readonly Concluded<Settled>[]): Readonly<Record<string, readonly string[]>> =>
   Object.fromEntries(
@@ -178,13 +173,11 @@ interface PhaseWrite extends WriteOptions {
   readonly sql: SqlExecutor;
   readonly since: string;
   readonly ordinal: number;
+  /** Of all phases whose switch is to be completed. */
+  readonly routes: SwitchDocument['routes'];
 }
 
-const writePhase = async (
-  to: PhaseWrite,
-  { left, conclusion }: Concluded<Settled>,
-  version: string | undefined,
-): Promise<void> => {
+const writePhase = async (to: PhaseWrite, { left, conclusion }: Concluded<Settled>): Promise<void> => {
   const { context, sql, tenure } = to;
   const { phase } = conclusion;
   const { recorded, source } = left.evidence;
@@ -192,7 +185,7 @@ const writePhase = async (
   if (!state) throw new SwitchbackError('internal', `phase ${phase} has no recorded state`);
   await restorePhase(sql, { name: phase, ordinal: to.ordinal, state });
   if (conclusion.lane) await storeLane(to, phase, conclusion.lane);
-  if (conclusion.complete) await decideSwitch(to, conclusion, version ?? '');
+  if (conclusion.complete) await decideSwitch(to, conclusion);
   if (!isOwned(conclusion, left) || (state.name === 'switching' && !conclusion.complete && source.ownership)) return;
   const role = conclusion.primary === 'source' ? 'primary' : 'replica';
   const fenced = conclusion.primary === 'target' || conclusion.complete;
@@ -221,15 +214,19 @@ const stateOf = ({ tenure, since }: PhaseWrite, conclusion: Settled): PhaseState
 const directionTo = (primary: Side): Direction => (primary === 'target' ? 'forward' : 'reverse');
 
 /** The switch towards the primary, as committed: what settles every switch leads clients there, lifts it, releases them. */
-const decideSwitch = async (to: PhaseWrite, { phase, primary }: Settled, version: string): Promise<void> => {
-  const { sql, tenure, since } = to;
+const decideSwitch = async (to: PhaseWrite, { phase, primary }: Settled): Promise<void> => {
+  const { sql, tenure, since, routes } = to;
   const id = idOf(tenure, phase);
   await writeSwitch(sql, {
     id,
     direction: directionTo(primary),
     phases: [phase],
     epoch: tenure.epoch,
-    document: { before: { [phase]: { name: 'following', since } }, routes: { [phase]: version }, reverseSlots: {} },
+    document: {
+      before: { [phase]: { name: 'following', since } },
+      routes: { [phase]: routes[phase] ?? {} },
+      reverseSlots: {},
+    },
   });
   await decideOutcome(sql, { switchId: id, epoch: tenure.epoch, outcome: 'committed' });
 };

@@ -1,9 +1,10 @@
 import { ERROR_KINDS, SwitchbackError } from '../../domain/errors.ts';
-import { type Direction, sidesOf } from '../../domain/position.ts';
+import { type Direction, type Side, sidesOf } from '../../domain/position.ts';
 import { isUnproven, proofText, type RouteProof } from '../../domain/proof.ts';
 import type { RequestResult } from '../../sidecar/requests.ts';
 import type { RunContext } from '../context.ts';
 import { proveRoutes } from '../prove-routes.ts';
+import { phasesReadOn } from '../reads/where.ts';
 import { routersOf } from '../routes.ts';
 import { leftText, type SessionsLeft, seeToSessionsLeft } from '../sessions-left.ts';
 import type { Tenure } from '../tenure.ts';
@@ -33,10 +34,17 @@ export const seeArrival = async (s: Arriving): Promise<Arrival> => {
   const { from, to } = sidesOf(s.direction);
   const proof = await proveRoutes(context, { routers: routersOf(context, phases), to, signal });
   // They would only come back to where their path leads.
-  const spared = isUnproven(proof) ? 'their path is not proven to lead elsewhere' : null;
+  const spared = isUnproven(proof) ? 'their path is not proven to lead elsewhere' : await readersOn(context, from);
   const left = await seeToSessionsLeft({ context, tenure }, { side: from, spared, signal });
   tell(context, { proof, left }, phases);
   return { proof, left };
+};
+
+/** Why sessions on a side may be of readers, who belong there; null when they are not. */
+const readersOn = async (context: RunContext, side: Side): Promise<string | null> => {
+  const names = context.plan.phases.map(({ name }) => name);
+  const phases = await phasesReadOn(context, names, side);
+  return phases.length === 0 ? null : `readers of phase ${phases.join(', ')} are led there`;
 };
 
 /** An arrival as one line, for the journal and for whoever asked. */

@@ -10,9 +10,10 @@ import type { RunContext } from '../context.ts';
 import { haltedError } from '../lane-halt.ts';
 import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
-import { routerOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
 import { readScope, scopeFindings } from '../scope.ts';
 import { retireUnusedSlot } from '../slots.ts';
+import { recordRoutes } from './routing.ts';
 import { allOf, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 /** So many changed keys are compared within the window in a few milliseconds. */
@@ -87,8 +88,9 @@ const wrongState = (phase: Phase, direction: Switch['direction']): SwitchbackErr
 /** Everything that is looked at before the window, in order of what it costs. Any of it refuses. */
 export const checkBeforeWindow = async (s: Switch): Promise<void> => {
   await assertPreflight(s);
-  for (const phase of s.phases)
-    await s.tools.context.routers.get(routerOf(s.tools.context, phase.name).name)?.observe(phase.name);
+  // Asked once more right before the intent; one that does not answer need not cost a verification.
+  const names = s.phases.map((phase) => phase.name);
+  await recordRoutes(routersOf(s.tools.context, names));
   for (const phase of s.phases) await assertCertificate(s, phase);
   await Promise.all(s.phases.map((phase) => assertLag(s, phase)));
   for (const phase of s.phases) {
@@ -136,12 +138,17 @@ const assertCertificate = async (s: Switch, phase: Phase): Promise<void> => {
   await s.tools.certify(phase, signal);
 };
 
-/** Measures what a drain takes now, rather than trust an old figure. */
-const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
-  const { plan } = s.tools.context;
+/** A lane that is kept going, and when to stop waiting for it. */
+export interface Followed {
+  readonly phase: Phase;
+  readonly signal: AbortSignal;
+}
+
+/** Measures what a drain takes now, in milliseconds, rather than trust an old figure. Refuses when it is over max_lag. */
+export const measureLag = async ({ plan }: RunContext, { phase, signal }: Followed): Promise<number> => {
   const begun = monotonicMs();
   try {
-    await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal: s.tools.signal });
+    await runnerOf(phase).drain({ budgetMs: plan.switch.maxLagMs, signal });
   } catch (error) {
     // A lane that cannot go on for now is as far behind as one that is slow; its own error says why.
     if (!isKind(error, 'aborted') && !isKind(error, 'busy')) throw error;
@@ -150,7 +157,12 @@ const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
       'wait until the lag falls: switchback status PLAN --watch; or raise switch.max_lag',
     );
   }
-  const ms = monotonicMs() - begun;
+  return monotonicMs() - begun;
+};
+
+const assertLag = async (s: Switch, phase: Phase): Promise<void> => {
+  const { plan } = s.tools.context;
+  const ms = await measureLag(s.tools.context, { phase, signal: s.tools.signal });
   if (ms > plan.switch.windowMs) {
     throw refused(
       `a drain takes ${Math.round(ms)} ms, longer than the window`,

@@ -12,9 +12,10 @@ import { portsOf } from '../context.ts';
 import { type Effect, untilKnown } from '../effect.ts';
 import { guardOn } from '../guard.ts';
 import type { Phase } from '../machine.ts';
-import { routerOf, routersOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { type Arrival, arrivalText, seeArrival } from './arrival.ts';
+import { type Routing, releasing, repointing } from './routing.ts';
 import { type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /** How long completing or undoing is tried before it is left to a person, in milliseconds. */
@@ -110,34 +111,14 @@ const enterAll = async (
 const stateAfter = (record: Pick<SwitchRecord, 'id' | 'direction'>, since: string): PhaseState =>
   record.direction === 'forward' ? { name: 'soaking', since, switchId: record.id } : { name: 'following', since };
 
-const unlessUnreachable = (error: unknown): null => {
-  if (isKind(error, 'unreachable')) return null;
-  throw error;
-};
+const routersIn = (s: Settlement) => routersOf(s.tools.context, namesOf(s));
 
-const repoint = (s: Settlement, to: Side): Effect => ({
-  probe: async () => {
-    const { context } = s.tools;
-    const looks = namesOf(s).map((phase) => routerOf(context, phase).router.observe(phase));
-    // One of several poolers that is gone is no reason to keep clients of the others waiting: the act lets them go on.
-    const routes = await Promise.all(looks).catch(unlessUnreachable);
-    return routes?.every(({ primary }) => primary === to) ? '' : null;
-  },
-  act: async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) {
-      const expect = s.record.document.routes;
-      await router.repoint({ phases, to, expect, epoch: s.tools.tenure.epoch });
-    }
-    return undefined;
-  },
-});
-
-/** Not probed: a router need not know whether it holds. */
-const release = (s: Settlement): Effect => ({
-  act: async () => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.release(phases);
-    return undefined;
-  },
+const routingOf = (s: Settlement): Routing => ({
+  tenure: s.tools.tenure,
+  id: s.record.id,
+  routers: routersIn(s),
+  areHeld: true,
+  routes: s.record.document.routes,
 });
 
 const lift = (s: Settlement, side: Side): Effect => {
@@ -225,8 +206,8 @@ type EffectOf<S extends Settlement> = (s: S) => Effect;
 /** The order is the protocol's, see `SWITCH_STEPS`. */
 const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf<Completion>>> = {
   lift: (s) => lift(s, sidesOf(s.record.direction).to),
-  repoint: (s) => repoint(s, sidesOf(s.record.direction).to),
-  release,
+  repoint: (s) => repointing(routingOf(s), sidesOf(s.record.direction).to),
+  release: (s) => releasing(routersIn(s)),
   retire: (s) => ({ act: () => retireOldLane(s) }),
   probe,
   states: (s) => ({ act: () => enterAfter(s) }),
@@ -234,7 +215,7 @@ const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf<Completion>>>
 
 const UNDOING: Readonly<Record<StepName<'undoing'>, EffectOf<Settlement>>> = {
   'undo fence': (s) => lift(s, sidesOf(s.record.direction).from),
-  'undo hold': release,
+  'undo hold': (s) => releasing(routersIn(s)),
   'undo way back': (s) => ({ act: () => dropWayBack(s) }),
   states: (s) => ({
     act: () => enterAll(s, (phase, since) => s.record.document.before[phase.name] ?? { name: 'following', since }),

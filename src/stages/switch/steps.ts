@@ -5,7 +5,7 @@ import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { proveTouched } from '../certify.ts';
-import { routersOf } from '../routes.ts';
+import { holdRouters } from './routing.ts';
 import { allOf, recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
 /** One step of the window. What undoes it is in the protocol's table. */
@@ -42,7 +42,7 @@ const tablesOf = (s: Switch) => s.phases.flatMap((phase) => phase.scope.tables);
 const hold: Act = {
   isBounded: true,
   act: async (s) => {
-    for (const { router, phases } of routersOf(s.tools.context, namesOf(s))) await router.hold(phases, s.left());
+    await holdRouters(s.tools.context, namesOf(s), s.left);
     return undefined;
   },
 };

@@ -6,11 +6,12 @@ import { failpoint } from '../../platform/failpoint.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { decideOutcome, readSwitch, writeSwitch } from '../../sidecar/switches.ts';
 import type { Phase } from '../machine.ts';
-import { routerOf } from '../routes.ts';
+import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { type Arrival, arrivalText } from './arrival.ts';
 import { giveUp } from './give-up.ts';
 import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
+import { recordRoutes } from './routing.ts';
 import { completeSwitch, settleSwitch } from './settle.ts';
 import { WINDOW_STEPS } from './steps.ts';
 import { recordOf, type Switch, type SwitchResult, type SwitchTools, scopeOfSwitch } from './types.ts';
@@ -90,11 +91,9 @@ const windowSpent = ({ context: { plan } }: SwitchTools): SwitchbackError =>
 const describe = async (s: Switch): Promise<void> => {
   const { context } = s.tools;
   const before: Record<string, PhaseState> = {};
-  const routes: Record<string, string> = {};
-  for (const phase of s.phases) {
-    before[phase.name] = phase.state;
-    routes[phase.name] = (await routerOf(context, phase.name).router.observe(phase.name)).version;
-  }
+  for (const phase of s.phases) before[phase.name] = phase.state;
+  const phases = s.phases.map((phase) => phase.name);
+  const routes = await recordRoutes(routersOf(context, phases));
   const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
   s.document = { before, routes, reverseSlots };
 };
