@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { Side } from '../../src/domain/position.ts';
@@ -202,12 +202,24 @@ await describeOnFake('a repoint of kubernetes', (fake) => {
   });
 
   test('does not wait for a program that gives credentials, nor asks when it is over', async () => {
-    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'sleep', args: ['2'] };
+    const [asked, given] = [join(fake.folder, 'asked'), join(fake.folder, 'given')];
+    const status = {
+      kind: 'ExecCredential',
+      apiVersion: 'client.authentication.k8s.io/v1',
+      status: { token: fake.token },
+    };
+    const script = 'while [ ! -e "$0" ]; do sleep 0.05; done; echo "$2"; touch "$1"';
+    const args = ['-c', script, asked, given, JSON.stringify(status)];
+    const exec = { apiVersion: status.apiVersion, command: 'sh', args };
     const scene = sceneOf(fake, SORTS.configmap, { held: true, kubeconfig: fake.kubeconfig({ user: { exec } }) });
     fake.asked.length = 0;
     await expect(scene.open().hold(['orders'], 100)).rejects.toMatchObject({ kind: 'unreachable' });
-    await new Promise((resolve) => setTimeout(resolve, 2_300));
+    writeFileSync(asked, '');
+    await vi.waitUntil(() => existsSync(given), { timeout: 10_000 });
+    await new Promise((resolve) => setTimeout(resolve, 300));
     expect(fake.asked).toEqual([]);
+    // It is such credentials that a kubeconfig of a cloud has.
+    expect(await scene.open().observe('orders')).toMatchObject({ primary: 'source' });
   });
 
   test('reads a kubeconfig again when it is renewed', async () => {
