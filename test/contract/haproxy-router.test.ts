@@ -285,11 +285,11 @@ describeWithProxies('the router', ({ makeProxy, holds }) => {
       expect(await router.observe('orders')).toMatchObject({ primary: 'source' });
     });
 
-    it('in maintenance is no repoint that was done', async () => {
-      await one.ask('set server db.orders/primary state maint');
-      const failed = toTarget(routerOn(both));
-      await expect(failed).rejects.toMatchObject({ kind: 'refused', message: expect.stringContaining('maintenance') });
+    it.each(['maint', 'drain'])('in state %s is no repoint that was done', async (state) => {
+      await one.ask(`set server db.orders/primary state ${state}`);
+      const failed = await toTarget(routerOn(both)).catch((error: unknown) => error);
       await one.ask('set server db.orders/primary state ready');
+      expect(failed).toMatchObject({ kind: 'refused', message: expect.stringContaining('in maintenance or drained') });
     });
 
     it('whose socket does not let us lead, or is not there, says so', async () => {

@@ -112,7 +112,7 @@ export class HaproxyRouter implements Router {
     await this.#leadAll(repoint, sides);
   }
 
-  /** What would keep it from leading clients of the phases, which are waiting for `windowMs` at most. */
+  /** What would keep it from leading clients of the phases. No timeout of HAProxy runs for those who wait. */
   async findings(phases: readonly string[]): Promise<readonly Finding[]> {
     const leads = phases.flatMap((phase) => this.#options.leads.get(phase) ?? []);
     const sides = await this.#resolve();
