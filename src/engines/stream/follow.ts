@@ -39,6 +39,8 @@ export interface FollowerOptions extends FollowOptions, LaneRunOptions {
   readonly place: SpoolPlace;
   /** What was got ready when the slot was made; null where nothing is. */
   readonly ready: ReadyLanes | null;
+  /** Told of the end of a session that a run does not wait for. */
+  readonly onGoodbye: (goodbye: Promise<void>) => void;
 }
 
 /**
@@ -84,7 +86,9 @@ export class Follower implements LaneRun {
       throw this.#explain(error);
     } finally {
       const closing = this.#opening?.then((markers) => markers.close()).catch(() => undefined);
-      await Promise.all([this.#reader?.stop(), closing, this.#applier?.close()]);
+      // It is in no transaction any more; dropping its stages takes the server some milliseconds, and clients may be waiting.
+      if (this.#applier !== undefined) this.#options.onGoodbye(this.#applier.close());
+      await Promise.all([this.#reader?.stop(), closing]);
     }
   }
 

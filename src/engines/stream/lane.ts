@@ -17,6 +17,8 @@ export class StreamLane implements Lane {
   readonly #place = new SpoolPlace(tmpdir());
   readonly #runs: LaneRuns;
   readonly #ready: ReadyLanes | null;
+  /** Sessions of earlier runs that are being ended. */
+  #goodbyes: Promise<unknown> = Promise.resolve();
 
   /** What the engine keeps ready for slots may be null. */
   constructor(context: LaneContext, ready: ReadyLanes | null) {
@@ -35,7 +37,10 @@ export class StreamLane implements Lane {
   }
 
   async follow({ signal, observer }: FollowOptions): Promise<void> {
-    const own = { observer, place: this.#place, ready: this.#ready };
+    const onGoodbye = (goodbye: Promise<void>): void => {
+      this.#goodbyes = Promise.all([this.#goodbyes, goodbye]);
+    };
+    const own = { observer, place: this.#place, ready: this.#ready, onGoodbye };
     await this.#runs.follow(signal, (options) => new Follower(this.#context, { ...own, ...options }));
   }
 
@@ -49,6 +54,7 @@ export class StreamLane implements Lane {
 
   async close(options: { readonly drop: boolean }): Promise<void> {
     await this.#runs.close();
+    await this.#goodbyes;
     if (options.drop) await dropSlot(this.#context.from, this.#context.spec.slot);
   }
 }
