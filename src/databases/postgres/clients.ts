@@ -1,5 +1,6 @@
 import { messageOf } from '../../domain/errors.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
+import { quoteText } from '../../platform/postgres/quote.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { Clients, EndedSessions } from '../clients.ts';
@@ -15,8 +16,8 @@ const CLIENTS = `
   WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
     AND (a.backend_type = 'client backend'
          OR (a.backend_type IS NULL AND a.usesysid IS NOT NULL AND a.pid NOT IN (SELECT pid FROM pg_stat_replication)))
-    AND NOT starts_with(coalesce(a.application_name, ''), '${applicationName('')}')
-    AND coalesce(a.application_name, '') <> '${PROBE_APPLICATION}'`;
+    AND NOT starts_with(coalesce(a.application_name, ''), ${quoteText(applicationName(''))})
+    AND coalesce(a.application_name, '') <> ${quoteText(PROBE_APPLICATION)}`;
 
 const LIST = `
   SELECT coalesce(a.usename, '') AS "user", coalesce(a.application_name, '') AS application,

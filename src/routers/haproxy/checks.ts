@@ -4,6 +4,7 @@ import { isKind, messageOf, type SwitchbackError } from '../../domain/errors.ts'
 import type { Finding } from '../../domain/finding.ts';
 import type { Side } from '../../domain/position.ts';
 import type { SqlSide } from '../../domain/sql.ts';
+import { quoteName } from '../../platform/postgres/quote.ts';
 import { readContent, tryReplacing } from '../../platform/replace-file.ts';
 import { canHold } from './answers.ts';
 import { addressText, readLimit, readSettings, type Settings, sameAddress, serverText } from './config.ts';
@@ -166,7 +167,7 @@ const roleFindings = async (it: Inspected, { server }: Lead, settings: Settings)
     const { rows } = await it.servers[side].query('SELECT 1 FROM pg_roles WHERE rolname = $1', [role]);
     if (rows.length > 0) continue;
     const fact = `the check of ${serverText(server)} logs in as ${role} (option pgsql-check), and the ${side} has no such role`;
-    found.push(warning(it, 'router/check-role', fact, `CREATE ROLE "${role}" LOGIN on the ${side}`));
+    found.push(warning(it, 'router/check-role', fact, `CREATE ROLE ${quoteName(role)} LOGIN on the ${side}`));
   }
   return found;
 };
