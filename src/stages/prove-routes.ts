@@ -3,6 +3,7 @@ import { messageOf } from '../domain/errors.ts';
 import { otherSide, type Side } from '../domain/position.ts';
 import type { RouteProof } from '../domain/proof.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { redactText } from '../platform/redact.ts';
 import { portsOf, type RunContext } from './context.ts';
 import type { RouterOfPhases } from './routes.ts';
 
@@ -79,6 +80,6 @@ const whereLeads = async (context: RunContext, path: ClientPath, to: Side): Prom
     if (reached.identity === loser?.identity) return `${path.name} leads to ${copyOf(from)}`;
     return `${path.name} leads to another database`;
   } catch (error) {
-    return `${path.name} could not be asked: ${messageOf(error)}`;
+    return `${path.name} could not be asked: ${redactText(messageOf(error))}`;
   }
 };

@@ -3,6 +3,7 @@ import { isKind, messageOf } from '../domain/errors.ts';
 import { otherSide, type Side } from '../domain/position.ts';
 import { primarySide } from '../domain/protocol.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
+import { redactAll, redactText } from '../platform/redact.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { guardOnLeft } from './guard.ts';
 import type { PhaseStatus } from './status.ts';
@@ -44,27 +45,25 @@ export const seeToSessionsLeft = async (
   const { action, waitMs } = context.plan.switch.sessionsLeft;
   let ended = 0;
   try {
-    const { clients } = portsOf(context, side);
-    const found = await clients.list();
+    const found = await sessionsOn(context, side);
     if (action === 'tell' || found.length === 0) return { side, sessions: found, ended, said: '' };
     if (policy.spared !== null) return { side, sessions: found, ended, said: `not ended: ${policy.spared}` };
     const stayed = await untilNone(context, { ...policy, waitMs });
     if (stayed.length === 0) return { side, sessions: [], ended, said: '' };
-    const done = await clients.end(guardOnLeft(tenure, side));
+    const done = await portsOf(context, side).clients.end(guardOnLeft(tenure, side));
     ended = done.count;
     const sessions = await untilNone(context, { ...policy, waitMs: GRACE_MS });
     return { side, sessions, ended, said: done.refusals.join('; ') };
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    const sessions = await sessionsOn(context, side);
-    return { side, sessions, ended, said: messageOf(error) };
+    const sessions = await sessionsOn(context, side).catch(() => []);
+    return { side, sessions, ended, said: redactText(messageOf(error)) };
   }
 };
 
+/** Names are the application's own, and may hold anything. */
 const sessionsOn = async (context: RunContext, side: Side): Promise<readonly ClientSessions[]> =>
-  await portsOf(context, side)
-    .clients.list()
-    .catch(() => []);
+  redactAll(await portsOf(context, side).clients.list());
 
 /** Waits until there are none any more; returns those that stay. */
 const untilNone = async (
@@ -73,7 +72,7 @@ const untilNone = async (
 ): Promise<readonly ClientSessions[]> => {
   const begun = monotonicMs();
   for (;;) {
-    const sessions = await portsOf(context, side).clients.list();
+    const sessions = await sessionsOn(context, side);
     if (sessions.length === 0 || signal.aborted || monotonicMs() - begun > waitMs) return sessions;
     await sleep(LOOK_MS, signal).catch(() => undefined);
   }
@@ -119,7 +118,7 @@ export const observeSessionsLeft = async (
   const found = await Promise.all(
     sides.map(async (side) => ({
       side,
-      sessions: await sessionsOn(context, side),
+      sessions: await sessionsOn(context, side).catch(() => []),
       primaryOf: phases.filter(({ state }) => primarySide(state) === side).map(({ name }) => name),
       readOf: readOn(context, phases, side),
     })),

@@ -21,6 +21,8 @@ const ENV = {
   NEW_DATABASE_URL_WITHIN: `postgresql://me:${CANARY}@10.0.0.6/shop`,
   PGBOUNCER_ADMIN_URL: `postgresql://me:${CANARY}@pool.example:6432/pgbouncer`,
   PGBOUNCER_2_ADMIN_URL: `postgresql://me:${CANARY}@pool-2.example:6432/pgbouncer`,
+  CATALOG_URL: `postgresql://app:${CANARY}@pool.example:6432/shop_catalog`,
+  SHOP_URL: `postgresql://app:${CANARY}@pool.example:6432/shop`,
   DATABASE_PASSWORD: CANARY,
   EMPTY: '',
 };

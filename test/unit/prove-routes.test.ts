@@ -85,6 +85,7 @@ describe('proof of a repoint', () => {
       'leads to a standby of the target',
     ],
     ['a copy of the winner', reached(TARGET.identity, 'postgresql:2/5@11:00'), 'leads to a copy of the target'],
+    ['what the winner has become', reached(TARGET.identity, TARGET.instance, true), 'leads to a standby of the target'],
     ['another database', reached('postgresql:3/5', 'postgresql:3/5@11:00'), 'leads to another database'],
     ['nobody', new Error('connection refused'), 'could not be asked: connection refused'],
   ])('is not there when a path leads to %s', async (_, answer, said) => {
