@@ -66,6 +66,14 @@ const setState = async (doc: string): Promise<unknown> => {
   return before?.doc;
 };
 
+const untilReady = async ({ run }: Scenario): Promise<void> => {
+  const composition = await run.compose();
+  const worker = await Worker.open(composition.context);
+  await worker.run({ signal: new AbortController().signal, until: 'ready' });
+  await worker.close();
+  await composition.close();
+};
+
 beforeAll(async () => {
   scenario = await makeScenario(servers(), {
     schema: 'CREATE TABLE item (id int PRIMARY KEY, name text)',
@@ -75,11 +83,7 @@ beforeAll(async () => {
     more: 'switch: { window: 30s, max_lag: 4s }',
   });
   for (const router of READERS) lead(router, 'source');
-  const composition = await scenario.run.compose();
-  const worker = await Worker.open(composition.context);
-  await worker.run({ signal: new AbortController().signal, until: 'ready' });
-  await worker.close();
-  await composition.close();
+  await untilReady(scenario);
 }, SLOW_MS);
 afterAll(async () => await scenario?.close());
 
@@ -87,13 +91,7 @@ describe('readers of a phase', () => {
   beforeEach(async () => {
     if ((await phaseNow()).state === 'soaking')
       expect(await askHere(scenario.run, 'failback')).toMatchObject({ exitCode: 0 });
-    if ((await phaseNow()).state === 'following') {
-      const composition = await scenario.run.compose();
-      const worker = await Worker.open(composition.context);
-      await worker.run({ signal: new AbortController().signal, until: 'ready' });
-      await worker.close();
-      await composition.close();
-    }
+    if ((await phaseNow()).state === 'following') await untilReady(scenario);
     expect(await toSource()).toMatchObject({ exitCode: 0 });
     expect(readersNow()).toEqual(['source', 'source']);
   }, SLOW_MS);

@@ -5,7 +5,6 @@ import { failpoint } from '../../platform/failpoint.ts';
 import type { RunContext } from '../context.ts';
 import { findDamage } from '../damage.ts';
 import { readRunsLeft } from '../open.ts';
-import { leadReadersBack } from '../reads/move.ts';
 import { carryOutEffect } from '../saga.ts';
 import { beginRebuild, changed } from './begin.ts';
 import { conclude } from './conclude.ts';
@@ -153,7 +152,6 @@ const carryOut = async (options: WriteOptions, concluded: readonly Concluded[]):
   for (const one of settled) {
     const { conclusion } = one;
     const lane = conclusion.lane;
-    if (conclusion.anew) await leadReadersBack(options, { phases: [conclusion.phase], what: 'copy' });
     if (conclusion.state === 'planned') await step('rows', one, () => emptyTarget(options, one));
     if (lane?.rejoin) await step('rejoin', one, () => rejoinLane(options, conclusion.phase, lane));
     await step('markers', one, () => mendMarkers(options, one));
