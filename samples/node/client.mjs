@@ -3,6 +3,8 @@
 //
 //   ROUTE_FILE=/etc/shop/primary.json PHASE=orders SOURCE_URL=postgresql://… TARGET_URL=postgresql://… node client.mjs
 //
+// The file has to have the phase: before the first switch write {"orders": {"primary": "source", "held": false}} there.
+//
 //   CREATE TABLE account (id int PRIMARY KEY, cents bigint NOT NULL);
 //   CREATE TABLE payment (id uuid PRIMARY KEY, account int NOT NULL REFERENCES account, cents bigint NOT NULL);
 import { randomUUID } from 'node:crypto';

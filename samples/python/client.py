@@ -5,6 +5,8 @@ SIGTERM after those that it has in hand.
 
   ROUTE_FILE=/etc/shop/primary.json PHASE=orders SOURCE_URL=postgresql://… TARGET_URL=postgresql://… python3 client.py
 
+The file has to have the phase: before the first switch write {"orders": {"primary": "source", "held": false}} there.
+
   CREATE TABLE account (id int PRIMARY KEY, cents bigint NOT NULL);
   CREATE TABLE payment (id uuid PRIMARY KEY, account int NOT NULL REFERENCES account, cents bigint NOT NULL);
 """
