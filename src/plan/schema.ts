@@ -156,7 +156,7 @@ const sessionsLeft = z
       .default('tell')
       .meta({
         description:
-          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, and while a probe does not prove that they are led elsewhere.',
+          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere, and while readers are led there.',
         examples: ['terminate'],
       }),
   })
