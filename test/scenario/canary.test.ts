@@ -149,13 +149,9 @@ describe('a password', { timeout: 400_000 }, () => {
         { name: 'rest', tables: ['public.*'] },
       ],
       schema: '{ from: pg_dump }',
+      router: `{ kind: command, repoint: [./route, repoint, '{side}'], hold: [./route, hold], timeout: 5s }`,
       more: 'switch: { window: 8s, max_lag: 20s, blockers: { wait: 100ms, then: abort } }',
     });
-    const text = readFileSync(run.plan, 'utf8').replace(
-      /^routers: .*$/m,
-      `routers: { app: { kind: command, repoint: [./route, repoint, '{side}'], hold: [./route, hold], timeout: 5s } }`,
-    );
-    writeFileSync(run.plan, text);
     writeFileSync(join(run.directory, 'blab'), BLABBING, { mode: 0o755 });
     writeFileSync(join(run.directory, 'route'), '#!/bin/sh\nexit 0\n', { mode: 0o755 });
     watcher = watch();
