@@ -1,6 +1,6 @@
 import { oneOrder } from '../domain/router-order.ts';
 import type { Json, LocatedDocument } from './document.ts';
-import { ledBy } from './entry-checks.ts';
+import { articled, ledBy, markedBy } from './entry-checks.ts';
 import { valueAt } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
@@ -88,6 +88,29 @@ const sharedWithWriters = (document: LocatedDocument, phases: readonly WithRoute
       });
   });
 
+/**
+ * Routers of one phase that would overwrite each other's mark: the second would find what the first has changed since it was
+ * looked at, and refuse behind the commit record.
+ */
+const sharedMarks = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] =>
+  phases.flatMap(({ routers }, index) => {
+    const phase = valueAt(document.value, ['phases', index, 'name']);
+    if (typeof phase !== 'string') return [];
+    return routers.flatMap((router, at) => {
+      const mark = markedBy(document, router.name, phase);
+      const other = routers
+        .slice(0, at)
+        .find(({ name }) => name !== router.name && markedBy(document, name, phase)?.id === mark?.id);
+      if (mark === undefined || other === undefined) return [];
+      // Told already as readers that are led by what leads the writers.
+      if (keyOf(other) !== keyOf(router) && ledBy(document, other.name, phase) === ledBy(document, router.name, phase))
+        return [];
+      const what = `${pathText(router.path)} would keep its mark of the phase at the same ${mark.what} as ${pathText(other.path)}, and each would refuse what the other has changed`;
+      const remedy = `give each router of the phase ${articled(mark.what)} of its own, or lead all clients of the phase by one`;
+      return [{ spot: document.spot(router.path), what, value: mark.name, remedy }];
+    });
+  });
+
 /** Phases may move together, and then all their routers act in one order. */
 const contrary = (document: LocatedDocument, phases: readonly WithRouters[], key: string): readonly Problem[] => {
   const routersOf = phases.map(({ routers }) => routers.filter((router) => keyOf(router) === key));
@@ -100,12 +123,16 @@ const contrary = (document: LocatedDocument, phases: readonly WithRouters[], key
   return [{ spot: document.spot(first.path), what, value, remedy: 'let routers act in one order in all phases' }];
 };
 
-/** Whether the routers that phases name are there, are used, stand once, lead readers apart from writers, and can act in one order. */
+/**
+ * Whether the routers that phases name are there, are used, stand once, lead readers apart from
+ * writers, keep marks apart, and can act in one order.
+ */
 export const routerProblems = (document: LocatedDocument, phases: readonly WithRouters[]): readonly Problem[] => [
   ...unknown(document, phases),
   ...unused(document, phases),
   ...twice(document, phases),
   ...sharedWithWriters(document, phases),
+  ...sharedMarks(document, phases),
   ...contrary(document, phases, 'router'),
   ...contrary(document, phases, 'reads'),
 ];

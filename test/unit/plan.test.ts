@@ -194,6 +194,7 @@ describe('a plan', () => {
     '{ app: { kind: file, path: a.json }, dns: { kind: file, path: a.json } }',
     `{ app: { kind: pgbouncer, admin: "postgresql://a", config: d.ini, database: shop },
        dns: { kind: pgbouncer, admin: "postgresql://b", config: d.ini, databases: { a: shop } } }`,
+    '{ app: { kind: route53, zone: Z1, record: DB.shop.internal }, dns: { kind: route53, zone: Z1, record: db.shop.internal. } }',
   ])('refuses readers that are led by what leads the writers: %s', (routers) => {
     expect(
       problemsOf(planText({ phases: `[${phaseWith('a', 'app, reads: dns')}]`, routers }).replace(/\n +/g, ' ')).join(
@@ -202,6 +203,29 @@ describe('a plan', () => {
     ).toContain(
       'phases[0].reads leads readers by the same file or entry as phases[0].router leads writers: value "dns"; lead readers by a router of their own',
     );
+  });
+
+  const KEYS = 'source: a, target: b';
+  const K8S = 'kind: kubernetes, kubeconfig: k, namespace: shop';
+  const DNS = 'kind: route53, zone: Z1';
+
+  test.each([
+    ['[app, dns]', `{ ${K8S}, ${KEYS}, object: configmap/s/HOST }`, `{ ${K8S}, ${KEYS}, object: configmap/s/PORT }`],
+    ['app, reads: dns', `{ ${K8S}, ${KEYS}, object: secret/s/A }`, `{ ${K8S}, ${KEYS}, objects: { a: secret/s/B } }`],
+    ['[app, dns]', `{ ${DNS}, type: A, record: db.x }`, `{ ${DNS}, type: AAAA, records: { a: DB.x. } }`],
+  ])('refuses routers of a phase that share a mark: %s %s', (routers, app, dns) => {
+    const phases = `[${phaseWith('a', routers)}]`;
+    const found = (one: string, other: string) =>
+      problemsOf(planText({ phases, routers: `{ app: ${one}, dns: ${other} }` })).join('\n');
+    const mark =
+      / would keep its mark of the phase at the same (object|name of a record) as phases\[0\]\.router.*: value /;
+    expect(found(app, dns)).toMatch(mark);
+    expect(found(app, dns)).toMatch(
+      /^5:\d+: .*: value "(configmap\/s|secret\/s|db\.x)"; give each router of the phase an? /,
+    );
+    // Another object or name, and another namespace or zone.
+    expect(found(app, dns.replace('/s/', '/t/').replace('DB.x', 'db2.x'))).not.toMatch(mark);
+    expect(found(app, dns.replace('shop', 'other').replace('Z1', 'Z2'))).not.toMatch(mark);
   });
 
   test('knows the three sources of a schema and both routers', () => {
@@ -418,6 +442,11 @@ describe('a plan', () => {
       'servers: { a: s/a, b: t/a }, frontends: { a: in, b: in }',
       'phase b would be led by the same frontend as phase a',
     ],
+    [
+      'servers: { a: shop/x, b: pool/y }, frontends: { b: shop }',
+      'phase a would be led by the same frontend as phase b: value "shop"',
+    ],
+    ['servers: { a: s/a, b: s/b }', 'phase b would be led by the same frontend as phase a: value "s"'],
     ['servers: { a: s/a }', 'routers.app.servers has no server for phase b; add b: and its server'],
     [
       'servers: { a: s/a, b: t/a }, frontends: { c: in }',
