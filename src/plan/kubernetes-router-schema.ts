@@ -40,7 +40,10 @@ export const kubernetesRouter = z
       }),
     context: text()
       .optional()
-      .meta({ description: 'Its context. Without it, the one that is current there.', examples: ['production'] }),
+      .meta({
+        description: 'A context of the kubeconfig. Without it, the one that is current there.',
+        examples: ['production'],
+      }),
     namespace: z
       .string()
       .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'is no name of a namespace; use a-z, 0-9 and -')
@@ -64,7 +67,7 @@ export const kubernetesRouter = z
       .prefault(false)
       .meta({
         description:
-          'With a key of a ConfigMap or a Secret: whether another key, of the same name with `_HELD` behind it, is 1 while clients are to wait and else 0. The application has to watch it.',
+          'With a key of a ConfigMap or a Secret: whether another key, of the same name with `_HELD` behind it, is 1 while clients are to wait and else 0. The application has to watch it, so it cannot be one that is restarted by `restart`.',
         examples: [true],
       }),
     source: side('source'),
@@ -105,4 +108,12 @@ export const kubernetesRouter = z
   )
   .refine(({ held, object: one, objects = {} }) => !held || [one ?? '', ...Object.values(objects)].some(hasKey), {
     error: 'says `held`, and leads by no key; take `held` out, since nothing else tells an application to wait',
+  })
+  // Pods that are restarted before the release would read that they are to wait, and never that they may go on.
+  .refine(({ held, restart }) => !held || restart === undefined, {
+    error:
+      'says `held` and `restart`: what reads only when it starts would wait for ever; take `held` out, or let the application watch the object and take `restart` out',
+  })
+  .refine(({ kubeconfig, context }) => context === undefined || kubeconfig !== undefined, {
+    error: 'says `context`, and no `kubeconfig` that has it; add `kubeconfig`, or take `context` out',
   });

@@ -33,7 +33,7 @@ const problemsOf = (settings: string, phases?: readonly string[]): string => {
 test('a Kubernetes router has its objects by phase, absolute paths and milliseconds', () => {
   const objects = '{ catalog: configmap/db/CATALOG, orders: secret/db/orders.url }';
   const restart = '{ workloads: [deployment/web, statefulset/jobs], within: 90s }';
-  const more = `held: true, source: a, target: "\${APP_URL}", restart: ${restart}`;
+  const more = `source: a, target: "\${APP_URL}", restart: ${restart}`;
   const plan = planOf(`kubeconfig: config, context: prod, namespace: shop, objects: ${objects}, ${more}`, [
     'catalog',
     'orders',
@@ -44,8 +44,8 @@ test('a Kubernetes router has its objects by phase, absolute paths and milliseco
     context: 'prod',
     namespace: 'shop',
     places: new Map([
-      ['catalog', { ref: { of: 'configmap', name: 'db' }, key: 'CATALOG', held: 'CATALOG_HELD' }],
-      ['orders', { ref: { of: 'secret', name: 'db' }, key: 'orders.url', held: 'orders.url_HELD' }],
+      ['catalog', { ref: { of: 'configmap', name: 'db' }, key: 'CATALOG', held: null }],
+      ['orders', { ref: { of: 'secret', name: 'db' }, key: 'orders.url', held: null }],
     ]),
     said: { source: 'a', target: ENV.APP_URL },
     workloads: [
@@ -53,6 +53,13 @@ test('a Kubernetes router has its objects by phase, absolute paths and milliseco
       { of: 'statefulset', name: 'jobs' },
     ],
     restartWithinMs: 90_000,
+  });
+});
+
+test('a Kubernetes router tells clients to wait by a key of its own', () => {
+  const router = planOf('namespace: shop, object: secret/db/orders.url, held: true, source: a, target: b').routers;
+  expect(router.get('app')).toMatchObject({
+    places: new Map([['orders', { ref: { of: 'secret', name: 'db' }, key: 'orders.url', held: 'orders.url_HELD' }]]),
   });
 });
 
@@ -78,6 +85,14 @@ test.each([
   ['namespace: shop, object: service/db/key', 'is no object: value "service/db/key"'],
   ['namespace: shop, object: configmap/db/HOST, source: a', 'leads by a key; write its value for each side'],
   ['namespace: shop, object: service/db, held: true', 'says `held`, and leads by no key'],
+  [
+    'namespace: shop, object: configmap/db/H, source: a, target: b, held: true, restart: { workloads: [deployment/web] }',
+    'plans/p.yaml:7:17: routers.app says `held` and `restart`: what reads only when it starts would wait for ever; take',
+  ],
+  [
+    'namespace: shop, object: service/db, context: prod',
+    'routers.app says `context`, and no `kubeconfig` that has it; add `kubeconfig`, or take `context` out',
+  ],
   [
     'namespace: shop, object: service/db, restart: { workloads: [web] }',
     'is no workload: value "web"; write deployment/NAME',
