@@ -2,6 +2,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { Side } from '../../src/domain/position.ts';
+import type { Place } from '../../src/routers/kubernetes/places.ts';
+import { KubernetesRouter } from '../../src/routers/kubernetes/router.ts';
 import type { Router } from '../../src/routers/router.ts';
 import { describeOnFake } from '../support/kubernetes/describe.ts';
 import { at } from '../support/kubernetes/json.ts';
@@ -242,6 +244,33 @@ await describeOnFake('a repoint of kubernetes', (fake) => {
     await router.repoint(await repointOf(router, 'target', 1n));
     vi.unstubAllEnvs();
     expect(scene.read().spec).toMatchObject({ externalName: 'new.internal' });
+  });
+
+  test('a release lets go on whoever it can reach, and then says what failed first', async () => {
+    const objects = [
+      ['orders', 'secret', 'secrets'],
+      ['catalog', 'configmap', 'configmaps'],
+    ] as const;
+    const places = objects.map(([phase, of, plural]): [string, Place] => {
+      fake.store.put(plural, 'apart', { data: { host: of === 'secret' ? base64('a') : 'a' } });
+      return [phase, { ref: { of, name: 'apart' }, key: 'host', held: 'host_HELD' }];
+    });
+    const url = 'postgresql://me@db.example/shop';
+    const router = new KubernetesRouter({
+      kubeconfig: fake.kubeconfig(),
+      context: null,
+      podRoot: '',
+      namespace: 'shop',
+      places: new Map(places),
+      sides: { source: { url, said: 'a' }, target: { url, said: 'b' } },
+      workloads: [],
+      restartWithinMs: 0,
+    });
+    await router.hold(['orders', 'catalog'], 5_000);
+    fake.failNext({ verb: 'patch', plural: 'secrets', status: 422 });
+    await expect(router.release(['orders', 'catalog'])).rejects.toMatchObject({ kind: 'refused' });
+    expect(fake.store.get('configmaps', 'apart').data).toMatchObject({ host_HELD: '0' });
+    expect(fake.store.get('secrets', 'apart').data).toMatchObject({ host_HELD: base64('1') });
   });
 
   test('a hold that is given up holds nobody after the release', async () => {

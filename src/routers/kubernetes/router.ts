@@ -108,14 +108,18 @@ export class KubernetesRouter implements Router {
 
   /**
    * Always writes, where an application is told to wait: a hold that was given up may be on its way to the server still,
-   * and an object that has changed in between refuses it.
+   * and an object that has changed in between refuses it. One that fails keeps no other from being told.
    */
   async release(phases: readonly string[]): Promise<void> {
     const goOn: PatchOf = ({ phase, place }, object) => ({
       body: heldPatch(place, false),
       annotations: { [annotation(phase, 'released')]: object.metadata?.resourceVersion ?? '' },
     });
-    for (const leds of byObject(this.#telling(phases))) await this.#change(leds, goOn);
+    const failures: unknown[] = [];
+    for (const leds of byObject(this.#telling(phases))) {
+      await this.#change(leds, goOn).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   async repoint(repoint: Repoint): Promise<void> {
