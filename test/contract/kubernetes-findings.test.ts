@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { PlaceName } from '../../src/routers/kubernetes/places.ts';
 import { describeOnFake } from '../support/kubernetes/describe.ts';
 import type { Json } from '../support/kubernetes/json.ts';
@@ -254,7 +254,17 @@ await describeOnFake('findings of kubernetes', (fake) => {
     expect(await foundOf('configmap', { kubeconfig })).toEqual([['router/unverified', 'warns']]);
   });
 
-  test('throws when it cannot look', async () => {
+  test('an API server that Node is told not to verify', async () => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const found = await findings('configmap').finally(() => vi.unstubAllEnvs());
+    expect(found).toMatchObject([
+      { id: 'router/unverified', severity: 'warns', fact: expect.stringContaining('NODE_TLS_REJECT_UNAUTHORIZED=0') },
+    ]);
+  });
+
+  test('throws when it cannot look, nor try', async () => {
+    fake.failNext({ verb: 'patch', plural: 'configmaps', status: 503 });
+    await expect(findings('configmap')).rejects.toMatchObject({ kind: 'unreachable' });
     const late = findings('configmap', { kubeconfig: fake.kubeconfig({ port: 2 }) });
     await expect(late).rejects.toMatchObject({ kind: 'unreachable' });
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { addressText, splitAddress } from '../../src/routers/kubernetes/places.ts';
+import { failureOf } from '../../src/routers/kubernetes/failures.ts';
+import { addressText, leadPatch, leadsTo, splitAddress } from '../../src/routers/kubernetes/places.ts';
 import { deploymentProgress, statefulSetProgress } from '../../src/routers/kubernetes/rollout.ts';
 import { destinationsOf } from '../../src/routers/kubernetes/sides.ts';
 import { schemaProblems } from '../support/kubernetes/schema.ts';
@@ -95,6 +96,37 @@ describe('addresses', () => {
 
   test('have one spelling', () => {
     expect([addressText('10.0.0.5', 1), addressText('fd00::5', 1)]).toEqual(['10.0.0.5:1', '[fd00::5]:1']);
+  });
+});
+
+test('a slice whose lists are null leads nowhere, and can be led', () => {
+  // As Go writes a slice of its own that is empty; the library's types do not know of it.
+  const slice = JSON.parse('{ "addressType": "IPv4", "endpoints": null, "ports": null }');
+  const place = { ref: { of: 'endpointslice', name: 'db' }, key: '', held: null } as const;
+  expect(leadsTo(place, slice)).toBeNull();
+  expect(leadsTo(place, { ...slice, endpoints: [{ addresses: null }], ports: [{ port: 1 }] })).toBeNull();
+  expect(leadPatch(place, slice, '10.0.0.5:5432')).toMatchObject({
+    endpoints: [{ addresses: ['10.0.0.5'] }],
+    ports: [{ port: 5432 }],
+  });
+});
+
+describe('a connection that fails', () => {
+  const kindOf = (code: string, verb: 'get' | 'patch', isTried = false): string => {
+    const cause = Object.assign(new Error(code), { code });
+    const asked = { verb, of: 'configmap', name: 'db', namespace: 'shop', isTried } as const;
+    return failureOf('https://k', asked, new TypeError('fetch failed', { cause })).kind;
+  };
+
+  test.each([
+    ['CERT_HAS_EXPIRED', ['refused', 'refused', 'refused']],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', ['refused', 'refused', 'refused']],
+    ['ECONNREFUSED', ['unreachable', 'unreachable', 'unreachable']],
+    // In the middle of an answer, it may be.
+    ['ECONNRESET', ['unreachable', 'unreachable', 'unknown']],
+    ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', ['unreachable', 'unreachable', 'unknown']],
+  ])('%s: to a look, to a dry run, to a change', (code, kinds) => {
+    expect([kindOf(code, 'get'), kindOf(code, 'patch', true), kindOf(code, 'patch')]).toEqual(kinds);
   });
 });
 

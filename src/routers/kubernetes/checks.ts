@@ -24,12 +24,12 @@ export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
   for (const ref of it.workloads) {
     found.push(...(await unlessRefused(it, ref, async () => workloadFindings(ref, await it.cluster.read(ref)))));
   }
-  const { address, isVerified } = await it.cluster.server();
+  const { address, unverifiedBy } = await it.cluster.server();
   // Phases of one object say the same of it.
   const all = [...new Map(found.map((one) => [JSON.stringify(one), one])).values()];
-  if (isVerified) return all;
-  const fact = 'its certificate is not looked at (insecure-skip-tls-verify), so that anybody may answer in its place';
-  const remedy = 'name its authority in the kubeconfig: certificate-authority';
+  if (unverifiedBy === null) return all;
+  const fact = `its certificate is not looked at (${unverifiedBy}), so that anybody may answer in its place`;
+  const remedy = `name its authority in the kubeconfig, certificate-authority, and take ${unverifiedBy} away`;
   return [...all, { id: 'router/unverified', severity: 'warns', subject: address, fact, remedy }];
 };
 

@@ -13,6 +13,8 @@ const REQUEST_MS = 10_000;
 const RETRY_AFTER_MS = 1_000;
 /** A request that has been cut says so at once; only what comes before it is waited for no longer than this. */
 const OVERTIME_MS = 300;
+/** Of a cluster in a kubeconfig. */
+const SKIPPED = 'insecure-skip-tls-verify';
 /** As whom the API server remembers fields that we wrote. */
 const MANAGER = 'switchback';
 
@@ -41,10 +43,14 @@ export class Cluster {
     this.#credentials = new Credentials(options);
   }
 
-  /** The address of the API server, and whether its certificate is looked at. Throws kind `refused`. */
-  async server(): Promise<{ readonly address: string; readonly isVerified: boolean }> {
+  /** The address of the API server, and what keeps its certificate from being looked at; null for nothing. Throws kind `refused`. */
+  async server(): Promise<{ readonly address: string; readonly unverifiedBy: string | null }> {
     const cluster = (await this.#credentials.config(await loadLibrary())).getCurrentCluster();
-    return { address: cluster?.server ?? '', isVerified: cluster?.skipTLSVerify !== true };
+    const address = cluster?.server ?? '';
+    if (cluster?.skipTLSVerify === true) return { address, unverifiedBy: SKIPPED };
+    // Node reads it, since the library says nothing of its own.
+    const isOff = process.env.NODE_TLS_REJECT_UNAUTHORIZED === '0';
+    return { address, unverifiedBy: isOff ? 'NODE_TLS_REJECT_UNAUTHORIZED=0' : null };
   }
 
   /** When the server gave its last answer, by its own clock: RFC 3339, in seconds. Null before the first. */
@@ -67,7 +73,8 @@ export class Cluster {
     const sent = { ...call, body, fieldManager: MANAGER, fieldValidation: 'Strict' };
     const tried = options.isTried === true ? { dryRun: 'All' } : {};
     try {
-      await this.#ask({ ...call, verb: 'patch', of: ref.of }, options.withinMs ?? REQUEST_MS, (k8s, configuration) =>
+      const asked: Asked = { ...call, verb: 'patch', of: ref.of, isTried: options.isTried === true };
+      await this.#ask(asked, options.withinMs ?? REQUEST_MS, (k8s, configuration) =>
         callsOf(k8s, configuration)[ref.of].patch({ ...sent, ...tried }),
       );
       return true;

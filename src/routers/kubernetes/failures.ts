@@ -12,6 +12,8 @@ export interface Asked {
   /** Null for a list. */
   readonly name: string | null;
   readonly namespace: string;
+  /** A change that the server only says of whether it would make it, so that it cannot be in doubt. */
+  readonly isTried?: boolean;
 }
 
 /** What an answer of the API server means. */
@@ -90,7 +92,8 @@ export class NeverAsked extends Error {
 /** Errors of a connection that was never made, or of what we are to know before, so that nothing was asked. */
 const NEVER_ASKED =
   /^(NEVER_ASKED|ENOENT|EACCES|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_INVALID_URL)$/;
-const NOT_TRUSTED = /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_SSL_)/;
+/** What is found out before anything is asked. OpenSSL's own (`ERR_SSL_…`) come at any time. */
+const NOT_TRUSTED = /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/;
 
 const codesOf = (error: unknown): readonly string[] => {
   if (!(error instanceof Error)) return [];
@@ -134,11 +137,12 @@ const shown = ({ of }: Asked, said: string): string => {
 };
 
 const meaningOf = (asked: Asked, error: unknown): Meaning => {
+  const mayChange = asked.verb === 'patch' && asked.isTried !== true;
   const answer = answerOf(error);
   if (answer !== null) {
     const known = ANSWERS[answer.status];
     if (known !== undefined) return known;
-    return answer.status >= 500 && asked.verb === 'patch' ? IN_DOUBT : LATER;
+    return answer.status >= 500 && mayChange ? IN_DOUBT : LATER;
   }
   const codes = codesOf(error);
   const untrusted = codes.find((code) => NOT_TRUSTED.test(code));
@@ -149,7 +153,7 @@ const meaningOf = (asked: Asked, error: unknown): Meaning => {
       remedy: () => 'name its authority and its address in the kubeconfig: certificate-authority, server',
     };
   }
-  return asked.verb === 'patch' && !codes.some((code) => NEVER_ASKED.test(code)) ? IN_DOUBT : LATER;
+  return mayChange && !codes.some((code) => NEVER_ASKED.test(code)) ? IN_DOUBT : LATER;
 };
 
 /** An error of the client library as ours: a table of answers. `server` is the API server's address. */

@@ -43,13 +43,18 @@ export const splitAddress = (text: string): { readonly ip: string; readonly port
 
 type Port = DiscoveryV1EndpointPort | CoreV1EndpointPort;
 
+/** A list of an object. The API server says null for one that is empty, which the library's types do not know of. */
+const listed = <T>(list: readonly T[] | null | undefined): readonly T[] => list ?? [];
+
 /** Name, protocol and application of a port stay. */
-const ledPorts = (ports: readonly Port[] | undefined, port: number | null): readonly object[] =>
+const ledPorts = (ports: readonly Port[] | null | undefined, port: number | null): readonly object[] =>
   (ports ?? [{}]).map((one) => ({ ...one, port }));
 
 const endpointSlice: Lead<'endpointslice'> = {
-  leadsTo: ({ endpoints = [], ports = [] }) => {
-    const ips = endpoints.filter(({ conditions }) => conditions?.ready !== false).flatMap(({ addresses }) => addresses);
+  leadsTo: (slice) => {
+    const ports = listed(slice.ports);
+    const ready = listed(slice.endpoints).filter(({ conditions }) => conditions?.ready !== false);
+    const ips = ready.flatMap(({ addresses }) => listed(addresses));
     const [ip] = ips;
     const port = ports[0]?.port;
     return ip === undefined || ips.length > 1 || ports.length !== 1 || port === undefined
