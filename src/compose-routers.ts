@@ -1,3 +1,5 @@
+import { isKind, messageOf } from './domain/errors.ts';
+import type { Finding } from './domain/finding.ts';
 import type { Side } from './domain/position.ts';
 import type { Plan } from './plan/load.ts';
 import type { RouterPlan } from './plan/router-plan.ts';
@@ -15,6 +17,7 @@ import { KubernetesRouter } from './routers/kubernetes/router.ts';
 import { PgbouncerRouter } from './routers/pgbouncer/router.ts';
 import type { Router } from './routers/router.ts';
 import { WebhookRouter } from './routers/webhook/router.ts';
+import type { RunScope } from './stages/context.ts';
 
 /** What a router's part of the plan says of each side, with the URL for what it leaves out. */
 const saidOf = <Said>(router: Readonly<Record<Side, Said>>, { source, target }: Plan) => ({
@@ -59,5 +62,47 @@ export const routerFor = (router: RouterPlan, plan: Plan, servers: Readonly<Reco
       return new WebhookRouter({ ...router, run: plan.name, tls: router.ca === undefined ? {} : { ca: router.ca } });
     case 'haproxy':
       return new HaproxyRouter({ ...router, sides: reachedAt(router, plan), servers });
+  }
+};
+
+/**
+ * What the routers say of the phases of a scope that they lead. Nothing blocks of one that leads only readers of them: a switch
+ * moves writers, and leaves readers where they are.
+ */
+export const routerChecks = async (
+  plan: Pick<Plan, 'phases' | 'switch'>,
+  routers: ReadonlyMap<string, Router>,
+  scope: Pick<RunScope, 'phases'>,
+): Promise<readonly Finding[]> => {
+  const phases = plan.phases.filter(({ name }) => scope.phases.has(name));
+  const found = [...routers].map(async ([name, router]) => {
+    const led = phases.filter((phase) => [...phase.routers, ...phase.readers].includes(name));
+    if (led.length === 0) return [];
+    const look = async () =>
+      (await router.findings?.(
+        led.map((phase) => phase.name),
+        plan.switch.windowMs,
+      )) ?? [];
+    return led.some((phase) => phase.routers.includes(name)) ? await look() : await asWarnings(name, look);
+  });
+  return (await Promise.all(found)).flat();
+};
+
+/** What a look at a router of readers found, or why there was none. */
+const asWarnings = async (name: string, look: () => Promise<readonly Finding[]>): Promise<readonly Finding[]> => {
+  try {
+    return (await look()).map((finding) => ({ ...finding, severity: 'warns' }));
+  } catch (error) {
+    if (!isKind(error, 'unreachable')) throw error;
+    const remedy = error.remedy ?? 'mend the router';
+    return [
+      {
+        id: 'router/readers-mute',
+        severity: 'warns',
+        subject: `router ${name}`,
+        fact: `it leads only readers, and could not be looked at: ${messageOf(error)}`,
+        remedy: `${remedy}; until then its readers stay where they are, and a switch leaves them there`,
+      },
+    ];
   }
 };

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
-import { routerFor } from './compose-routers.ts';
+import { routerChecks, routerFor } from './compose-routers.ts';
 import type { Probe } from './databases/client-path.ts';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
 import { postgresPath } from './databases/postgres/client-path.ts';
@@ -24,7 +24,6 @@ import type { Plan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
-import type { Router } from './routers/router.ts';
 import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
 
@@ -72,22 +71,6 @@ const engineChecks = async (engine: Engine, input: CheckInput): Promise<readonly
   if (!input.schemaReady) return forward;
   const standing = all.filter((phase) => input.copying?.has(phase.name) !== true);
   return [...forward, ...(await engine.checks(specOf('reverse', standing)))];
-};
-
-/** What the routers say of the phases that they lead. */
-const routerChecks = async (
-  plan: Plan,
-  routers: ReadonlyMap<string, Router>,
-  { scope }: CheckInput,
-): Promise<readonly Finding[]> => {
-  const found = [...routers].map(([name, router]) => {
-    const led = plan.phases.filter(
-      (phase) => [...phase.routers, ...phase.readers].includes(name) && scope.phases.has(phase.name),
-    );
-    const names = led.map((phase) => phase.name);
-    return names.length === 0 ? [] : (router.findings?.(names, plan.switch.windowMs) ?? []);
-  });
-  return (await Promise.all(found)).flat();
 };
 
 const NO_PROBE: Probe = { paths: [], withinMs: 0 };
@@ -148,7 +131,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),
-        ...(await routerChecks(plan, routers, input)),
+        ...(await routerChecks(plan, routers, input.scope)),
       ],
       emit: (event) => emit(redactAll(event)),
       holder,

@@ -156,13 +156,14 @@ const sessionsLeft = z
       .default('tell')
       .meta({
         description:
-          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere, and while readers are led there.',
+          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere (without a probe nothing does, and they are ended), and while readers are led there.',
         examples: ['terminate'],
       }),
   })
   .prefault({})
   .meta({
-    description: 'Clients that are still connected to the side that lost the writes when all others were let go on.',
+    description:
+      'Clients that are still connected to the side that lost the writes when all others were let go on: everybody in that database, also users of tables in `ignore` or of no phase, `pg_dump` and sessions of foreign data wrappers.',
   });
 
 const switching = z

@@ -103,6 +103,12 @@ export const hasRequests = async (sql: SqlExecutor): Promise<boolean> => {
   return rows.length > 0;
 };
 
+/** Whether a request waits that no worker has taken. */
+export const isRequestWaiting = async (sql: SqlExecutor): Promise<boolean> => {
+  const rows = await fetch(sql, build.selectFrom('request').select('token').where('state', '=', 'waiting').limit(1));
+  return rows.length > 0;
+};
+
 /**
  * Takes the oldest waiting request, or null. The caller's transaction has asserted the lease, and carries out one at a time:
  * one that is taken already is its own, taken in a transaction whose answer was lost.

@@ -97,6 +97,9 @@ export const lastProof = (switches: readonly EndedSwitch[], phase: string): read
     .findLast(({ outcome, phases }) => outcome === 'committed' && phases.includes(phase))
     ?.document.proof?.filter((one) => one.phase === phase) ?? [];
 
+/** A phase of which nothing is known among so many was switched long ago, and has been asked for since. */
+export const SWITCHES_ASKED_OF = 1_000;
+
 /** The newest switches with their outcomes (null while in doubt), oldest first, at most `limit`. */
 export const readSwitches = async (sql: SqlExecutor, limit: number): Promise<readonly EndedSwitch[]> => {
   const rows = await fetch(sql, withOutcomes().orderBy('switch.at', 'desc').limit(limit));

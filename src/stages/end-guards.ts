@@ -1,14 +1,17 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { readMovedPhases } from '../sidecar/switches.ts';
+import { proofText } from '../domain/proof.ts';
+import { lastProof, readMovedPhases, readSwitches, SWITCHES_ASKED_OF } from '../sidecar/switches.ts';
 import type { RunContext } from './context.ts';
 import type { Phase } from './machine.ts';
 import { observeRoutes } from './routes.ts';
 
 /**
- * Where a router leads clients to the side that is not the primary, only the fence there keeps their writes from being lost,
- * so it must not go: throws kind `refused`. A router that cannot be asked keeps nobody from ending a run.
+ * Where a router leads clients to the side that is not the primary, or they were not seen to arrive on the one that is, only the
+ * fence keeps their writes from being lost, so it must not go: throws kind `refused`. A router that cannot be asked keeps nobody
+ * from ending a run.
  */
 export const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  await assertSeenToArrive(context, phases);
   const routes = await observeRoutes(context, phases);
   const wrong = routes.find(({ primary, trouble }) => primary !== null && trouble !== null);
   if (!wrong?.trouble) return;
@@ -16,6 +19,22 @@ export const assertLedRight = async (context: RunContext, phases: readonly Phase
   throw new SwitchbackError('refused', `phase ${wrong.label}: ${fact}`, {
     remedy: `${remedy}; then give the command again`,
   });
+};
+
+/** An end that has begun to take fences away was asked for this before, and could not be led on by a `resume` that asks again. */
+const assertSeenToArrive = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  const switches = await readSwitches(context.source.sql, SWITCHES_ASKED_OF);
+  for (const { name, ending, state } of phases) {
+    const proof = lastProof(switches, name).filter(({ verdict }) => verdict === 'unproven');
+    if (proof.length === 0 || ending?.unfence === true || state.name === 'aborted') continue;
+    throw new SwitchbackError(
+      'refused',
+      `phase ${name}: its clients were not seen to arrive after the last switch: ${proofText(proof)}`,
+      {
+        remedy: `mend the path, or lead them there by hand, and have it asked again: switchback resume ${context.plan.path} ${name}; then give the command again`,
+      },
+    );
+  }
 };
 
 /**

@@ -12,7 +12,7 @@ import type { Phase } from './machine.ts';
 import { proveAgain } from './prove-again.ts';
 import { executeReaders, goOnWithReaders } from './reads/command.ts';
 import { assertReadersMay } from './reads/guards.ts';
-import { askRouters } from './routes.ts';
+import { releaseStray } from './release-stray.ts';
 import { answerTo } from './switch/arrival.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
@@ -34,6 +34,8 @@ export interface Executor {
   ensureLane(phase: Phase): Promise<void>;
   /** Settles switches that were left half done; returns what became of them. */
   settle(): Promise<readonly string[]>;
+  /** Phases whose switch this worker has settled, at its start or since. */
+  readonly settled: ReadonlySet<Phase>;
   /** Lets a phase go on after somebody mended what stopped it. */
   revive(phase: Phase): Promise<void>;
   /** Runs work on phases whose stages are ended for it, and begin nothing meanwhile. */
@@ -55,15 +57,19 @@ export const COMMAND_SCOPE = 'command';
  * journal says who asked.
  */
 export const execute = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
-  const begun = monotonicMs();
-  const asked = { scope: COMMAND_SCOPE, phases: request.phases, step: request.command };
-  const who = `asked by ${request.by}${optionsText(request.options)}`;
   try {
-    await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
+    return await executeAsked(worker, request);
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
     return failureOf(error, { context: worker.context, command: request.command, signal: worker.signal });
   }
+};
+
+const executeAsked = async (worker: Executor, request: NewRequest): Promise<RequestResult> => {
+  const begun = monotonicMs();
+  const asked = { scope: COMMAND_SCOPE, phases: request.phases, step: request.command };
+  const who = `asked by ${request.by}${optionsText(request.options)}`;
+  await worker.tenure.record({ ...asked, status: 'begun', detail: who, ms: null });
   const result = await attempt(worker, request);
   const status = result.exitCode === 0 ? 'done' : 'failed';
   const detail = `${who}; exit code ${result.exitCode}: ${result.message}`;
@@ -138,8 +144,16 @@ const run = async (worker: Executor, request: NewRequest, phases: readonly Phase
     case 'abort':
     case 'finalise':
       return await end(worker, request, phases);
+    default:
+      throw unknownCommand(request.command, worker.context);
   }
 };
+
+/** It was asked for by another version, so the types do not rule it out. */
+const unknownCommand = (command: never, { plan }: RunContext): SwitchbackError =>
+  new SwitchbackError('refused', `command ${String(command)} is not known to the worker's version of Switchback`, {
+    remedy: `end the worker, and run the version that you ask with: switchback run ${plan.path}`,
+  });
 
 const change = async (
   worker: Executor,
@@ -176,21 +190,6 @@ const verify = async (worker: Executor, request: NewRequest, phases: readonly Ph
   const rows = certificates.reduce((sum, c) => sum + c.tables.reduce((n, t) => n + t.rows, 0), 0);
   const mended = repaired > 0 ? `${repaired} rows copied again; ` : '';
   return { exitCode: 0, message: `${mended}${tables} tables, ${rows} rows: equal on both sides`, data: certificates };
-};
-
-/** Clients that are held although no switch is under way; `status` tells of them. */
-const releaseStray = async (context: RunContext, phases: readonly Phase[]): Promise<readonly string[]> => {
-  const settled = phases.filter(({ state }) => state.name !== 'switching' && state.name !== 'aborted');
-  const said: string[] = [];
-  for (const { name } of settled) {
-    const answers = [...(await askRouters(context, name, 'writers')), ...(await askRouters(context, name, 'readers'))];
-    for (const { router } of answers.filter(({ held }) => held)) {
-      await context.routers.get(router)?.release([name]);
-      const which = answers.length === 1 ? 'its router' : `its router ${router}`;
-      said.push(`clients of phase ${name} were held by ${which} and go on`);
-    }
-  }
-  return said;
 };
 
 /** Ends that an earlier process has begun are brought to their end, as they were asked for. */
@@ -242,7 +241,7 @@ const resume = async (worker: Executor, phases: readonly Phase[]): Promise<Reque
   }
   // The lanes that tell whether they may be led on are open now; the end of a run takes with it what would be read.
   if (open.length > 0) said.push(...(await goOnWithReaders(worker, open)));
-  said.push(...(await proveAgain(worker, phases)));
+  said.push(...(await proveAgain(worker, [...new Set([...phases, ...worker.settled])])));
   return { exitCode: 0, message: said.length > 0 ? said.join('; ') : 'there is nothing to resume' };
 };
 

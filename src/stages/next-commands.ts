@@ -1,6 +1,5 @@
 import type { Finding } from '../domain/finding.ts';
 import type { PhaseState } from '../domain/phase.ts';
-import { isOver } from '../domain/protocol.ts';
 
 const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
 
@@ -31,7 +30,7 @@ export const nextCommands = (about: {
   readonly path: string;
 }): readonly string[] => {
   const { name, state, obstacle, worker, unproven, path } = about;
-  if (unproven && !isOver(state) && state.name !== 'switching')
+  if (unproven && state.name !== 'aborted' && state.name !== 'switching')
     return [`switchback resume ${path} ${name}`, ...nextCommands({ ...about, unproven: false })];
   const reads = about.isReadOnSource ? [`switchback cutover ${path} ${name} --reads`] : [];
   const run = worker ? [] : [`switchback run ${path}`];

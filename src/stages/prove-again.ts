@@ -1,13 +1,10 @@
 import { isUnproven } from '../domain/proof.ts';
-import { isOver } from '../domain/protocol.ts';
-import { type EndedSwitch, lastProof, readSwitches, writeSwitch } from '../sidecar/switches.ts';
+import { sidecarExists } from '../sidecar/install.ts';
+import { type EndedSwitch, lastProof, readSwitches, SWITCHES_ASKED_OF, writeSwitch } from '../sidecar/switches.ts';
 import type { RunContext } from './context.ts';
 import type { Phase } from './machine.ts';
 import { type Arrival, arrivalText, assertArrived, seeArrival } from './switch/arrival.ts';
 import type { Tenure } from './tenure.ts';
-
-/** As many as `status` looks at. */
-const SWITCHES = 1_000;
 
 /** What asking again needs of the worker. */
 export interface ProveTools {
@@ -21,10 +18,12 @@ export interface ProveTools {
  * is found takes the place of what was known. Throws kind `unproven` when some are still not seen there.
  */
 export const proveAgain = async (tools: ProveTools, phases: readonly Phase[]): Promise<readonly string[]> => {
-  const asked = phases.filter(({ state }) => !isOver(state) && state.name !== 'switching');
-  // The end of the last phase has taken the records with it.
-  if (asked.length === 0) return [];
-  const switches = await readSwitches(tools.context.source.sql, SWITCHES);
+  const { sql } = tools.context.source;
+  // A finalised phase has its fence yet, which stays until clients are seen to have arrived.
+  const asked = phases.filter(({ state }) => state.name !== 'aborted' && state.name !== 'switching');
+  // The end of the last phase may have taken the records with it.
+  if (asked.length === 0 || !(await sidecarExists(sql))) return [];
+  const switches = await readSwitches(sql, SWITCHES_ASKED_OF);
   const unproven = asked.filter(({ name }) => isUnproven(lastProof(switches, name)));
   const arrivals: Arrival[] = [];
   for (const one of switches) {

@@ -29,7 +29,7 @@ export interface LeftPolicy {
   readonly side: Side;
   /** Not null when they must not be ended whatever the plan says, and why. */
   readonly spared: string | null;
-  /** When aborted, nobody is waited for. */
+  /** When aborted, nobody is waited for, and nobody ended. */
   readonly signal: AbortSignal;
 }
 
@@ -50,6 +50,8 @@ export const seeToSessionsLeft = async (
     if (policy.spared !== null) return { side, sessions: found, ended, said: `not ended: ${policy.spared}` };
     const stayed = await untilNone(context, { ...policy, waitMs });
     if (stayed.length === 0) return { side, sessions: [], ended, said: '' };
+    // They have not had their time to go by themselves.
+    if (policy.signal.aborted) return { side, sessions: stayed, ended, said: 'not ended: interrupted' };
     const done = await portsOf(context, side).clients.end(guardOnLeft(tenure, side));
     ended = done.count;
     const sessions = await untilNone(context, { ...policy, waitMs: GRACE_MS });

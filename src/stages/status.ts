@@ -15,7 +15,7 @@ import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
 import { readCertificates, readLatestLag, readMirror, type StoredCertificate } from '../sidecar/records.ts';
 import { type LedReaders, type RunFacts, readRun } from '../sidecar/run.ts';
-import { type EndedSwitch, lastProof, readSwitches } from '../sidecar/switches.ts';
+import { type EndedSwitch, lastProof, readSwitches, SWITCHES_ASKED_OF } from '../sidecar/switches.ts';
 import type { Certificate } from './certificate.ts';
 import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
@@ -114,6 +114,9 @@ const NO_RUN: Omit<RunStatus, 'servers'> = {
   lastSwitch: null,
 };
 
+/** What a mirror does not tell of a phase that was written before it was known. */
+const UNTOLD: Pick<PhaseStatus, 'proof' | 'readers'> = { proof: [], readers: null };
+
 /** Reads the run's status from the source. Throws kind `unreachable` when the source does not answer. */
 export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const { sql } = context.source;
@@ -126,7 +129,7 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
   const run = await readRun(sql);
   if (!run) return { ...NO_RUN, servers };
   const worker = await workerStatus(context, await readLease(sql));
-  const switches = await readSwitches(sql, SWITCHES);
+  const switches = await readSwitches(sql, SWITCHES_ASKED_OF);
   const isHeldNow = worker?.alive === true;
   const phases = await phaseStatuses(context, { readers: run.facts.readers, worker: isHeldNow, switches });
   return {
@@ -153,7 +156,10 @@ export const readStatusFromEither = async (context: RunContext): Promise<RunStat
     if (isKind(error, 'parked')) throw error;
     const mirror = await readMirror<RunStatus>(context.target.sql, 'status').catch(() => null);
     if (!mirror) throw error;
-    return { ...mirror.document, answeredBy: 'target', sourceError: messageOf(error), mirroredAt: mirror.at };
+    const document = { ...NO_RUN, ...mirror.document };
+    // A worker of an earlier version may have written it.
+    const phases = document.phases.map((phase) => ({ ...UNTOLD, ...phase }));
+    return { ...document, phases, answeredBy: 'target', sourceError: messageOf(error), mirroredAt: mirror.at };
   }
 };
 
@@ -256,9 +262,6 @@ const certificateOf = (stored: StoredCertificate<Certificate> | undefined): Phas
   const rows = tables.reduce((sum, table) => sum + table.rows, 0);
   return { id, at: stored.at, ageMs: stored.ageMs, tables: tables.length, rows, clean };
 };
-
-/** A phase of which nothing is known among so many was switched long ago, and has been asked for since. */
-const SWITCHES = 1_000;
 
 /** Far more than the steps of one, each begun and ended; a step that was tried again has more. */
 const LINES_OF_A_SWITCH = 500;

@@ -48,6 +48,7 @@ export class Worker implements Executor {
   readonly #turns = new Map<string, Mutex>();
   readonly #driver: Driver;
   readonly #lag: LagSamples;
+  readonly #settled = new Set<Phase>();
   #fatal: unknown = null;
   #heart: Promise<void> = Promise.resolve();
 
@@ -84,6 +85,7 @@ export class Worker implements Executor {
     try {
       await worker.#driver.revive(worker.phases);
       await worker.#findEndings();
+      worker.#willSettle();
       await settleWhatCanBe(worker.switchTools(worker.signal), worker.phases);
       await retireSlotsOfOtherDirections(worker, worker.phases);
       await sweepSlots(worker, worker.phases);
@@ -206,7 +208,17 @@ export class Worker implements Executor {
 
   /** Completes or undoes whatever switch an earlier process left half done; see {@link settleHalfDone}. */
   async settle(): Promise<readonly string[]> {
+    this.#willSettle();
     return await settleHalfDone(this.switchTools(this.signal), this.phases);
+  }
+
+  /** Phases whose switch this worker has settled, or has tried to. */
+  get settled(): ReadonlySet<Phase> {
+    return this.#settled;
+  }
+
+  #willSettle(): void {
+    for (const phase of this.phases) if (phase.state.name === 'switching') this.#settled.add(phase);
   }
 
   /** Lets a phase go on after somebody mended what stopped it. Its tables may have other columns by now. */

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Event } from '../../src/domain/event.ts';
+import type { NewRequest } from '../../src/sidecar/requests.ts';
 import { carryOut } from '../../src/stages/command.ts';
 import { Worker } from '../../src/stages/worker.ts';
 import { askHere, phaseHere, startDoomed, writableSides } from '../support/crash-points.ts';
@@ -136,6 +137,87 @@ describe('a path of clients that does not follow', () => {
     path.lead(null);
     expect(await ids()).toEqual(['proof/fails']);
     path.lead(servers().source.port);
+  });
+});
+
+describe('a phase whose clients were not seen to arrive', () => {
+  let scenario: Scenario;
+  let path: ClientsPath;
+
+  beforeAll(async () => {
+    path = await openPath(servers().source.port);
+    const url = new URL(servers().source.urlFor('proof_phases'));
+    url.port = String(path.port);
+    process.env.TEST_PHASES_URL = url.toString();
+    scenario = await makeScenario(servers(), {
+      name: 'proof_phases',
+      schema: SCHEMA,
+      phases: [
+        { name: 'catalog', tables: ['public.item'] },
+        { name: 'orders', tables: ['public.stock'] },
+      ],
+      router: `{ kind: file, path: route.json, probe: { url: "\${TEST_PHASES_URL}", within: 60s } }`,
+      more: MORE,
+    });
+    await runUntilReady(scenario);
+  }, SLOW_MS);
+  afterAll(async () => await scenario?.close());
+
+  const ask = async (
+    parts: Pick<NewRequest, 'command'> & Partial<NewRequest>,
+    onEvent: (event: Event) => void = () => undefined,
+  ) => {
+    const composition = await scenario.run.compose(onEvent);
+    const tools = { signal: new AbortController().signal, onJournal: () => undefined };
+    try {
+      return await carryOut(composition.context, { phases: ['catalog'], options: {}, by: 'test', ...parts }, tools);
+    } finally {
+      await composition.close();
+    }
+  };
+  const UNFENCE = { command: 'finalise', options: { early: true, unfence: true } } as const;
+
+  it('is told by `resume` of another one, which settles it, and ends when another command waits', {
+    timeout: SLOW_MS,
+  }, async () => {
+    const { run } = scenario;
+    const args = ['cutover', run.plan, 'catalog', '--confirm', 'catalog'];
+    expect(await startDoomed(run, args, 'begun cutover/probe:kill').ended).toMatchObject({ signal: 'SIGKILL' });
+    expect(await phaseHere(run, 'catalog')).toMatchObject({ state: { name: 'switching' } });
+    const notes: string[] = [];
+    const { promise: asking, resolve } = Promise.withResolvers<void>();
+    const resuming = ask({ command: 'resume', phases: ['orders'] }, (event) => {
+      if (event.type !== 'note') return;
+      notes.push(event.text);
+      if (event.text.startsWith('probe: ')) resolve();
+    });
+    await asking;
+    // The worker that began by settling the switch has asked once, and the phase is not `switching` any more.
+    expect(notes).toContainEqual(expect.stringContaining('it was asked only once, by a worker that had just begun'));
+    expect(await phaseHere(run, 'catalog')).toMatchObject({ state: { name: 'soaking' } });
+    const unfencing = ask(UNFENCE);
+    expect(await resuming).toMatchObject({
+      exitCode: 6,
+      message: expect.stringMatching(/leads to the source; not asked any longer, because another command waits/),
+    });
+    expect(await unfencing).toMatchObject({ exitCode: 4, message: expect.stringContaining('NOT PROVEN: router app') });
+  });
+
+  it('keeps its fence, also at its end, until `resume` has seen them arrive', { timeout: SLOW_MS }, async () => {
+    expect(await ask({ command: 'finalise', options: { early: true } })).toMatchObject({ exitCode: 0 });
+    const refused = await ask(UNFENCE);
+    expect(refused).toMatchObject({
+      exitCode: 4,
+      remedy: expect.stringContaining(`resume ${scenario.run.plan} catalog`),
+    });
+    expect(await writableSides(scenario, 'item')).toEqual(['target']);
+    path.lead(servers().target.port);
+    expect(await ask({ command: 'resume' })).toMatchObject({
+      exitCode: 0,
+      message: expect.stringContaining('proven by 127.0.0.1'),
+    });
+    expect(await ask(UNFENCE)).toMatchObject({ exitCode: 0 });
+    expect(await writableSides(scenario, 'item')).toEqual(['source', 'target']);
   });
 });
 

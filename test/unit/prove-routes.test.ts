@@ -13,7 +13,7 @@ const reached = (identity: string, instance: string, isStandby = false): Reached
 const AT_SOURCE = reached(SOURCE.identity, SOURCE.instance);
 const AT_TARGET = reached(TARGET.identity, TARGET.instance);
 
-/** A context in which each path answers what is next in its list, the last for ever; an error is thrown. */
+/** A context in which each path answers what is next in its list, the last for ever; an error is thrown. No request waits. */
 const contextOf = (
   answers: Readonly<Record<string, readonly (Reached | Error)[]>>,
   sides: { readonly source?: Error; readonly target?: Error } = {},
@@ -37,7 +37,7 @@ const contextOf = (
     return { name, ask };
   });
   const context = {
-    source: describing('source'),
+    source: { ...describing('source'), sql: { query: async () => ({ rows: [] }) } },
     target: describing('target'),
     probes: () => ({ paths, withinMs: WITHIN_MS }),
     emit: (event: Event) => events.push(event),
@@ -99,7 +99,10 @@ describe('proof of a repoint', () => {
     const gone = new Error('gone');
     expect(await prove(contextOf({ a: [AT_TARGET] }, { source: gone }).context)).toMatchObject([{ verdict: 'proven' }]);
     expect(await prove(contextOf({ a: [AT_TARGET] }, { target: gone }).context)).toMatchObject([
-      { verdict: 'unproven', said: `a could not be asked: gone after ${WITHIN_MS} ms` },
+      {
+        verdict: 'unproven',
+        said: `a answers, and the target itself, which it is compared with, does not: gone after ${WITHIN_MS} ms`,
+      },
     ]);
     expect(await prove(contextOf({ a: [AT_SOURCE] }, { source: gone }).context)).toMatchObject([
       { verdict: 'unproven', said: `a leads to another database after ${WITHIN_MS} ms` },
@@ -114,5 +117,31 @@ describe('proof of a repoint', () => {
       { verdict: 'unproven', said: 'a leads to the source; interrupted before its time was over' },
     ]);
     expect(await prove(contextOf({}).context)).toMatchObject([{ verdict: 'unasked' }]);
+  });
+
+  it('is asked once by a worker that begins', async () => {
+    const { context, events } = contextOf({ a: [AT_SOURCE, AT_TARGET] });
+    const { signal } = new AbortController();
+    expect(await proveRoutes(context, { routers: ROUTERS, to: 'target', signal, isOnce: true })).toMatchObject([
+      { verdict: 'unproven', said: 'a leads to the source; it was asked only once, by a worker that had just begun' },
+    ]);
+    expect(events).toEqual([]);
+  });
+
+  it('is not waited for while another command waits for the worker', async () => {
+    const { context } = contextOf({ a: [AT_SOURCE, AT_SOURCE, AT_TARGET] });
+    const looks = [{ rows: [] }, { rows: [{ token: 'other' }] }];
+    const sql = { query: async () => looks.shift() };
+    const busy = {
+      ...context,
+      source: { ...context.source, sql },
+      probes: () => ({ ...context.probes('', ''), withinMs: 10_000 }),
+    };
+    expect(await prove(busy as unknown as RunContext)).toMatchObject([
+      {
+        verdict: 'unproven',
+        said: 'a leads to the source; not asked any longer, because another command waits for the worker',
+      },
+    ]);
   });
 });

@@ -35,7 +35,10 @@ const INSIDE: Readonly<Record<string, string>> = {
   'an earlier copy of … is still ending on the …': 'trying-again',
   'the … dropped the connection during COMMIT; the outcome is unknown': 'lost-answer',
   'phase … is halted: …': 'lane-failed',
+  "command … is not known to the worker's version of Switchback": 'other-version',
   'src/stages/end-guards.ts: phase …: …': 'led-wrong',
+  // What stands behind it is the entry's text.
+  'phase …: its clients were not seen to arrive after the last switch: …': 'not-proven',
   'subscription … on the … still brings changes the other way; lane … waits for its end': 'trying-again',
   'the triggers of … on the … cannot be removed': 'locked',
   // A pooler, in a switch that is undone by it.

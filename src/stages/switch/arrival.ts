@@ -22,6 +22,8 @@ export interface Arriving {
   readonly direction: Direction;
   readonly phases: readonly string[];
   readonly signal: AbortSignal;
+  /** Each path is asked once, and not waited for. */
+  readonly asksOnce?: boolean;
 }
 
 /**
@@ -32,7 +34,8 @@ export interface Arriving {
 export const seeArrival = async (s: Arriving): Promise<Arrival> => {
   const { context, tenure, phases, signal } = s;
   const { from, to } = sidesOf(s.direction);
-  const proof = await proveRoutes(context, { routers: routersOf(context, phases), to, signal });
+  const isOnce = s.asksOnce === true;
+  const proof = await proveRoutes(context, { routers: routersOf(context, phases), to, signal, isOnce });
   // They would only come back to where their path leads.
   const spared = isUnproven(proof) ? 'their path is not proven to lead elsewhere' : await readersOn(context, from);
   const left = await seeToSessionsLeft({ context, tenure }, { side: from, spared, signal });
@@ -40,8 +43,9 @@ export const seeArrival = async (s: Arriving): Promise<Arrival> => {
   return { proof, left };
 };
 
-/** Why sessions on a side may be of readers, who belong there; null when they are not. */
+/** Why sessions on a side may be of readers, who belong there; null when they are not, or nobody is to be ended. */
 const readersOn = async (context: RunContext, side: Side): Promise<string | null> => {
+  if (context.plan.switch.sessionsLeft.action !== 'terminate') return null;
   const names = context.plan.phases.map(({ name }) => name);
   const phases = await phasesReadOn(context, names, side);
   return phases.length === 0 ? null : `readers of phase ${phases.join(', ')} are led there`;

@@ -27,10 +27,13 @@ export const settleHalfDone = async (tools: SwitchTools, phases: readonly Phase[
   return said;
 };
 
-/** As {@link settleHalfDone}; one that cannot be settled now is told and left `switching`, since other phases' lanes must be followed all the same. */
+/**
+ * As {@link settleHalfDone}, by a worker that has other phases to go on with: one that cannot be settled now is told and left
+ * `switching`, and clients' paths are asked once and not waited for.
+ */
 export const settleWhatCanBe = async (tools: SwitchTools, phases: readonly Phase[]): Promise<void> => {
   try {
-    await settleHalfDone(tools, phases);
+    await settleHalfDone({ ...tools, asksOnce: true }, phases);
   } catch (error) {
     if (!isKind(error, 'parked')) throw error;
     const plan = tools.context.plan.path;

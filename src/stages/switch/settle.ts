@@ -183,9 +183,9 @@ const dropSlot = async (s: Settlement, direction: Direction, slot: string): Prom
 
 const probe = (s: Completion): Effect => ({
   act: async () => {
-    const { context, tenure, signal } = s.tools;
+    const { context, tenure, signal, asksOnce = false } = s.tools;
     const { direction } = s.record;
-    s.arrival = await seeArrival({ context, tenure, direction, phases: namesOf(s), signal });
+    s.arrival = await seeArrival({ context, tenure, direction, phases: namesOf(s), signal, asksOnce });
     return arrivalText(s.arrival);
   },
 });

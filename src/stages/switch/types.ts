@@ -17,6 +17,8 @@ export interface SwitchTools {
   /** Verifies the phase's tables while the lane follows, so that every later change is known by key. */
   certify(phase: Phase, signal: AbortSignal): Promise<void>;
   readonly signal: AbortSignal;
+  /** Clients' paths are asked once after the switch, and not waited for. */
+  readonly asksOnce?: boolean;
 }
 
 /** A switch under way. A is the side that loses the writes, B the one that gets them. */
