@@ -17,6 +17,7 @@ import { Phase } from './machine.ts';
 import { Mutex } from './mutex.ts';
 import { publicationName } from './names.ts';
 import { openRun, pinPlan } from './open.ts';
+import { tellOpenMoves } from './reads/watch.ts';
 import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
@@ -87,6 +88,7 @@ export class Worker implements Executor {
       await worker.#findEndings();
       worker.#willSettle();
       await settleWhatCanBe(worker.switchTools(worker.signal), worker.phases);
+      await tellOpenMoves(context, worker.phases);
       await retireSlotsOfOtherDirections(worker, worker.phases);
       await sweepSlots(worker, worker.phases);
     } catch (error) {

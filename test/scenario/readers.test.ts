@@ -51,6 +51,8 @@ const refusing = (router: string, method: RouterFault['method'] = 'repoint'): Ro
   kind: 'refused',
 });
 
+const UNSEEN: RouterFault = { router: 'reports', method: 'probe', kind: 'unreachable' };
+
 const troubles = async (): Promise<readonly string[]> => {
   const { json } = await scenario.run.command('status', scenario.run.plan);
   const routes = json.routes as readonly {
@@ -192,6 +194,28 @@ describe('readers of a phase', () => {
     }
   });
 
+  it('are taken for half-way when it is not known of one of their routers what became of it', async () => {
+    const answer = await toTarget([refusing('replica'), { ...refusing('reports'), kind: 'parked' }]);
+    expect(answer).toMatchObject({ exitCode: 6 });
+    expect(answer.remedy).toContain('if a router is gone for good: lead those that answer by hand, take it out');
+    expect({ readers: readersNow(), phase: await phaseNow() }).toEqual({
+      readers: ['source', 'source'],
+      phase: { state: 'ready', led: { to: 'target', isDone: false } },
+    });
+  });
+
+  it('are not told to have been led on when they were not seen to arrive', async () => {
+    expect(await toTarget([refusing('reports')])).toMatchObject({ exitCode: 6 });
+    const resumed = await askWithFaults(scenario.run, { command: 'resume' }, [UNSEEN]);
+    expect(resumed).toMatchObject({ exitCode: 6 });
+    expect(resumed.message).toMatch(
+      /readers of all are led to the target now; .*NOT PROVEN: router reports of phase all/,
+    );
+    expect(resumed.remedy).toContain(`ask again: switchback cutover ${scenario.run.plan} all --reads`);
+    expect(await phaseNow()).toMatchObject({ led: { to: 'target', isDone: true } });
+    expect(await toTarget()).toMatchObject({ exitCode: 0 });
+  });
+
   it('are not led elsewhere over the hand of a person', async () => {
     const answer = await askWithFaults(scenario.run, { command: 'cutover --reads' }, [], (router, method) => {
       if (router !== 'reports' || method !== 'repoint') return;
@@ -211,7 +235,10 @@ describe('readers of a phase', () => {
     const doomed = startDoomed(run, ['cutover', run.plan, 'all', '--reads'], `${point}:kill`);
     expect(await doomed.ended).toMatchObject({ signal: 'SIGKILL' });
     expect(readersNow()).toEqual(left);
-    expect(await askHere(run, 'resume')).toMatchObject({ exitCode: 0 });
+    const resumed = await askWithFaults(run, { command: 'resume' }, []);
+    expect(resumed).toMatchObject({ exitCode: 0 });
+    // Whoever opens the run is told, also one that does not come to lead them on.
+    expect(resumed.events.some((e) => e.type === 'finding' && e.finding.id === 'readers/unfinished')).toBe(true);
     expect({ readers: readersNow(), phase: await phaseNow() }).toEqual({
       readers: ['target', 'target'],
       phase: { state: 'ready', led: { to: 'target', isDone: true } },
@@ -261,6 +288,13 @@ describe('readers of a phase', () => {
       message: expect.stringContaining('readers of phase all are led to the source, which does not follow'),
       remedy: expect.stringContaining(`switchback cutover ${run.plan} all --reads`),
     });
+    expect(await toTarget([UNSEEN])).toMatchObject({ exitCode: 6 });
+    const unseen = await run.command('finalise', run.plan, 'all', '--early', '--confirm', 'all');
+    expect(unseen).toMatchObject({ exitCode: 4 });
+    expect(saidBy(unseen)).toMatchObject({
+      message: expect.stringContaining('readers of phase all were not seen to arrive where they were led'),
+      remedy: expect.stringContaining(`ask again: switchback cutover ${run.plan} all --reads`),
+    });
     expect(await toTarget()).toMatchObject({ exitCode: 0 });
     // The source follows, so they may go back there while the target has the writes.
     expect(await toSource()).toMatchObject({ exitCode: 0 });
@@ -278,9 +312,48 @@ describe('readers of a phase', () => {
     expect(refused.message).toContain('could not be led back to the source, so the abort was not begun');
     expect(await phaseNow()).toMatchObject({ state: 'ready', led: { to: 'source', isDone: false } });
     expect(await scenario.onTarget('SELECT count(*)::int AS n FROM item')).toEqual([{ n: 100 }]);
+    // That their routers lead to the source is not enough, however often it is tried.
+    for (const _ of [1, 2]) {
+      const unseen = await askWithFaults(run, { command: 'abort', options: { unfence: true } }, [UNSEEN]);
+      expect(unseen).toMatchObject({ exitCode: 4 });
+      expect({ readers: readersNow(), phase: await phaseNow() }).toEqual({
+        readers: ['source', 'source'],
+        phase: { state: 'ready', led: { to: 'source', isDone: true } },
+      });
+      expect(await scenario.onTarget('SELECT count(*)::int AS n FROM item')).toEqual([{ n: 100 }]);
+    }
     const aborted = await askHere(run, 'abort', { unfence: true });
     expect(aborted).toMatchObject({ exitCode: 0 });
     expect(readersNow()).toEqual(['source', 'source']);
     expect(await scenario.onTarget('SELECT count(*)::int AS n FROM item')).toEqual([{ n: 0 }]);
+  });
+});
+
+describe('a router of readers that does not say where it leads', () => {
+  let blind: Scenario;
+  beforeAll(async () => {
+    blind = await makeScenario(servers(), {
+      name: 'blind_readers',
+      schema: 'CREATE TABLE item (id int PRIMARY KEY)',
+      rows: 'INSERT INTO item VALUES (1)',
+      phases: [{ name: 'all', tables: ['public.*'], reads: ['deaf'] }],
+      routers: { deaf: '{ kind: command, repoint: [sh, deaf.sh] }' },
+    });
+    await untilReady(blind);
+  }, SLOW_MS);
+  afterAll(async () => await blind?.close());
+
+  it.each([
+    ['a failure for certain leaves nothing to resume', 'exit 1', 4, null],
+    ['one that comes after a doubt is parked', '[ -f once ] && exit 1; touch once; kill -9 $$', 6, 'target'],
+  ] as const)('%s', async (_, program, exitCode, led) => {
+    writeFileSync(join(blind.run.directory, 'deaf.sh'), program);
+    const answer = await askWithFaults(blind.run, { command: 'cutover --reads' }, []);
+    expect(answer).toMatchObject({ exitCode });
+    const [row] = await runSql(
+      blind.source,
+      `SELECT facts::json -> 'readers' -> 'all' ->> 'to' AS led FROM switchback.run`,
+    );
+    expect(row?.led).toBe(led);
   });
 });

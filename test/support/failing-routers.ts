@@ -6,11 +6,11 @@ import { carryOut } from '../../src/stages/command.ts';
 import type { RunContext } from '../../src/stages/context.ts';
 import type { TestRun } from './run.ts';
 
-/** What a router is made to do wrong: a method of it fails before it does anything. */
+/** What a router is made to do wrong: a method of it fails before it does anything; `probe` is the path of its clients. */
 export interface RouterFault {
   readonly router: string;
-  readonly method: 'observe' | 'hold' | 'repoint' | 'release';
-  readonly kind: 'refused' | 'unreachable' | 'unknown';
+  readonly method: 'observe' | 'hold' | 'repoint' | 'release' | 'probe';
+  readonly kind: 'refused' | 'unreachable' | 'unknown' | 'parked';
   /** How often it does; for good when absent. */
   readonly times?: number;
 }
@@ -64,7 +64,13 @@ export const askWithFaults = async (
   };
   const { context } = composition;
   const routers = new Map([...context.routers].map(([name, router]) => [name, wrapped(name, router)]));
-  const failing: RunContext = { ...context, routers };
+  const probes: RunContext['probes'] = (router, phase) => {
+    const fault = faults.find((one) => one.router === router && one.method === 'probe');
+    if (!fault) return context.probes(router, phase);
+    const ask = () => Promise.reject(new SwitchbackError(fault.kind, `${router} was made to fail at probe`));
+    return { paths: [{ name: 'made', ask }], withinMs: 0 };
+  };
+  const failing: RunContext = { ...context, routers, probes };
   try {
     const answer = await carryOut(
       failing,

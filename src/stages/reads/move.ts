@@ -1,15 +1,16 @@
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
-import type { Side } from '../../domain/position.ts';
+import { otherSide, type Side } from '../../domain/position.ts';
 import { isUnproven, proofText, type RouteProof } from '../../domain/proof.ts';
 import { type LedReaders, type RunFacts, readReaders, writeReaders } from '../../sidecar/run.ts';
 import type { RecordedRoutes } from '../../sidecar/switches.ts';
 import type { RunContext } from '../context.ts';
+import type { Effect } from '../effect.ts';
 import { proveRoutes } from '../prove-routes.ts';
 import { type RouterOfPhases, routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
-import { recordRoutes, repointing } from '../switch/routing.ts';
+import { isInDoubt, recordRoutes, repointing } from '../switch/routing.ts';
 import type { Tenure } from '../tenure.ts';
-import { phasesReadOn } from './where.ts';
+import { phasesReadOn, phasesUnproven } from './where.ts';
 
 /** What moving readers works with. */
 export interface ReadersTools {
@@ -89,17 +90,36 @@ const carryOn = async (
   const { context, tenure } = tools;
   const routers = routersOf(context, move.phases, 'readers');
   const routing = { tenure, id: move.id, routers, areHeld: false, routes: move.routes };
+  const attempt = watched(repointing(routing, move.to));
   try {
-    await carryOutEffect(tenure, { where: whereOf(move), step: 'repoint' }, repointing(routing, move.to));
+    await carryOutEffect(tenure, { where: whereOf(move), step: 'repoint' }, attempt.effect);
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
-    if (!(await isUntouched(tools, move))) throw halfWay(context, move, error);
+    const isFirst = move.phases.every((phase) => before[phase]?.isDone !== false);
+    // Of several phases a router may have led some before it refused the next.
+    const isOne = routers.length === 1 && move.phases.length === 1;
+    const hasFailed = isFirst && isOne && isKind(error, 'refused') && !attempt.wasInDoubt();
+    if (isInDoubt(error) || !(await isUntouched(tools, move, hasFailed))) throw halfWay(context, move, error);
     await store(tools, move, 'undo intent', (phase) => before[phase] ?? null);
     throw error;
   }
   const proof = await prove(tools, move, routers);
   await store(tools, move, 'readers', (phase) => ledBy(move, phase, proof));
   return proof;
+};
+
+/** A refusal of a router that does not say where it leads is believed only when nothing before it was in doubt. */
+const watched = (effect: Effect): { readonly effect: Effect; wasInDoubt(): boolean } => {
+  let inDoubt = false;
+  const act = async (): Promise<string | undefined> => {
+    try {
+      return await effect.act();
+    } catch (error) {
+      inDoubt ||= isInDoubt(error);
+      throw error;
+    }
+  };
+  return { effect: { ...effect, act }, wasInDoubt: () => inDoubt };
 };
 
 /** Both sides may be read meanwhile, so nobody waits for it. */
@@ -117,36 +137,49 @@ const prove = async (
   return proof;
 };
 
-/** Whether every router is seen to be as it was. One that does not say where it leads may have been changed. */
-const isUntouched = async ({ context }: ReadersTools, { phases, routes }: Move): Promise<boolean> => {
+/**
+ * Whether every router is seen to be as it was. One that does not say where it leads may have been changed, unless its repoint
+ * has failed for certain.
+ */
+const isUntouched = async (
+  { context }: ReadersTools,
+  { phases, routes }: Move,
+  hasFailed: boolean,
+): Promise<boolean> => {
   const now = await recordRoutes(routersOf(context, phases, 'readers')).catch(() => null);
   return (
     now !== null &&
     phases.every((phase) =>
       Object.entries(now[phase] ?? {}).every(([router, route]) => {
         const was = routes[phase]?.[router];
-        return route.primary !== null && route.primary === was?.primary && route.version === was.version;
+        const isKnown = route.primary !== null || hasFailed;
+        return isKnown && route.primary === was?.primary && route.version === was.version;
       }),
     )
   );
 };
 
-const halfWay = ({ plan }: RunContext, { to, phases }: Move, cause: unknown): SwitchbackError => {
+const halfWay = (context: RunContext, { to, phases }: Move, cause: unknown): SwitchbackError => {
+  const { plan } = context;
   const names = phases.join(' ');
-  const other = to === 'target' ? 'failback' : 'cutover';
   return new SwitchbackError(
     'parked',
     `readers of ${phases.join(', ')} are on their way to the ${to} and not all there: ${messageOf(cause)}`,
     {
-      remedy: `mend the cause, then: switchback resume ${plan.path} ${names}; or lead them back: switchback ${other} ${plan.path} ${names} --reads`,
+      remedy: `mend the cause, then: switchback resume ${plan.path} ${names}; or lead them back: ${commandOf(context, phases, otherSide(to))}; ${goneText(plan)}`,
       cause,
     },
   );
 };
 
+/** The way out where a router will not answer any more: every move asks all of them. */
+const goneText = ({ path }: RunContext['plan']): string =>
+  `if a router is gone for good: lead those that answer by hand, take it out of \`reads\` in ${path}, accept that once (switchback run ${path} --accept-plan HASH), and give the command again`;
+
 /**
  * Goes on with moves that an earlier process has begun, of the phases among `phases`; `check` is asked before readers are led
- * on to a side. Returns what became of them.
+ * on to a side. Returns what became of them. Throws kind `unproven`, with what became of all of them, when any were not seen
+ * to arrive.
  */
 export const resumeReaders = async (
   tools: ReadersTools,
@@ -156,6 +189,7 @@ export const resumeReaders = async (
   const recorded = await readReaders(tools.context.source.sql);
   const open = Object.entries(recorded).filter(([phase, led]) => !led.isDone && phases.includes(phase));
   const said: string[] = [];
+  const unseen: Move[] = [];
   for (const [id, own] of Map.groupBy(open, ([, led]) => led.move)) {
     const [, first] = own[0] ?? [];
     if (!first) continue;
@@ -163,11 +197,19 @@ export const resumeReaders = async (
     const routes = Object.fromEntries(own.map(([phase, led]) => [phase, led.routes]));
     await check(names, first.to);
     // Nothing older is known any more: one that turns out to be untouched stays to be resumed.
-    const proof = await carryOn(tools, { id, to: first.to, phases: names, routes }, recorded);
+    const move: Move = { id, to: first.to, phases: names, routes };
+    const proof = await carryOn(tools, move, recorded);
+    if (isUnproven(proof)) unseen.push(move);
     said.push(`${readersSaid(names, first.to)}; ${proofText(proof)}`);
   }
-  return said;
+  if (unseen.length === 0) return said;
+  const again = unseen.map(({ to, phases: names }) => commandOf(tools.context, names, to)).join('; ');
+  throw new SwitchbackError('unproven', said.join('; '), { remedy: `mend their path, then ask again: ${again}` });
 };
+
+/** What leads readers of phases to a side, and asks again whether they have arrived there. */
+const commandOf = ({ plan }: RunContext, phases: readonly string[], to: Side): string =>
+  `switchback ${to === 'target' ? 'cutover' : 'failback'} ${plan.path} ${phases.join(' ')} --reads`;
 
 /** What is said of readers that have been moved. */
 export const readersSaid = (phases: readonly string[], to: Side): string =>
@@ -181,7 +223,10 @@ export const leadReadersBack = async (
   tools: ReadersTools,
   { phases, what }: { readonly phases: readonly string[]; readonly what: string },
 ): Promise<void> => {
-  const astray = await phasesReadOn(tools.context, phases, 'target');
+  const { context } = tools;
+  const found = [await phasesReadOn(context, phases, 'target'), await phasesUnproven(context, phases)].flat();
+  // Whoever was not seen to come back may read there still, whatever their router says; to lead them once more asks again.
+  const astray = phases.filter((phase) => found.includes(phase));
   if (astray.length === 0) return;
   try {
     const proof = await moveReaders(tools, { phases: astray, to: 'source' });
@@ -192,8 +237,8 @@ export const leadReadersBack = async (
     throw new SwitchbackError(
       'refused',
       `readers of ${names} could not be led back to the source, so the ${what} was not begun: ${messageOf(error)}`,
-      { remedy: 'mend their router, then give the command again', cause: error },
+      { remedy: `mend their router, then give the command again; ${goneText(context.plan)}`, cause: error },
     );
   }
-  tools.context.emit({ type: 'note', phase: null, text: readersSaid(astray, 'source') });
+  context.emit({ type: 'note', phase: null, text: readersSaid(astray, 'source') });
 };

@@ -7,6 +7,23 @@ import type { Phase } from '../machine.ts';
 /** So often it is looked up whether a side that has grown old has readers. */
 const LOOK_EVERY_MS = 5_000;
 
+/** Tells of moves of readers that an earlier process has begun and not ended. Throws what reading the source throws. */
+export const tellOpenMoves = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+  const recorded = await readReaders(context.source.sql);
+  for (const { name } of phases) {
+    const led = recorded[name];
+    if (led?.isDone !== false) continue;
+    const finding = {
+      id: 'readers/unfinished',
+      severity: 'warns',
+      subject: `phase ${name}`,
+      fact: `its readers are on their way to the ${led.to} and not all there`,
+      remedy: `to go on with it: switchback resume ${context.plan.path} ${name}`,
+    } as const;
+    context.emit({ type: 'finding', phase: name, finding });
+  }
+};
+
 /** Tells, once each time, that readers are led to a side whose lane has halted or is further behind than max_lag. */
 export class ReadersWatch {
   readonly #context: RunContext;

@@ -1,4 +1,4 @@
-import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { type ErrorKind, isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import type { RecordedRoute, RecordedRoutes, SwitchDocument } from '../../sidecar/switches.ts';
 import type { RunContext } from '../context.ts';
@@ -146,7 +146,10 @@ const expectedOf = (s: Routing, name: string, phases: readonly string[]): Readon
     }),
   );
 
-/** Does something with each router, then fails if any of them has: with what each said, and which are done. */
+/**
+ * Does something with each router, then fails if any of them has: with what each said, and which are done. Throws kind
+ * `refused` when all that failed did so for certain, `parked` when it is not known of one of them, else `unreachable`.
+ */
 const tryEach = async (
   routers: readonly RouterOfPhases[],
   work: (one: RouterOfPhases) => Promise<unknown>,
@@ -166,7 +169,16 @@ const tryEach = async (
   if (failed.length === 0) return;
   const said = failed.map(({ name, error }) => `router ${name}: ${messageOf(error)}`).join('; ');
   const text = `${said}; done: ${done.length === 0 ? 'none' : done.join(', ')}`;
-  // What was refused is refused again; for what could not be reached it is worth to try once more.
-  const kind = failed.every(({ error }) => isKind(error, 'refused')) ? 'refused' : 'unreachable';
+  const kind = kindOfAll(failed.map(({ error }) => error));
   throw new SwitchbackError(kind, text, { cause: failed[0]?.error });
 };
+
+/** What was refused is refused again; for what could not be reached it is worth to try once more. */
+const kindOfAll = (errors: readonly unknown[]): ErrorKind => {
+  // Each was looked up for as long as that makes sense, so the whole is not looked up once more.
+  if (errors.some(isInDoubt)) return 'parked';
+  return errors.every((error) => isKind(error, 'refused')) ? 'refused' : 'unreachable';
+};
+
+/** Whether it is not known what became of an act, and cannot be looked up now. */
+export const isInDoubt = (error: unknown): boolean => isKind(error, 'unknown') || isKind(error, 'parked');

@@ -105,6 +105,15 @@ export const readers = (servers: Servers, entry: EntryTest): void => {
       expect(refused.exitCode).toBe(4);
       play.sees(refused.text);
       await play.does(scene, { PHASE: 'one' });
+      const proof = '[{"router":"bi","phase":"one","verdict":"unproven","said":"planted"}]';
+      await runSql(
+        scene.source,
+        `UPDATE switchback.run SET facts = jsonb_set(facts::jsonb, '{readers,one,proof}', '${proof}')`,
+      );
+      const unseen = await say(scene.run, 'finalise', scene.run.plan, 'one', '--early', '--confirm', 'one');
+      expect(unseen.exitCode).toBe(4);
+      play.sees(unseen.text);
+      await play.does(scene, { PHASE: 'one' });
       const ended = await say(scene.run, 'finalise', scene.run.plan, 'one', '--early', '--confirm', 'one');
       expect(ended, ended.text).toMatchObject({ exitCode: 0 });
     });
