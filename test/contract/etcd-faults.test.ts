@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../src/demo/servers.ts';
 import type { SwitchbackError } from '../../src/domain/errors.ts';
 import { type EtcdOptions, EtcdRouter } from '../../src/routers/etcd/router.ts';
 import { type Certificates, makeCertificates } from '../support/certificates.ts';
@@ -41,11 +42,11 @@ describeWithEtcd('keys of etcd', (start) => {
 
   it("say where a phase leads, and keep what is somebody else's", async () => {
     const router = routerOf([member.url]);
-    await member.put(keyOf('orders'), '{"pool": 5, "primary": "source"}');
+    await member.put(keyOf('orders'), '{"pool": 12345678901234567890, "primary": "source"}');
     await lead(router, ['orders'], 'target', 7n);
     await router.hold(['orders'], BUDGET_MS);
-    const value = { primary: 'target', held: true, epoch: '7', holds: '1', pool: 5 };
-    expect(JSON.parse((await member.get(keyOf('orders'))) ?? '')).toEqual(value);
+    const value = '{"primary":"target","held":true,"epoch":"7","holds":"1","pool":12345678901234567890}';
+    expect(await member.get(keyOf('orders'))).toBe(value);
   });
 
   it('that were edited and edited back meanwhile are noticed, for all phases of the repoint', async () => {
@@ -78,6 +79,7 @@ describeWithEtcd('keys of etcd', (start) => {
   it.each([
     ['target', 'is no JSON'],
     ['["target"]', 'is no JSON object'],
+    ['7', 'is no JSON object'],
     ['{"held":true}', 'has a primary that is'],
     ['{"primary":"left"}', 'has a primary that is'],
     ['{"primary":"source","held":1}', 'has a held that is'],
@@ -91,6 +93,18 @@ describeWithEtcd('keys of etcd', (start) => {
     expect(await failureOf(router.hold(['orders'], BUDGET_MS))).toMatchObject(refused);
     expect(await router.findings(['orders'])).toMatchObject([{ id: 'router/refused', severity: 'blocks' }]);
     expect(await member.get(keyOf('orders'))).toBe(value);
+  });
+
+  it('of other phases are released when one is not understood, and that one is told of', async () => {
+    const router = routerOf([member.url]);
+    const phases = ['catalog', 'orders', 'stock'];
+    await router.hold(phases, BUDGET_MS);
+    await member.put(keyOf('orders'), 'mine');
+    expect(await failureOf(router.release(phases))).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining(`${keyOf('orders')} is no JSON`),
+    });
+    for (const phase of ['catalog', 'stock']) expect(await router.observe(phase)).toMatchObject({ held: false });
   });
 
   describe('behind a network that loses answers', () => {
@@ -185,6 +199,9 @@ describeWithEtcd('keys of etcd', (start) => {
     const user = { name: 'mover', password: PASSWORD };
     const router = routerOf([own.url], { user });
     await lead(router, ['orders'], 'target', 1n);
+    // A token is asked for within the question, and the first member is dead for both.
+    const dead = `http://127.0.0.1:${await freePort()}`;
+    expect(await routerOf([dead, own.url], { user }).observe('orders')).toMatchObject({ primary: 'target' });
     // A user's tokens of before are not valid once anybody has set his password, to whatever it is; so with a token's age.
     const { token } = JSON.parse(await own.ask('/v3/auth/authenticate', administrator)) as { token: string };
     await own.ask('/v3/auth/user/changepw', { name: 'mover', password: PASSWORD }, { token });

@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import { awsError } from '../../src/routers/aws/errors.ts';
 import { ledValues, recordValues } from '../../src/routers/aws/sides.ts';
 import { ParameterStore } from '../../src/routers/aws/ssm.ts';
 import { ValueRouter } from '../../src/routers/aws/value-router.ts';
+import type { ValueStore } from '../../src/routers/aws/value-store.ts';
 
 const OLD = 'postgresql://us:secret@old.example:5433/shop';
 const NEW = 'postgresql://us:secret@new.example/';
@@ -36,6 +38,38 @@ describe('what leads to a side', () => {
     expect(make).toThrow(
       expect.objectContaining({ kind: 'usage', message: 'parameter /shop would say the same of both sides' }),
     );
+  });
+});
+
+describe('values of several phases', () => {
+  it('are all taken back that can be when a later one is refused, and the others are named behind the refusal', async () => {
+    const texts = new Map(['a', 'b', 'c', 'd'].map((id) => [id, 'old']));
+    const refuse = (kind: 'refused' | 'unreachable', said: string) => {
+      throw new SwitchbackError(kind, said, { remedy: 'do this' });
+    };
+    const store: ValueStore = {
+      nameOf: (id) => `value ${id}`,
+      read: async (id) => ({ text: texts.get(id) ?? '', version: '1' }),
+      replace: async ({ id, text }) => {
+        if (id === 'd') refuse('refused', 'd is not ours');
+        texts.set(id, text);
+        return async () => {
+          if (id === 'b') refuse('unreachable', 'no answer');
+          texts.set(id, 'old');
+        };
+      },
+      findings: async () => [],
+    };
+    const phases = [...texts.keys()];
+    const ids = new Map(phases.map((id) => [id, id]));
+    const router = new ValueRouter(store, { ids, led: { source: 'old', target: 'new' } });
+    const seen = Object.fromEntries(phases.map((id) => [id, '1']));
+    await expect(router.repoint({ phases, to: 'target', epoch: 1n, expect: seen })).rejects.toMatchObject({
+      kind: 'refused',
+      message: 'd is not ours',
+      remedy: 'not taken back: value b (no answer); see where these lead; do this',
+    });
+    expect([...texts.values()]).toEqual(['old', 'new', 'old', 'old']);
   });
 });
 

@@ -98,6 +98,7 @@ const NOT_OF_A_RUN: Readonly<Record<string, string>> = {
 const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   // Repeat an error that they were given, with the names that a reader uses.
   'src/cli/command.ts: kind, message': [],
+  'src/routers/aws/value-router.ts: refused, refusal.message': [],
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],

@@ -1,4 +1,5 @@
 import type { Side } from '../../domain/position.ts';
+import { isJsonObject, type JsonObject, parseExact, plainOf } from '../exact-json.ts';
 
 /** What a value says when it leads to a side: the whole of it, or what stands under some keys of a JSON object. */
 export type Led = string | Readonly<Record<string, string | number>>;
@@ -6,39 +7,15 @@ export type Led = string | Readonly<Record<string, string | number>>;
 /** A value that is not what the plan says that it is. Its message never quotes the value, which may be a secret. */
 export class LedTextError extends Error {}
 
-/** JSON.parse with the text of numbers, and JSON.stringify that writes it back: both are in Node and not yet in the types. */
-interface ExactJson {
-  parse(
-    text: string,
-    reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown,
-  ): unknown;
-  rawJSON(text: string): unknown;
-  isRawJSON(value: unknown): value is { readonly rawJSON: string };
-}
-const exact = JSON as unknown as ExactJson;
-
-type JsonObject = { readonly [key: string]: unknown };
-
-/** An object whose numbers are written again as they were, also those that a JavaScript number cannot carry. */
 const parseObject = (text: string): JsonObject => {
   let value: unknown;
   try {
-    value = exact.parse(text, (_key, part, { source }) =>
-      typeof part === 'number' ? exact.rawJSON(source ?? String(part)) : part,
-    );
+    value = parseExact(text);
   } catch {
     throw new LedTextError('it is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new LedTextError('it is not a JSON object');
-  }
-  return value as JsonObject;
-};
-
-/** A text or a number as text; undefined for anything else. */
-const plainOf = (value: unknown): string | undefined => {
-  if (typeof value === 'string') return value;
-  return exact.isRawJSON(value) ? value.rawJSON : undefined;
+  if (!isJsonObject(value)) throw new LedTextError('it is not a JSON object');
+  return value;
 };
 
 /** A port may be a number or a text: what reads the value expects what it has been until now. */

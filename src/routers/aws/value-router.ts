@@ -1,4 +1,4 @@
-import { isKind, type SwitchbackError as Refusal, SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, type SwitchbackError as Refusal, SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
 import type { Side } from '../../domain/position.ts';
 import type { Repoint, Route, Router } from '../router.ts';
@@ -18,6 +18,12 @@ interface Open {
   readonly id: string;
   readonly was: StoredValue;
   readonly text: string;
+}
+
+/** A value that was replaced. */
+interface Done {
+  readonly id: string;
+  readonly takeBack: TakeBack;
 }
 
 /**
@@ -59,14 +65,13 @@ export class ValueRouter implements Router {
       const found = await this.#open(phase, repoint);
       if (found !== null) open.push(found);
     }
-    const done: TakeBack[] = [];
+    const done: Done[] = [];
     for (const { id, was, text } of open) {
       try {
-        done.push(await this.#store.replace({ id, was, text, to: repoint.to, epoch: repoint.epoch }));
+        done.push({ id, takeBack: await this.#store.replace({ id, was, text, to: repoint.to, epoch: repoint.epoch }) });
       } catch (error) {
         // One whose answer is lost is repeated with all the others.
-        if (isKind(error, 'refused')) for (const takeBack of done.reverse()) await takeBack();
-        throw error;
+        throw isKind(error, 'refused') ? await this.#takenBack(done, error) : error;
       }
     }
   }
@@ -74,6 +79,17 @@ export class ValueRouter implements Router {
   async findings(phases: readonly string[]): Promise<readonly Finding[]> {
     const found = await Promise.all(phases.map((phase) => this.#findingsOf(this.#idOf(phase))));
     return found.flat();
+  }
+
+  /** Takes back what was replaced before a refusal, all that can be. Resolves to the refusal, with what could not be. */
+  async #takenBack(done: readonly Done[], refusal: Refusal): Promise<Refusal> {
+    const left: string[] = [];
+    for (const { id, takeBack } of done.toReversed()) {
+      await takeBack().catch((error: unknown) => left.push(`${this.#store.nameOf(id)} (${messageOf(error)})`));
+    }
+    if (left.length === 0) return refusal;
+    const remedy = `not taken back: ${left.join(', ')}; see where these lead; ${refusal.remedy ?? 'mend that'}`;
+    return new SwitchbackError('refused', refusal.message, { remedy, cause: refusal });
   }
 
   #idOf(phase: string): string {

@@ -57,14 +57,17 @@ export class Gateway {
   }
 
   async #ask(question: Question): Promise<Reply> {
+    const { endpoints } = this.#members;
     const reasons: string[] = [];
-    for (const _ of this.#members.endpoints) {
-      const endpoint = this.#members.endpoints[this.#at] ?? '';
+    // Put in order once: the question for a token is asked within this one, and moves `#at`.
+    for (const endpoint of [...endpoints.slice(this.#at), ...endpoints.slice(0, this.#at)]) {
       const end = await this.#authorised(endpoint, question);
       const value = this.#understood(endpoint, end);
-      if (value !== null) return { how: 'answer', value };
+      if (value !== null) {
+        this.#at = endpoints.indexOf(endpoint);
+        return { how: 'answer', value };
+      }
       const reason = `${endpoint}: ${reasonOf(end)}`;
-      this.#at = (this.#at + 1) % this.#members.endpoints.length;
       if (question.isWrite && mayHaveActed(end)) return { how: 'unknown', reason };
       reasons.push(reason);
       if (monotonicMs() >= question.deadline) break;

@@ -1,4 +1,5 @@
 import type { Side } from '../../domain/position.ts';
+import { isJsonObject, parseExact } from '../exact-json.ts';
 import { isSide } from '../observed.ts';
 
 /** A key as etcd has it; null where it is not there. */
@@ -19,7 +20,7 @@ export interface EtcdRoute {
   readonly epoch: bigint;
   /** How many writes of the key were ours and led nobody elsewhere: holds and releases. */
   readonly holds: bigint;
-  /** Fields of somebody else, which stay. */
+  /** Fields of somebody else, which stay, numbers digit by digit. */
   readonly rest: Readonly<Record<string, unknown>>;
 }
 
@@ -32,12 +33,12 @@ const isNumber = (value: unknown): value is string => typeof value === 'string' 
 export const readRoute = (base64: string): EtcdRoute | string => {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(base64, 'base64')));
+    value = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(base64, 'base64')));
   } catch {
     return 'is no JSON';
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is no JSON object';
-  const { primary, held = false, epoch = '0', holds = '0', ...rest } = value as Readonly<Record<string, unknown>>;
+  if (!isJsonObject(value)) return 'is no JSON object';
+  const { primary, held = false, epoch = '0', holds = '0', ...rest } = value;
   if (primary !== null && !isSide(primary)) return 'has a primary that is neither "source", "target" nor null';
   if (typeof held !== 'boolean') return 'has a held that is neither true nor false';
   if (!isNumber(epoch)) return 'has an epoch that is no number in quotation marks';

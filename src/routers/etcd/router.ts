@@ -52,8 +52,16 @@ export class EtcdRouter implements Router {
     await this.#change(phases, ({ route }) => (route.held ? null : heldOr(route, true)), monotonicMs() + budgetMs);
   }
 
+  /** When the key of one phase is not understood, clients of all others go on nevertheless. */
   async release(phases: readonly string[]): Promise<void> {
-    await this.#change(phases, ({ route }) => heldOr(route, false));
+    const released: Next = ({ route }) => heldOr(route, false);
+    try {
+      await this.#change(phases, released);
+    } catch (error) {
+      if (!isKind(error, 'refused')) throw error;
+      const ends = await Promise.allSettled(phases.map((phase) => this.#change([phase], released)));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    }
   }
 
   async repoint(repoint: Repoint): Promise<void> {
