@@ -6,12 +6,10 @@ import type { Phase } from './machine.ts';
 import { observeRoutes } from './routes.ts';
 
 /**
- * Where a router leads clients to the side that is not the primary, or they were not seen to arrive on the one that is, only the
- * fence keeps their writes from being lost, so it must not go: throws kind `refused`. A router that cannot be asked keeps nobody
- * from ending a run.
+ * Where a router leads clients to the side that is not the primary, only the fence there keeps their writes from being lost,
+ * so it must not go: throws kind `refused`. A router that cannot be asked keeps nobody from ending a run.
  */
 export const assertLedRight = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
-  await assertSeenToArrive(context, phases);
   const routes = await observeRoutes(context, phases);
   const wrong = routes.find(({ primary, trouble }) => primary !== null && trouble !== null);
   if (!wrong?.trouble) return;
@@ -21,8 +19,12 @@ export const assertLedRight = async (context: RunContext, phases: readonly Phase
   });
 };
 
-/** An end that has begun to take fences away was asked for this before, and could not be led on by a `resume` that asks again. */
-const assertSeenToArrive = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
+/**
+ * Clients that were asked for after the last switch and not seen on its side may still come to the other one, whatever the router
+ * says: throws kind `refused`. An end that has begun to take fences away was asked for this before it began, and the `resume`
+ * that asks again first goes on with it.
+ */
+export const assertSeenToArrive = async (context: RunContext, phases: readonly Phase[]): Promise<void> => {
   const switches = await readSwitches(context.source.sql, SWITCHES_ASKED_OF);
   for (const { name, ending, state } of phases) {
     const proof = lastProof(switches, name).filter(({ verdict }) => verdict === 'unproven');

@@ -12,7 +12,7 @@ import { readCreated, readDeferred } from '../sidecar/records.ts';
 import { type Ending, readRun, writeEnding } from '../sidecar/run.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { type Effect, untilKnown } from './effect.ts';
-import { assertFinalisable, assertLedRight, assertNeverMoved } from './end-guards.ts';
+import { assertFinalisable, assertLedRight, assertNeverMoved, assertSeenToArrive } from './end-guards.ts';
 import { guardOn, guardOnRemoval, guardOnReplica } from './guard.ts';
 import type { Phase } from './machine.ts';
 import { publicationName } from './names.ts';
@@ -45,7 +45,8 @@ export const abortPhases = async (tools: EndTools, options: { readonly unfence: 
   const { context, phases, all } = tools;
   for (const phase of phases) assertAbortable(context, phase);
   await assertLedRight(context, phases);
-  if (!options.unfence) await assertNeverMoved(context, phases);
+  if (options.unfence) await assertSeenToArrive(context, phases);
+  else await assertNeverMoved(context, phases);
   const led = phases.filter(({ state }) => state.name !== 'aborted').map(({ name }) => name);
   await leadReadersBack(tools, { phases: led, what: 'abort' });
   const last = all.every((phase) => phases.includes(phase) || phase.state.name === 'aborted');
@@ -217,7 +218,10 @@ export const finalisePhases = async (
 ): Promise<Remains> => {
   const { context, tenure, phases } = tools;
   for (const phase of phases) await assertFinalisable(context, phase, options.early);
-  if (options.unfence) await assertLedRight(context, phases);
+  if (options.unfence) {
+    await assertLedRight(context, phases);
+    await assertSeenToArrive(context, phases);
+  }
   const open = phases.filter((phase) => !isOver(phase.state) && !isEnding(phase));
   await assertReadersMoved(
     context,

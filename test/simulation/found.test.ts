@@ -53,7 +53,7 @@ test('abort is refused while a router leads clients to the target', async () => 
   if (!from) throw new Error('there is no soaking phase to begin with');
   const cluster = new Cluster({ seed: 1, from });
   const { world, routes } = cluster;
-  const ask = async (command: 'failback' | 'abort', options = {}): Promise<string> => {
+  const ask = async (command: 'failback' | 'abort' | 'resume', options = {}): Promise<string> => {
     const asked = cluster.startCommand(command, options);
     await world.until(() => asked.done !== null, world.now + 30_000);
     return answerOf(asked);
@@ -68,6 +68,10 @@ test('abort is refused while a router leads clients to the target', async () => 
   // Nor as long as a client may still have its address, which nobody but a person can know.
   expect(await ask('abort')).toMatch(/"exitCode":4.*has been on the target/);
   expect(cluster.servers.target.get('fence', 'public.orders_account')).toBe('on');
+  // Somebody says so, and the path that clients take was last seen to lead there.
+  expect(await ask('abort', { unfence: true })).toMatch(/"exitCode":4.*not seen to arrive/);
+  expect(cluster.servers.target.get('fence', 'public.orders_account')).toBe('on');
+  expect(await ask('resume')).toMatch(/"exitCode":0.*proven by/);
   expect(await ask('abort', { unfence: true })).toContain('nothing of ours remains');
   expect(world.violations).toEqual([]);
 });
