@@ -16,6 +16,8 @@ export interface Claim {
   readonly routers: readonly RouterOfPhases[];
   /** Where they are said to lead. */
   readonly to: Side;
+  /** Its clients only read, so that a standby of the side is as good as the side. Writers' when absent. */
+  readonly areReaders?: boolean;
   /** When aborted, each path is asked once and not waited for. */
   readonly signal: AbortSignal;
 }
@@ -49,12 +51,12 @@ const proveRoute = async (context: RunContext, claim: OneClaim): Promise<RoutePr
 const untilThere = async (
   context: RunContext,
   path: ClientPath,
-  { phase, to, signal, withinMs }: OneClaim & { readonly withinMs: number },
+  { phase, to, signal, withinMs, areReaders = false }: OneClaim & { readonly withinMs: number },
 ): Promise<string | null> => {
   const begun = monotonicMs();
   let isTold = false;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-    const met = await whereLeads(context, path, to);
+    const met = await whereLeads(context, path, { to, areReaders });
     if (met === null) return null;
     if (signal.aborted) return `${met}; interrupted before its time was over`;
     if (monotonicMs() - begun + pauseMs > withinMs) return `${met} after ${withinMs} ms`;
@@ -65,10 +67,15 @@ const untilThere = async (
 };
 
 /** Null when it leads to the side; else what it leads to, or why it does not answer. */
-const whereLeads = async (context: RunContext, path: ClientPath, to: Side): Promise<string | null> => {
+const whereLeads = async (
+  context: RunContext,
+  path: ClientPath,
+  { to, areReaders }: Required<Pick<Claim, 'to' | 'areReaders'>>,
+): Promise<string | null> => {
   try {
     const [reached, winner] = await Promise.all([path.ask(), portsOf(context, to).sessions.describe()]);
     if (reached.instance === winner.instance && !reached.isStandby) return null;
+    if (areReaders && reached.identity === winner.identity && reached.isStandby) return null;
     const from = otherSide(to);
     // A side that does not answer is not the one that was reached.
     const loser = await portsOf(context, from)
