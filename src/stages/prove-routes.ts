@@ -17,6 +17,8 @@ export interface Claim {
   readonly routers: readonly RouterOfPhases[];
   /** Where they are said to lead. */
   readonly to: Side;
+  /** Its clients only read, so that a standby of the side is as good as the side. Writers' when absent. */
+  readonly areReaders?: boolean;
   /** When aborted, each path is asked once and not waited for. */
   readonly signal: AbortSignal;
   /** Each path is asked once, because whoever asks has other phases to go on with. */
@@ -54,11 +56,11 @@ const untilThere = async (
   path: ClientPath,
   claim: OneClaim & { readonly withinMs: number },
 ): Promise<string | null> => {
-  const { phase, to, signal, withinMs } = claim;
+  const { phase, to, signal, withinMs, areReaders = false } = claim;
   const begun = monotonicMs();
   let isTold = false;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-    const met = await whereLeads(context, path, to);
+    const met = await whereLeads(context, path, { to, areReaders });
     if (met === null) return null;
     if (monotonicMs() - begun + pauseMs > withinMs) return `${met} after ${withinMs} ms`;
     const why = await whyNoLonger(context, claim);
@@ -79,7 +81,11 @@ const whyNoLonger = async ({ source }: RunContext, { signal, isOnce }: Claim): P
 };
 
 /** Null when it leads to the side; else what it leads to, or why it does not answer. */
-const whereLeads = async (context: RunContext, path: ClientPath, to: Side): Promise<string | null> => {
+const whereLeads = async (
+  context: RunContext,
+  path: ClientPath,
+  { to, areReaders }: Required<Pick<Claim, 'to' | 'areReaders'>>,
+): Promise<string | null> => {
   const [asked, described] = await Promise.allSettled([path.ask(), portsOf(context, to).sessions.describe()]);
   if (asked.status === 'rejected') return `${path.name} could not be asked: ${redactText(messageOf(asked.reason))}`;
   if (described.status === 'rejected')
@@ -87,6 +93,7 @@ const whereLeads = async (context: RunContext, path: ClientPath, to: Side): Prom
   const { value: reached } = asked;
   const { value: winner } = described;
   if (reached.instance === winner.instance && !reached.isStandby) return null;
+  if (areReaders && reached.identity === winner.identity && reached.isStandby) return null;
   const from = otherSide(to);
   // A side that does not answer is not the one that was reached.
   const loser = await portsOf(context, from)

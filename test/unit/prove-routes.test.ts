@@ -95,6 +95,18 @@ describe('proof of a repoint', () => {
     ]);
   });
 
+  it('is there for readers when a path leads to a standby of the winner, and to no other copy', async () => {
+    const asked = async (answer: Reached) => {
+      const claim = { routers: ROUTERS, to: 'target', signal: new AbortController().signal, areReaders: true } as const;
+      return (await proveRoutes(contextOf({ a: [answer] }).context, claim))[0]?.verdict;
+    };
+    expect(await asked(reached(TARGET.identity, 'postgresql:2/5@11:00', true))).toBe('proven');
+    expect(await asked(AT_TARGET)).toBe('proven');
+    expect(await asked(reached(TARGET.identity, 'postgresql:2/5@11:00'))).toBe('unproven');
+    expect(await asked(reached(SOURCE.identity, 'postgresql:1/5@11:00', true))).toBe('unproven');
+    expect(await asked(AT_SOURCE)).toBe('unproven');
+  });
+
   it('needs the winner to say who it is, and not the loser', async () => {
     const gone = new Error('gone');
     expect(await prove(contextOf({ a: [AT_TARGET] }, { source: gone }).context)).toMatchObject([{ verdict: 'proven' }]);

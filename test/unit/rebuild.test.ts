@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import type { PhaseState, PhaseStateName } from '../../src/domain/phase.ts';
 import type { Position, Side } from '../../src/domain/position.ts';
-import { conclude } from '../../src/stages/rebuild/conclude.ts';
+import { conclude, strandedReaders } from '../../src/stages/rebuild/conclude.ts';
 import type { Conclusion } from '../../src/stages/rebuild/conclusion.ts';
 import type { PhaseEvidence, SideEvidence } from '../../src/stages/rebuild/evidence.ts';
 import { isRightlyOpen } from '../../src/stages/rebuild/primary.ts';
@@ -210,6 +210,7 @@ const evidenceOf = (truth: Truth): PhaseEvidence => {
     hasChunks: state.name !== 'planned' && state.name !== 'prepared',
     isKeyed: true,
     routers: [{ primary: truth.router, held: truth.held ?? false }],
+    readers: [],
     stated: null,
   };
 };
@@ -429,6 +430,7 @@ describe('any evidence', () => {
       hasChunks: fc.boolean(),
       isKeyed: fc.boolean(),
       routers: fc.constantFrom(...EACH_ROUTER, ...SEVERAL_ROUTERS),
+      readers: fc.constant([]),
       stated: fc.constantFrom(...EACH_STATED),
     });
     fc.assert(
@@ -471,5 +473,36 @@ describe('lanes', () => {
       state: 'planned',
       anew: true,
     });
+  });
+});
+
+describe('readers', () => {
+  const following = evidenceOf(TRUTHS.find(({ point }) => point === 'following') as Truth);
+  const READERS = [
+    { router: 'here', primary: 'source', answers: true },
+    { router: 'there', primary: 'target', answers: true },
+    { router: 'gone', primary: null, answers: false },
+    { router: 'blind', primary: null, answers: true },
+  ] as const;
+  const stranded = (e: PhaseEvidence) => strandedReaders(e, conclude(e)).map(({ router }) => router);
+
+  it('of a phase that is copied anew are named, and those that would find it empty are in the way', () => {
+    const anew = lose({ ...following, readers: READERS, isKeyed: false }, ['progress']);
+    expect(stranded(anew)).toEqual(['there', 'gone']);
+    expect(conclude(anew)).toMatchObject({
+      anew: true,
+      findings: [
+        {
+          remedy: expect.stringContaining(
+            'led by router here, to the source, router there, to the target, router gone, which does not answer, router blind, which does not say where',
+          ),
+        },
+      ],
+    });
+  });
+
+  it('of a phase that goes on are no matter', () => {
+    expect(stranded({ ...following, readers: READERS })).toEqual([]);
+    expect(stranded(lose({ ...following, readers: READERS }, ['progress']))).toEqual([]);
   });
 });

@@ -130,7 +130,7 @@ const prove = async (
 ): Promise<readonly RouteProof[]> => {
   let proof: readonly RouteProof[] = [];
   const act = async (): Promise<string> => {
-    proof = await proveRoutes(context, { routers, to: move.to, signal });
+    proof = await proveRoutes(context, { routers, to: move.to, areReaders: true, signal });
     return proofText(proof);
   };
   await carryOutEffect(tenure, { where: whereOf(move), step: 'probe' }, { act });

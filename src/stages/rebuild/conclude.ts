@@ -111,6 +111,22 @@ const onSource = (e: PhaseEvidence, because: string): Conclusion => {
   return e.target.progress === null ? anew(e, basis) : copying(e, basis, false);
 };
 
+/**
+ * Routers whose readers would get empty tables without an error: the phase is copied anew, and they lead to the target or cannot
+ * be asked. A router that does not know is told of in the finding, for a person to see to.
+ */
+export const strandedReaders = (e: PhaseEvidence, conclusion: Conclusion): PhaseEvidence['readers'] => {
+  if (conclusion.kind !== 'settled' || !conclusion.findings.some(({ id }) => id === COPIED_ANEW)) return [];
+  return e.readers.filter(({ primary, answers }) => primary === 'target' || !answers);
+};
+
+const COPIED_ANEW = 'rebuild/copied-anew';
+
+const readerText = ({ router, primary, answers }: PhaseEvidence['readers'][number]): string => {
+  if (!answers) return `router ${router}, which does not answer`;
+  return primary === null ? `router ${router}, which does not say where` : `router ${router}, to the ${primary}`;
+};
+
 /** An abort leaves a replica that nothing fences, and no publication. */
 const isAborted = ({ target }: PhaseEvidence): boolean =>
   target.ownership?.role === 'replica' && !target.ownership.fenced && !target.hasTriggers;
@@ -135,12 +151,17 @@ const copying = (e: PhaseEvidence, basis: Basis, record: boolean): Conclusion =>
 const anew = (e: PhaseEvidence, basis: Basis): Conclusion =>
   settled(e, basis, { state: 'planned', anew: e.target.holdsRows, findings: [copiedAnew(e)] });
 
+const readersText = ({ readers }: PhaseEvidence): string =>
+  readers.length === 0
+    ? ''
+    : `; its readers must not be on the target then, and are led by ${readers.map(readerText).join(', ')}`;
+
 const copiedAnew = (e: PhaseEvidence): Finding => ({
-  id: 'rebuild/copied-anew',
+  id: COPIED_ANEW,
   severity: 'warns',
   subject: `phase ${e.phase}`,
   fact: 'how far its copy had come, or where its lane stood, is not known any more',
-  remedy: 'its tables on the target are emptied and copied again from the source, which is the primary',
+  remedy: `its tables on the target are emptied and copied again from the source, which is the primary${readersText(e)}`,
 });
 
 const onTarget = (e: PhaseEvidence, because: string): Conclusion => {

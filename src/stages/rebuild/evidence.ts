@@ -55,6 +55,8 @@ export interface PhaseEvidence {
   readonly isKeyed: boolean;
   /** What the phase's routers answered; null for one that could not be asked. */
   readonly routers: readonly ({ readonly primary: Side | null; readonly held: boolean } | null)[];
+  /** What each router of the phase's readers answered; null where it does not know, or could not be asked. */
+  readonly readers: readonly { readonly router: string; readonly primary: Side | null; readonly answers: boolean }[];
   /** The primary, as a person has stated. */
   readonly stated: Side | null;
 }

@@ -9,7 +9,7 @@ import { type Salvage, salvage } from '../../sidecar/salvage.ts';
 import { isPhaseState } from '../../sidecar/shape.ts';
 import type { PhaseScope, RunContext, RunScope } from '../context.ts';
 import { publicationName, slotPrefix } from '../names.ts';
-import { routersOf } from '../routes.ts';
+import { askRouters, routersOf } from '../routes.ts';
 import { scopeOf } from '../scope.ts';
 import type { RunStatus } from '../status.ts';
 import type { PhaseEvidence, SideEvidence, SwitchEvidence, Traces } from './evidence.ts';
@@ -142,7 +142,8 @@ const readPhase = async (options: LookOptions, from: PhaseSources): Promise<Phas
     namedSlots: { forward: named('forward'), reverse: named('reverse') },
     hasChunks: target.chunked.has(laneName(scope.name, 'forward')),
     isKeyed: scope.tables.every((table) => table.key !== null),
-    routers: await askRouters(options.context, scope.name),
+    routers: await askWriters(options.context, scope.name),
+    readers: await askReaders(options.context, scope.name),
     stated: options.stated.get(scope.name) ?? null,
   };
 };
@@ -184,7 +185,7 @@ const readSlots = async (
 ): Promise<readonly SlotTrace[]> => await traces.lanes.slots(direction, slotPrefix(context, phase, direction));
 
 /** A router that cannot be asked says nothing; that it could not be asked is no reason not to look at the rest. */
-const askRouters = async (context: RunContext, phase: string): Promise<PhaseEvidence['routers']> =>
+const askWriters = async (context: RunContext, phase: string): Promise<PhaseEvidence['routers']> =>
   await Promise.all(
     routersOf(context, [phase]).map(async ({ router }) => {
       try {
@@ -196,3 +197,10 @@ const askRouters = async (context: RunContext, phase: string): Promise<PhaseEvid
       }
     }),
   );
+
+const askReaders = async (context: RunContext, phase: string): Promise<PhaseEvidence['readers']> =>
+  (await askRouters(context, phase, 'readers')).map(({ router, primary, error }) => ({
+    router,
+    primary,
+    answers: error === null,
+  }));

@@ -7,7 +7,7 @@ import { findDamage } from '../damage.ts';
 import { readRunsLeft } from '../open.ts';
 import { carryOutEffect } from '../saga.ts';
 import { beginRebuild, changed } from './begin.ts';
-import { conclude } from './conclude.ts';
+import { conclude, strandedReaders } from './conclude.ts';
 import type { Conclusion, Settled } from './conclusion.ts';
 import type { PhaseEvidence } from './evidence.ts';
 import { type LookOptions, look, type Remains } from './look.ts';
@@ -36,7 +36,7 @@ export interface Proposal {
 
 /**
  * Looks at what is left of a run and concludes what follows. Changes nothing. Throws kind `refused` when nothing is damaged or
- * nothing is left, when the databases or the plan are not the run's; `usage` for a statement that nothing needs.
+ * nothing is left, when the databases or the plan are not the run's, when readers are led to what would be emptied; `usage` for a statement that nothing needs.
  */
 export const propose = async (options: LookOptions): Promise<Proposal> => {
   const { context } = options;
@@ -47,6 +47,7 @@ export const propose = async (options: LookOptions): Promise<Proposal> => {
   assertNeeded(context, { damage, remains, isBegun: rows.source !== null || rows.target !== null });
   const phases = remains.phases.map(({ evidence }) => ({ evidence, conclusion: conclude(evidence) }));
   assertStatements(options, remains);
+  assertNoneStranded(context, phases);
   return { damage, workers: remains.workers, phases, remains };
 };
 
@@ -76,6 +77,27 @@ const assertNeeded = (
   throw new SwitchbackError('refused', 'there is nothing of a run on these databases', {
     remedy: `switchback run ${context.plan.path}`,
   });
+};
+
+/** Nobody leads readers while the sidecars are damaged, so a person has to, before the tables that they read are emptied. */
+const assertNoneStranded = ({ plan }: RunContext, phases: Proposal['phases']): void => {
+  const stranded = phases.flatMap(({ evidence, conclusion }) =>
+    strandedReaders(evidence, conclusion).map((reader) => ({ ...reader, phase: evidence.phase })),
+  );
+  if (stranded.length === 0) return;
+  const facts = stranded.map(({ router, phase, answers }) =>
+    answers
+      ? `router ${router} leads readers of phase ${phase} to the target`
+      : `router ${router} of the readers of phase ${phase} cannot be asked where it leads`,
+  );
+  const names = [...new Set(stranded.map(({ router }) => router))].join(', ');
+  throw new SwitchbackError(
+    'refused',
+    `a phase would be copied anew under its readers, who would find its tables empty: ${facts.join('; ')}`,
+    {
+      remedy: `lead ${names} to the source by hand, so that it says so, then give the command again: switchback resume ${plan.path} --rebuild`,
+    },
+  );
 };
 
 /** Both sidecars are gone, and yet something of a run is there. */

@@ -118,6 +118,33 @@ export const readers = (servers: Servers, entry: EntryTest): void => {
       expect(ended, ended.text).toMatchObject({ exitCode: 0 });
     });
 
+    entry('rebuild-readers', async (play) => {
+      const lost = await makeScene(servers(), {
+        name: 'lost_readers',
+        ...ITEM,
+        phases: [{ name: 'all', tables: ['public.*'], reads: 'bi' }],
+        routers: { bi: '{ kind: file, path: bi.json }' },
+        more: LAX,
+      });
+      await untilReady(lost);
+      const lead = (primary: string) =>
+        writeFileSync(join(lost.run.directory, 'bi.json'), JSON.stringify({ all: { primary, held: false } }));
+      const rows = async () => await runSql(lost.target, 'SELECT count(*)::int AS n FROM item');
+      const before = await rows();
+      lead('target');
+      await runSql(lost.source, `UPDATE switchback.phase SET doc = '{"name":"copying"}'`);
+      await runSql(lost.target, 'DROP SCHEMA switchback CASCADE');
+      const refused = await say(lost.run, 'resume', lost.run.plan, '--rebuild', '--confirm', 'test');
+      expect(refused, refused.text).toMatchObject({ exitCode: 4 });
+      expect(refused.text).toContain('router bi leads readers of phase all to the target');
+      expect(await rows()).toEqual(before);
+      play.sees(refused.text);
+      lead('source');
+      expect(await play.does(lost)).toContain('led by router bi, to the source');
+      expect(await play.does(lost, { at: 1 })).toContain("the target's tables are emptied and copied anew");
+      await lost.close();
+    });
+
     entry('readers-not-back', async (play) => {
       await moved('cutover');
       writeFileSync(file('stuck'), '');
