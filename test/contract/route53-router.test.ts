@@ -135,6 +135,24 @@ describe('a record in Route 53', () => {
     expect(fake.show('orders.shop.internal')).toEqual(['CNAME 5 old.example.com']);
   });
 
+  it('of several phases is everywhere although somebody has changed the note of one of them', async () => {
+    setTo('catalog', HOSTS.source);
+    const expected = {
+      orders: (await router.observe('orders')).version,
+      catalog: (await router.observe('catalog')).version,
+    };
+    fake.mostAtOnce = 0;
+    fake.pendingLooks = 1;
+    const both = router.repoint({ phases: ['orders', 'catalog'], to: 'target', epoch: 1n, expect: expected });
+    await expect.poll(() => fake.made.length).toBe(1);
+    const values = ['"switchback epoch=2 state=spreading"'];
+    fake.set({ name: '_switchback.orders.shop.internal', type: 'TXT', ttl: 60, values });
+    await both;
+    expect(await router.observe('orders')).toMatchObject({ primary: null });
+    expect(await router.observe('catalog')).toMatchObject({ primary: 'target' });
+    expect(fake.mostAtOnce).toBe(1);
+  });
+
   it('may be addresses, in any order and spelling', async () => {
     const addresses = routerOn({
       type: 'AAAA',

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { sleep } from '../../src/platform/clock.ts';
 
 /** A record set as the fake keeps it. */
 export interface FakeRecord {
@@ -73,6 +74,9 @@ export class FakeRoute53 {
   refusal: 'own' | 'common' = 'own';
   /** Done before the next change is looked at, once. */
   beforeNext: (() => void) | undefined;
+  /** How many requests were under way at the same time, at most. */
+  mostAtOnce = 0;
+  #underWay = 0;
   /** The next so many changes are made and their answers lost. */
   loseAnswers = 0;
   /** The next so many requests are answered by an error of that code. */
@@ -111,8 +115,13 @@ export class FakeRoute53 {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#underWay += 1;
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#underWay);
     let body = '';
     for await (const chunk of request) body += chunk;
+    // Late enough that whoever asks twice at once is seen to.
+    await sleep(1);
+    this.#underWay -= 1;
     const answer = this.#reply(request, body);
     if (answer === null) return void request.socket.destroy();
     response.writeHead(answer.status, { 'content-type': 'text/xml' });

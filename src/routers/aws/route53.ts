@@ -70,8 +70,9 @@ export class Route53Router implements Router {
   async findings(phases: readonly string[], windowMs: number): Promise<readonly Finding[]> {
     try {
       const isPrivate = await this.#zone.isPrivate();
-      const found = await Promise.all(phases.map((phase) => this.#findingsOf(phase, windowMs)));
-      return [...(isPrivate ? [this.#privateFinding()] : []), ...found.flat()];
+      const found = isPrivate ? [this.#privateFinding()] : [];
+      for (const phase of phases) found.push(...(await this.#findingsOf(phase, windowMs)));
+      return found;
     } catch (error) {
       if (!isKind(error, 'refused')) throw error;
       return [refusedFinding(this.#zone.name, error)];
@@ -79,7 +80,9 @@ export class Route53Router implements Router {
   }
 
   async #repointOnce(repoint: Repoint): Promise<void> {
-    const found = await Promise.all(repoint.phases.map((phase) => this.#read(phase)));
+    const found: MarkedRecord[] = [];
+    // One after another: Route 53 answers an account five times a second.
+    for (const phase of repoint.phases) found.push(await this.#read(phase));
     const open = found.filter((one, index) => this.#isChanged(repoint, repoint.phases[index] ?? '', one));
     if (open.length === 0) return;
     const swaps = open.map((one) => this.#swapOf(one, repoint));
@@ -157,14 +160,28 @@ export class Route53Router implements Router {
     };
   }
 
-  /** Notes that a change is everywhere. When somebody has changed the note since, theirs is the newer one. */
+  /**
+   * Notes that a change is everywhere, for all phases at once. When somebody has changed one of the notes since, theirs is the
+   * newer one, and the others are made by themselves.
+   */
   async #settle(swaps: readonly Swap[], epoch: bigint): Promise<void> {
-    const before = swaps.flatMap(({ after }) => after.filter(({ type }) => type === 'TXT'));
-    const after = before.map((mark) => ({ ...mark, values: [markText({ epoch, spreads: false })] }));
-    const settled = this.#zone.swap({ before, after }, `switchback: epoch ${epoch} is on all name servers`);
-    await settled.catch((error: unknown) => {
-      if (!isAnswer(error, CONDITION)) throw error;
+    const settled = swaps.map(({ after }): Swap => {
+      const before = after.filter(({ type }) => type === 'TXT');
+      return { before, after: before.map((mark) => ({ ...mark, values: [markText({ epoch, spreads: false })] })) };
     });
+    if ((await this.#settleThese(settled, epoch)) || settled.length === 1) return;
+    for (const one of settled) await this.#settleThese([one], epoch);
+  }
+
+  /** False when one of them is not as it was made any more; then none is changed. */
+  async #settleThese(settled: readonly Swap[], epoch: bigint): Promise<boolean> {
+    try {
+      await this.#zone.swap(joined(settled), `switchback: epoch ${epoch} is on all name servers`);
+      return true;
+    } catch (error) {
+      if (!isAnswer(error, CONDITION)) throw error;
+      return false;
+    }
   }
 
   async #findingsOf(phase: string, windowMs: number): Promise<readonly Finding[]> {

@@ -12,6 +12,13 @@ const MOST_VERSIONS = 20;
 
 type Library = typeof import('@aws-sdk/client-ssm');
 
+type Written = Pick<Replacement, 'id' | 'was' | 'text'>;
+
+interface Made {
+  readonly made: number;
+  readonly overwritten: StoredValue | null;
+}
+
 /**
  * Parameters in AWS Systems Manager's Parameter Store. Its PutParameter knows no condition: the version is compared before it,
  * and the number of the version that it made tells afterwards whether somebody wrote in between. Their value is then made the
@@ -43,9 +50,7 @@ export class ParameterStore implements ValueStore {
     if (last.version !== was.version && last.text !== text) {
       throw changedMeanwhile(id, `nothing of it was overwritten; see who wrote its version ${last.version}`);
     }
-    const made = await this.#put(metadata, text);
-    failpoint('ssm:written');
-    const overwritten = await this.#newestEdit(id, { after: Number(was.version), before: made, ours: text });
+    const { made, overwritten } = await this.#write(metadata, { id, was, text });
     if (overwritten === null) return () => this.#takeBack(id, { metadata, made, was });
     // What came after ours, or comes now, is newer than what we would bring back.
     if (Number((await this.read(id)).version) === made) await this.#put(metadata, overwritten.text);
@@ -100,6 +105,27 @@ export class ParameterStore implements ValueStore {
     await ask({ what: `labelling version ${version} of parameter ${id}`, writes: true }, (options) =>
       client.send(command, options),
     );
+  }
+
+  /** The number of the version that was made, and whose value it took the place of, if anybody's. */
+  async #write(metadata: ParameterMetadata, { id, was, text }: Written): Promise<Made> {
+    let made: number | null = null;
+    const look = async (before: number): Promise<Made> => {
+      const after = Number(was.version);
+      return { made: before, overwritten: await this.#newestEdit(id, { after, before, ours: text }) };
+    };
+    try {
+      made = await this.#put(metadata, text);
+      failpoint('ssm:written');
+      return await look(made);
+    } catch (error) {
+      // Whoever repeats it finds that it leads there and does not ask what was overwritten: it is looked for here or never.
+      const current = await this.read(id).catch(() => null);
+      made ??= current?.text === text && current.version !== was.version ? Number(current.version) : null;
+      const seen = made === null ? null : await look(made).catch(() => null);
+      if (seen === null) throw error;
+      return seen;
+    }
   }
 
   /** The number of the version that was made. */
