@@ -48,7 +48,7 @@ export const runCommandLine = async (argv: readonly string[]): Promise<number> =
     .recommendCommands()
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .epilogue(
-      'Exit codes: 0 done, 1 unexpected, 2 usage or plan, 3 findings block, 4 refused, 5 aborted and undone, 6 parked.',
+      'Exit codes: 0 done, 1 unexpected, 2 usage or plan, 3 findings block, 4 refused, 5 aborted and undone, 6 parked or not seen to arrive.',
     )
     .exitProcess(false)
     .fail((message, error) => {

@@ -46,7 +46,7 @@ const LATE_REPORTED = ['scram_iterations'];
 const NAMED = 5;
 
 /**
- * Leads clients by PgBouncer: PAUSE, the entry in `[databases]` changed, RELOAD, WAIT_CLOSE, RESUME. The file is the durable
+ * Leads clients by PgBouncer: PAUSE, the entry in `[databases]` changed, RELOAD, RESUME. The file is the durable
  * state, with the epoch of the last repoint in a comment (S7); whether clients are held is the poolers' to know, and a pooler
  * that is started anew holds nobody and reads the file. A phase's primary is where the file and every pooler lead: after a
  * crash between edit and RELOAD it is neither side, and the repeated repoint completes it. A version covers host, port,
