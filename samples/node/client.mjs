@@ -3,7 +3,7 @@
 //
 //   ROUTE_FILE=/etc/shop/primary.json PHASE=orders SOURCE_URL=postgresql://… TARGET_URL=postgresql://… node client.mjs
 //
-// The file has to have the phase: before the first switch write {"orders": {"primary": "source", "held": false}} there.
+// Before the first switch the file, or the phase in it, may be missing: clients are on the source then.
 //
 //   CREATE TABLE account (id int PRIMARY KEY, cents bigint NOT NULL);
 //   CREATE TABLE payment (id uuid PRIMARY KEY, account int NOT NULL REFERENCES account, cents bigint NOT NULL);
@@ -33,13 +33,15 @@ const poolTo = (connectionString) => {
 };
 const pools = { source: poolTo(setting('SOURCE_URL')), target: poolTo(setting('TARGET_URL')) };
 const counts = { acknowledged: 0, readOnly: 0, unknown: 0, lost: 0, other: 0 };
-let route = { primary: null, held: true };
+const BEFORE = { primary: 'source', held: false };
+let route = BEFORE;
 let stopping = false;
 
 /** Where to go now. The file is replaced as a whole, so half of it is never seen; while it cannot be read, what it said holds. */
 const readRoute = () => {
   try {
-    route = JSON.parse(readFileSync(routeFile, 'utf8'))[phase] ?? route;
+    const told = JSON.parse(readFileSync(routeFile, 'utf8'))[phase];
+    route = { ...BEFORE, ...told, primary: told?.primary ?? BEFORE.primary };
   } catch {
     // It may not be there yet.
   }

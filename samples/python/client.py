@@ -5,7 +5,7 @@ SIGTERM after those that it has in hand.
 
   ROUTE_FILE=/etc/shop/primary.json PHASE=orders SOURCE_URL=postgresql://… TARGET_URL=postgresql://… python3 client.py
 
-The file has to have the phase: before the first switch write {"orders": {"primary": "source", "held": false}} there.
+Before the first switch the file, or the phase in it, may be missing: clients are on the source then.
 
   CREATE TABLE account (id int PRIMARY KEY, cents bigint NOT NULL);
   CREATE TABLE payment (id uuid PRIMARY KEY, account int NOT NULL REFERENCES account, cents bigint NOT NULL);
@@ -51,13 +51,14 @@ class Client(threading.Thread):
     def __init__(self, account):
         super().__init__()
         self.account, self.connection, self.side, self.problem, self.failure = account, None, None, None, None
-        self.route = {"primary": None, "held": True}
+        self.route = {"primary": "source", "held": False}
 
     def read_route(self):
         """Where to go now. The file is replaced as a whole; while it cannot be read, what it said last holds."""
         try:
             with open(ROUTE_FILE, encoding="utf-8") as file:
-                self.route = json.load(file).get(PHASE, self.route)
+                told = json.load(file).get(PHASE) or {}
+            self.route = {"primary": told.get("primary") or "source", "held": told.get("held", False)}
         except (OSError, ValueError):
             pass
         return self.route

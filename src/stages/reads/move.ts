@@ -174,7 +174,7 @@ const halfWay = (context: RunContext, { to, phases }: Move, cause: unknown): Swi
 
 /** The way out where a router will not answer any more: every move asks all of them. */
 const goneText = ({ path }: RunContext['plan']): string =>
-  `if a router is gone for good: lead those that answer by hand, take it out of \`reads\` in ${path}, accept that once (switchback run ${path} --accept-plan HASH), and give the command again`;
+  `if a router is gone for good: lead those that answer by hand, take it out of \`reads\` in ${path}, accept that once (run --accept-plan), and give the command again`;
 
 /**
  * Goes on with moves that an earlier process has begun, of the phases among `phases`; `check` is asked before readers are led
