@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import { awsError } from '../../src/routers/aws/errors.ts';
+import { ask } from '../../src/routers/aws/request.ts';
 import { ledValues, recordValues } from '../../src/routers/aws/sides.ts';
 import { ParameterStore } from '../../src/routers/aws/ssm.ts';
 import { ValueRouter } from '../../src/routers/aws/value-router.ts';
@@ -74,7 +75,10 @@ describe('values of several phases', () => {
 });
 
 describe('an answer of AWS', () => {
-  afterEach(() => vi.unstubAllEnvs());
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllEnvs();
+  });
 
   const answer = (parts: object): Error => Object.assign(new Error('said'), parts);
   const status = (httpStatusCode: number, name = 'Strange') => answer({ name, $metadata: { httpStatusCode } });
@@ -88,9 +92,23 @@ describe('an answer of AWS', () => {
     ['a connection that was lost', answer({ code: 'ECONNRESET' }), 'unreachable', 'unknown'],
     ['our own time limit', answer({ name: 'AbortError' }), 'unreachable', 'unknown'],
     ['nobody who listens', answer({ code: 'ECONNREFUSED' }), 'unreachable', 'unreachable'],
+    [
+      'nobody who listens any more, after an attempt whose answer was lost',
+      answer({ code: 'ECONNREFUSED', $metadata: { attempts: 2 } }),
+      'unreachable',
+      'unknown',
+    ],
     ['no credentials', answer({ name: 'CredentialsProviderError' }), 'unreachable', 'unreachable'],
   ])('is of the kind that says what to do: %s', (_, error, reading, writing) => {
     expect([awsError('it', error, false).kind, awsError('it', error, true).kind]).toEqual([reading, writing]);
+  });
+
+  it('is not waited for longer than it may take, also when the credentials hang', async () => {
+    vi.useFakeTimers();
+    const hanging = ask({ what: 'it' }, () => new Promise(() => undefined));
+    const failed = expect(hanging).rejects.toMatchObject({ kind: 'unreachable' });
+    await vi.runAllTimersAsync();
+    await failed;
   });
 
   it('names what is missing before anything is asked', async () => {

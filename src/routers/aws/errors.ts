@@ -69,14 +69,14 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ['CredentialsProviderError', NO_CREDENTIALS],
 ]);
 
-/** Nothing was sent. */
+/** Nothing was sent, by the attempt that they are of: an earlier one of the SDK's may have been. */
 const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
 
 /** The parts of an error of the SDK that are looked at. */
 interface ServiceError {
   readonly name?: unknown;
   readonly code?: unknown;
-  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $metadata?: { readonly httpStatusCode?: number; readonly attempts?: number };
   /** Of Route 53's own form of a refused change, which the SDK takes for an unknown error. */
   readonly Messages?: { readonly Message?: unknown };
 }
@@ -101,7 +101,8 @@ const meaningOf = (error: unknown, writes: boolean): Meaning => {
   if (messageOf(error).includes('Region is missing')) return NO_REGION;
   const status = $metadata?.httpStatusCode;
   if (status !== undefined && status >= 400 && status < 500) return status === 429 ? THROTTLED : STATE;
-  return writes && !NOT_SENT.has(String(code)) ? ANSWER_LOST : NO_ANSWER;
+  const isUnsent = NOT_SENT.has(String(code)) && ($metadata?.attempts ?? 1) === 1;
+  return writes && !isUnsent ? ANSWER_LOST : NO_ANSWER;
 };
 
 /**

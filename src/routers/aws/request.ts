@@ -18,7 +18,7 @@ export const clientConfig = (region: string | undefined) => ({
 });
 
 /**
- * Asks AWS, for {@link REQUEST_MS} at most. Throws kind `unreachable` when it did not answer or had no time, `unknown` when a
+ * Asks AWS, for {@link REQUEST_MS} at most, also while the SDK looks for credentials, which nobody can abort. Throws kind `unreachable` when it did not answer or had no time, `unknown` when a
  * change was sent and its answer was lost, `refused` for every definite no.
  */
 export const ask = async <T>(
@@ -26,9 +26,13 @@ export const ask = async <T>(
   send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> => {
   const abort = new AbortController();
-  const cancel = after(REQUEST_MS, () => abort.abort());
+  const late = Promise.withResolvers<never>();
+  const cancel = after(REQUEST_MS, () => {
+    abort.abort();
+    late.reject(new Error(`no answer within ${REQUEST_MS / 1_000} s, credentials included`));
+  });
   try {
-    return await send({ abortSignal: abort.signal });
+    return await Promise.race([send({ abortSignal: abort.signal }), late.promise]);
   } catch (error) {
     throw awsError(what, error, writes);
   } finally {
