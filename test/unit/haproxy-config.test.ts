@@ -105,8 +105,9 @@ describe('what HAProxy says', () => {
     '# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port';
 
   test('of servers', () => {
-    const text = `1\n${COLUMNS}\n2 shop 1 db ::1 2 0 1 1 0 6 3 4 6 0 0 0 - 7001\n2 shop 2 old 10.0.0.1 0 1 1 1 0 6 3 4 6 0 0 0 - 5432\n\n`;
+    const text = `1\n${COLUMNS}\n2 shop 3 slow FD00:0::5 1 0 1 1 0 6 3 4 6 0 0 0 - 5432\n2 shop 1 db ::1 2 0 1 1 0 6 3 4 6 0 0 0 - 7001\n2 shop 2 old 10.0.0.1 0 1 1 1 0 6 3 4 6 0 0 0 - 5432\n\n`;
     expect(readServers(text)).toEqual([
+      { name: 'slow', address: { host: 'fd00::5', port: '5432' }, isUp: true, isOff: false },
       { name: 'db', address: { host: '::1', port: '7001' }, isUp: true, isOff: false },
       { name: 'old', address: { host: '10.0.0.1', port: '5432' }, isUp: false, isOff: true },
     ]);

@@ -1,11 +1,11 @@
-import type { Address, ServerName } from './config.ts';
+import { type Address, type ServerName, spelledHost } from './config.ts';
 
 /** What HAProxy says over its runtime socket, read; nothing here talks. */
 
 /** A server as a process has it now. */
 export interface ShownServer {
   readonly name: string;
-  /** The address itself, never a name. */
+  /** The address itself, as `spelledHost` has it, never a name. */
   readonly address: Address;
   /** Whether it is taken for up, by its check or without one. */
   readonly isUp: boolean;
@@ -44,8 +44,8 @@ const splitOnce = (line: string): [string, string] => {
 
 /** Flags of `srv_admin_state`: maintenance by the socket, inherited, by its line; drained, also inherited; without a name resolved. */
 const OFF_FLAGS = 0x3f;
-/** `srv_op_state` of a server that is fully up. */
-const RUNNING = '2';
+/** `srv_op_state` of a server that takes connections: STARTING, as `slowstart` has it for a while, and RUNNING. */
+const UP = ['1', '2'];
 
 /** Reads `show servers state BACKEND`: its servers. */
 export const readServers = (text: string): readonly ShownServer[] =>
@@ -53,8 +53,8 @@ export const readServers = (text: string): readonly ShownServer[] =>
     .filter((row) => row.has('srv_name'))
     .map((row) => ({
       name: row.get('srv_name') ?? '',
-      address: { host: row.get('srv_addr') ?? '', port: row.get('srv_port') ?? '' },
-      isUp: row.get('srv_op_state') === RUNNING,
+      address: { host: spelledHost(row.get('srv_addr') ?? ''), port: row.get('srv_port') ?? '' },
+      isUp: UP.includes(row.get('srv_op_state') ?? ''),
       isOff: (Number(row.get('srv_admin_state')) & OFF_FLAGS) !== 0,
     }));
 
@@ -75,7 +75,8 @@ export const readSessions = (text: string): readonly ShownSession[] =>
     const backend = BACKEND.exec(block)?.[1];
     const [, server, to] = SERVER.exec(block) ?? [];
     if (id === undefined || backend === undefined || server === undefined || to === undefined) return [];
-    return [{ id, server: { backend, server }, to }];
+    const at = to.lastIndexOf(':');
+    return [{ id, server: { backend, server }, to: `${spelledHost(to.slice(0, at))}${to.slice(at)}` }];
   });
 
 /**

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { type Word, wordsOf } from './words.ts';
 
 /** What a server of a backend is led to. */
@@ -31,8 +32,13 @@ export interface Settings {
 /** The file holds no server that we understand, and therefore none that we will write over. Its message says why. */
 export class ConfigError extends Error {}
 
+/** A host in the one spelling by which it is compared; names stay. */
+export const spelledHost = (host: string): string =>
+  isIP(host) === 6 ? (URL.parse(`http://[${host}]`)?.hostname.slice(1, -1) ?? host) : host;
+
 /** Whether both are the same, as far as their words tell. */
-export const sameAddress = (a: Address, b: Address): boolean => a.host === b.host && a.port === b.port;
+export const sameAddress = (a: Address, b: Address): boolean =>
+  spelledHost(a.host) === spelledHost(b.host) && a.port === b.port;
 
 /** As it stands in a server's line, and in messages. */
 export const addressText = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`;

@@ -56,10 +56,14 @@ export class Instance {
     await this.socket.setLimit(frontend, 0, left());
   }
 
-  /** Lets clients into a frontend again, as many as the file says; nothing where they are let in. */
-  async release(frontend: string, withinMs?: number): Promise<void> {
-    if ((await this.socket.limit(frontend, withinMs)) !== 0 || !(await this.socket.canHold(withinMs))) return;
-    await this.socket.setLimit(frontend, await this.usualLimit(frontend, withinMs), withinMs);
+  /**
+   * Lets clients into a frontend again, as many as the file says. The limit is set also where nobody is seen to be held: a hold
+   * whose answer did not come in time may be carried out behind a look. With `untilMs`, of the monotonic clock, it is over by then.
+   */
+  async release(frontend: string, untilMs?: number): Promise<void> {
+    const left = (): number | undefined => (untilMs === undefined ? undefined : untilMs - monotonicMs());
+    if (!(await this.socket.canHold(left()))) return;
+    await this.socket.setLimit(frontend, await this.usualLimit(frontend, left()), left());
   }
 
   /** How many clients a frontend lets in after a reload. More than it should are better than clients that wait for ever. */

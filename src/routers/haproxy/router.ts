@@ -28,7 +28,7 @@ export interface HaproxyOptions {
   readonly sessions: 'end' | 'keep';
 }
 
-/** What is left for taking back a hold that failed, so that it is over within a second after its budget. */
+/** For all that it takes to take back a hold that failed, so that it is over within a second after its budget. */
 const TAKE_BACK_MS = 700;
 
 type Sides = Readonly<Record<Side, SideAddress>>;
@@ -81,7 +81,8 @@ export class HaproxyRouter implements Router {
     }
     const attempts = await this.#each(frontends, (instance, frontend) => instance.hold(frontend, deadline));
     if (attempts.every(({ status }) => status === 'fulfilled')) return;
-    await this.#each(frontends, (instance, frontend) => instance.release(frontend, TAKE_BACK_MS));
+    const takenBackBy = monotonicMs() + TAKE_BACK_MS;
+    await this.#each(frontends, (instance, frontend) => instance.release(frontend, takenBackBy));
     throwFirst(attempts);
   }
 

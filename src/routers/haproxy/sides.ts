@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
-import { type Address, addressText, sameAddress } from './config.ts';
+import { type Address, addressText, sameAddress, spelledHost } from './config.ts';
 
 /** A side's URL, and what a server's line says instead of it. */
 export interface ProxiedSide {
@@ -16,7 +16,7 @@ export interface ProxiedSide {
 export interface SideAddress {
   /** As it is written in the file. */
   readonly written: Address;
-  /** What its host stands for; never empty. The socket takes no names. */
+  /** What its host stands for, each as `spelledHost` has it; never empty. The socket takes no names. */
   readonly addresses: readonly string[];
 }
 
@@ -41,10 +41,10 @@ export const addressesOf = (sides: Readonly<Record<Side, ProxiedSide>>): Readonl
 
 /** Resolves the host of an address as this machine does. Throws kind `unreachable` when it cannot be. */
 export const resolveSide = async (written: Address): Promise<SideAddress> => {
-  if (isIP(written.host) !== 0) return { written, addresses: [written.host] };
+  if (isIP(written.host) !== 0) return { written, addresses: [spelledHost(written.host)] };
   try {
     const found = await lookup(written.host, { all: true });
-    return { written, addresses: found.map(({ address }) => address) };
+    return { written, addresses: found.map(({ address }) => spelledHost(address)) };
   } catch (error) {
     throw new SwitchbackError('unreachable', `the address of ${written.host} cannot be found: ${messageOf(error)}`, {
       remedy: 'mend the name service, or write the address itself in the plan and in the configuration of HAProxy',

@@ -16,7 +16,8 @@ import { type ServerName, serverText } from './config.ts';
 const ANSWER_MS = 5_000;
 /** What a session with a thousand clients has to say in detail, many times over. */
 const MOST_BYTES = 256 * 1024 * 1024;
-const REFUSED = /^(?:Permission denied|Unknown command|No such|Can't find|Invalid|This command)/i;
+const REFUSED =
+  /^(?:Permission denied|Unknown command|No such|Can't find|Invalid|This command|Value out of range|Integer value expected)/i;
 const NO_SESSION = /^\s*No such session/;
 
 /** The runtime socket of one HAProxy. Each command has a connection of its own, which the process closes behind its answer. */
@@ -135,7 +136,10 @@ export class RuntimeSocket {
     });
     try {
       socket.write(`${command}\n`);
-      return await answerOf(socket);
+      const answer = await answerOf(socket);
+      // Whatever it does it says a line, an empty one at least.
+      if (answer === '') throw new Error('it ended without an answer');
+      return answer;
     } catch (error) {
       throw new SwitchbackError('unreachable', `${this.name} cannot be asked: ${messageOf(error)}`, {
         remedy: 'see that it runs, and that this user may write to its socket',
