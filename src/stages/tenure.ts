@@ -21,8 +21,13 @@ export interface StepScope {
   readonly phases: readonly string[];
 }
 
-/** Steps that follow each other within this time share one write of the mirror. */
-const MIRROR_AFTER_MS = 100;
+/** The mirror is written when no step is under way and none was written for this time. */
+const QUIET_MS = 100;
+/**
+ * It never waits longer than this. A mirror is dozens of statements on both sides: within a switch clients would wait for them,
+ * and one that lasts longer than this is told of all the same to whoever finds the source down in the middle.
+ */
+const MIRROR_WITHIN_MS = 1_000;
 
 /**
  * The time in which this process holds the lease. Every durable decision goes through it, so that a process that was
@@ -35,6 +40,8 @@ export class Tenure {
   readonly #context: RunContext;
   readonly #journal: JournalWriter;
   #background: Promise<void> | null = null;
+  #stepsUnderWay = 0;
+  #writtenAt = Number.NEGATIVE_INFINITY;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
 
@@ -149,6 +156,15 @@ export class Tenure {
    * When the act throws, the failure is recorded and thrown on. What the act returns is the step's detail if it is text.
    */
   async step<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
+    this.#stepsUnderWay += 1;
+    try {
+      return await this.#intendAndAct(where, step, act);
+    } finally {
+      this.#stepsUnderWay -= 1;
+    }
+  }
+
+  async #intendAndAct<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
     await this.#write({ ...where, step, status: 'begun', detail: null, ms: null });
     const begun = monotonicMs();
     let result: T;
@@ -206,6 +222,7 @@ export class Tenure {
   }
 
   #settleInBackground(): void {
+    this.#writtenAt = monotonicMs();
     this.#background ??= this.#settleSoon().finally(() => {
       this.#background = null;
     });
@@ -215,13 +232,22 @@ export class Tenure {
     try {
       // What is told while the mirror is written has its turn as well.
       do {
-        await sleep(MIRROR_AFTER_MS);
+        await this.#untilQuiet();
         await this.#journal.flush();
         await this.#mirror();
       } while (this.#journal.isBehind);
     } catch (error) {
       // The next intent meets the same failure, and there it stops the work; without one the heartbeat comes here again.
       this.#context.emit({ type: 'note', phase: null, text: `the journal was not written: ${messageOf(error)}` });
+    }
+  }
+
+  async #untilQuiet(): Promise<void> {
+    const latest = monotonicMs() + MIRROR_WITHIN_MS;
+    for (let now = monotonicMs(); now < latest; now = monotonicMs()) {
+      const leftMs = this.#stepsUnderWay > 0 ? QUIET_MS : this.#writtenAt + QUIET_MS - now;
+      if (leftMs <= 0) return;
+      await sleep(Math.min(leftMs, latest - now));
     }
   }
 
