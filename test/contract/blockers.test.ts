@@ -27,6 +27,20 @@ describe.each([13, 18] as const)('PostgreSQL %i', (version) => {
       expect(await runSql(current().url, 'SELECT * FROM shop.b')).toEqual([]);
     });
 
+    // With the whole budget clients would go on to wait at every attempt, for a transaction that nobody will end.
+    test('a session that is not to be ended is waited for no longer than the plan says', async () => {
+      const writer = await connect();
+      await writer.query(`BEGIN; INSERT INTO shop.b VALUES (1, 'stays')`);
+      const act = anAct({ budgetMs: 5_000, blockers: policy(500, 'abort'), onBlocked });
+      await expect(current().database.fence(act)).rejects.toMatchObject({
+        kind: 'aborted',
+        message: expect.stringMatching(/could not have its locks within 500 ms; blocked by pid \d+ .*'stays'/),
+      });
+      await writer.query('COMMIT');
+      expect(await runSql(current().url, 'SELECT b FROM shop.b')).toHaveLength(1);
+      await current().database.fence(anAct({ blockers: policy(500, 'abort') }));
+    });
+
     test('a session of our own is named but never ended', async () => {
       const ours = new pg.Client({ connectionString: current().url, application_name: 'switchback/other:apply' });
       await ours.connect();

@@ -122,7 +122,7 @@ class LockLoop {
     let lockMs = ATTEMPT_MS;
     for (;;) {
       this.#act.signal.throwIfAborted();
-      if (this.#leftMs() < SHORTEST_ATTEMPT_MS) throw this.#spent();
+      if (this.#leftMs() < SHORTEST_ATTEMPT_MS) throw this.#spent(this.#act.budgetMs);
       this.#blockers = [];
       this.#isKnotted = false;
       const done = await attempt(this.#client, this.#act, {
@@ -144,8 +144,8 @@ class LockLoop {
     return Math.floor(this.#act.budgetMs - (monotonicMs() - this.#begunMs));
   }
 
-  #spent(): SwitchbackError {
-    const what = `${this.#act.what} could not have its locks within ${this.#act.budgetMs} ms`;
+  #spent(withinMs: number): SwitchbackError {
+    const what = `${this.#act.what} could not have its locks within ${withinMs} ms`;
     return blockedError(what, this.#lastBlockers, this.#refusals);
   }
 
@@ -196,9 +196,10 @@ class LockLoop {
       return cancelled || lastMs > ATTEMPT_MS ? ATTEMPT_MS : this.#deadlockMs + AUTOVACUUM_MARGIN_MS;
     }
     const { waitMs, action } = this.#act.blockers;
-    if (action === 'terminate' && monotonicMs() - this.#begunMs >= waitMs) {
-      this.#refusals = await terminate(this.#monitor, this.#blockers);
-    }
+    if (monotonicMs() - this.#begunMs < waitMs) return ATTEMPT_MS;
+    if (action === 'terminate') this.#refusals = await terminate(this.#monitor, this.#blockers);
+    // Clients wait at every further attempt. Whoever came and went is no reason to give up: the next attempt may get through.
+    else if (this.#blockers.length > 0) throw this.#spent(waitMs);
     return ATTEMPT_MS;
   }
 }
