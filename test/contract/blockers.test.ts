@@ -77,6 +77,19 @@ describe.each([13, 18] as const)('PostgreSQL %i', (version) => {
       await alter;
     });
 
+    // The attempt has a, waits for b, and whoever has b wants a. A client that gives up sooner than the attempt would must not
+    // have to.
+    test('a client that waits for an attempt which waits for it gets through', async () => {
+      const writer = await connect();
+      await writer.query(`BEGIN; SET LOCAL lock_timeout = '180ms'; INSERT INTO shop.b VALUES (1, 'first b')`);
+      const fencing = current().database.fence(anAct({ budgetMs: 20_000, blockers: policy(10_000, 'abort') }));
+      const granted = `SELECT FROM pg_locks WHERE relation = 'shop.a'::regclass AND granted AND mode = 'ShareRowExclusiveLock'`;
+      await expect.poll(() => runSql(current().url, granted), { interval: 5 }).toHaveLength(1);
+      await writer.query(`INSERT INTO shop.a VALUES (3, 'then a'); COMMIT`);
+      await fencing;
+      expect(await runSql(current().url, 'SELECT FROM shop.a, shop.b WHERE a.id = 3')).toHaveLength(1);
+    });
+
     // Whoever queued behind one long wait would stall for the whole budget.
     test('clients get through between the attempts', async () => {
       const blocker = await connect();
