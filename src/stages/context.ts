@@ -12,6 +12,7 @@ import type { Sequence, Table, TableName } from '../domain/table.ts';
 import type { Engine } from '../engines/engine.ts';
 import type { LaneTraces } from '../engines/traces.ts';
 import type { Plan } from '../plan/load.ts';
+import type { Objects } from '../platform/objects/objects.ts';
 import type { Router } from '../routers/router.ts';
 import type { SnapshotStore } from '../snapshots/store.ts';
 
@@ -65,6 +66,8 @@ export interface RunContext {
   readonly source: SidePorts;
   readonly target: SidePorts;
   readonly engine: Engine;
+  /** Where lanes archive what they carry; absent where the plan has no archive. Only with an engine that has `archives`. */
+  readonly archive?: Objects;
   /** Which slots there are, whatever the sidecar knows of them. */
   readonly traces: Pick<LaneTraces, 'slots'>;
   readonly schema: SchemaTool;
