@@ -13,6 +13,7 @@ import { proveAgain } from './prove-again.ts';
 import { executeReaders, goOnWithReaders } from './reads/command.ts';
 import { assertReadersMay } from './reads/guards.ts';
 import { releaseStray } from './release-stray.ts';
+import { assertProtected } from './snapshots/guards.ts';
 import { answerTo } from './switch/arrival.ts';
 import { assertStates } from './switch/guards.ts';
 import { runSwitch } from './switch/switch.ts';
@@ -97,6 +98,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
   try {
     const phases = worker.find(request.phases);
     assertPossible(worker, request.command, phases);
+    if (request.command === 'cutover') await assertProtected(worker.context);
     const inTurn = () => worker.exclusively(phases, () => run(worker, request, phases));
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
