@@ -14,6 +14,7 @@ import type { LaneTraces } from '../engines/traces.ts';
 import type { Plan } from '../plan/load.ts';
 import type { Objects } from '../platform/objects/objects.ts';
 import type { Router } from '../routers/router.ts';
+import type { SnapshotStore } from '../snapshots/store.ts';
 
 /** One of the two databases with everything that a stage can do to it. */
 export interface SidePorts {
@@ -68,6 +69,8 @@ export interface RunContext {
   readonly routers: ReadonlyMap<string, Router>;
   /** The paths by which clients of a phase come that a router leads. */
   readonly probes: (router: string, phase: string) => Probe;
+  /** Keeps snapshots of the source; null where the plan makes none. */
+  readonly snapshots: SnapshotStore | null;
   readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;
   readonly emit: Emit;
   /** This process: a random id, and the machine's name for people. */
