@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import { archiveFor } from './compose-archive.ts';
 import { routerChecks, routerFor } from './compose-routers.ts';
 import { snapshotsFor } from './compose-snapshots.ts';
 import type { Probe } from './databases/client-path.ts';
@@ -116,6 +117,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
     clients: postgresClients(server),
   });
   const { engine, lanes } = engineFor(plan, { source, target });
+  const archive = archiveFor(plan);
   const routers = new Map(
     [...plan.routers].map(([name, router]) => [name, routerFor(router, plan, { source, target })]),
   );
@@ -125,6 +127,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: portsOf('source', source),
       target: portsOf('target', target),
       engine,
+      ...(archive && { archive }),
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
