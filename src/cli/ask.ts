@@ -6,6 +6,7 @@ import { READERS_COMMANDS, type RequestCommand, type RequestResult } from '../si
 import { carryOut } from '../stages/command.ts';
 import { COMMAND_SCOPE } from '../stages/execute.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
+import { adoptFirst, assertNoSnapshotOptions, SNAPSHOT_OPTIONS } from './failback-snapshot.ts';
 import { assertNoRebuildOptions, REBUILD_OPTIONS, rebuildFirst } from './rebuild.ts';
 import { color, eventText, say, sayJson } from './render.ts';
 
@@ -16,7 +17,10 @@ const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
   cutover: {
     reads: { type: 'boolean', default: false, describe: 'Move only the readers, led by `reads` of the phase' },
   },
-  failback: { reads: { type: 'boolean', default: false, describe: 'Move only the readers back' } },
+  failback: {
+    reads: { type: 'boolean', default: false, describe: 'Move only the readers back' },
+    ...SNAPSHOT_OPTIONS,
+  },
   verify: {
     repair: { type: 'boolean', default: false, describe: 'Copy rows that differ again, then verify once more' },
   },
@@ -72,7 +76,13 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
             await rebuildFirst(args, { context, traces, phases, signal: stopping.signal, confirm: asking });
           } else if (command === 'resume') assertNoRebuildOptions(args);
           const asked = requestOf(command, args);
-          if (SEVERE.has(asked)) await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
+          const confirmed = () => confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
+          if (command === 'failback' && flag(args, 'from-snapshot')) {
+            await adoptFirst(args, { context, traces, phases, signal: stopping.signal, confirm: confirmed });
+          } else {
+            if (command === 'failback') assertNoSnapshotOptions(args);
+            if (SEVERE.has(asked)) await confirmed();
+          }
           const result = await carryOut(
             context,
             {
