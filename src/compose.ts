@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { routerChecks, routerFor } from './compose-routers.ts';
+import { snapshotsFor } from './compose-snapshots.ts';
 import type { Probe } from './databases/client-path.ts';
 import { postgresChecks } from './databases/postgres/checks/checks.ts';
 import { postgresPath } from './databases/postgres/client-path.ts';
@@ -130,6 +131,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
       probes: probesOf(plan),
+      snapshots: snapshotsFor(plan),
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),

@@ -10,6 +10,7 @@ import { probeProblems } from './phase-keys.ts';
 import { type NamedRouter, namedRouters, namesOfRouters, routerProblems } from './phase-routers.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { secretProblems } from './secret-checks.ts';
+import { snapshotProblems } from './snapshot-checks.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
 /**
@@ -204,6 +205,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...engineKeys(document),
     ...passwords(document),
     ...secretProblems(document),
+    ...snapshotProblems(document),
   ];
 };
 

@@ -39,16 +39,22 @@ export const secretOf = (root: Json, router: string): Path | null => {
   return key === undefined ? null : ['routers', router, key];
 };
 
-/** Whether a path leads to such a value, which no problem may show. */
-export const isSecret = (root: Json, path: Path): boolean =>
-  path.length === 3 && path[0] === 'routers' && secretOf(root, String(path[1]))?.[2] === path[2];
+/** Where the key stands that encrypts snapshots. */
+export const SNAPSHOT_KEY: Path = ['snapshots', 'key'];
 
-/** The alternative of a union that the value's `kind` chooses; the shape itself when it is no union. */
+/** Whether a path leads to a secret, which no problem may show. */
+export const isSecret = (root: Json, path: Path): boolean =>
+  path.join('.') === SNAPSHOT_KEY.join('.') ||
+  (path.length === 3 && path[0] === 'routers' && secretOf(root, String(path[1]))?.[2] === path[2]);
+
+/** The alternative of a union that the value's `kind` chooses, or the only one that has keys; the shape itself when it is no union. */
 const chosen = (shape: Shape, value: Json | undefined): Shape => {
   const alternatives = shape.properties === undefined ? (shape.oneOf ?? shape.anyOf) : undefined;
   if (alternatives === undefined) return shape;
   const kind = valueAt(value ?? null, ['kind']);
-  return alternatives.find((one) => one.properties?.kind?.const === kind) ?? {};
+  const mappings = alternatives.filter((one) => one.properties !== undefined);
+  if (mappings.length === 1) return mappings[0] ?? {};
+  return mappings.find((one) => one.properties?.kind?.const === kind) ?? {};
 };
 
 /** The keys that a mapping of the plan may have. */

@@ -10,6 +10,7 @@ import { type ProbePlan, probesOf } from './probe-plan.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
 import { type PlanDocument, planSchema } from './schema.ts';
+import { type ObjectsPlan, placeOf, type SnapshotsPlan, snapshotsOf } from './snapshot-plan.ts';
 import { listOf } from './values.ts';
 
 /** Where the target's tables come from. Files are absolute paths, run in this order. */
@@ -57,7 +58,10 @@ export interface Plan {
     readonly sessionsLeft: { readonly waitMs: number; readonly action: 'terminate' | 'tell' };
   };
   readonly verify: { readonly freshForMs: number };
-  readonly soak: { readonly forMs: number };
+  /** `archive` is where all changes of the soak are kept, or null. */
+  readonly soak: { readonly forMs: number; readonly archive: ObjectsPlan | null };
+  /** Null where the plan makes none. */
+  readonly snapshots: SnapshotsPlan | null;
   /** SHA-256 of `canonical`, in hex: pinned when a run starts. */
   readonly hash: string;
   /** The document as written with its keys sorted, before the environment: no secrets, made for `diffPlans`. */
@@ -109,6 +113,7 @@ const schemaOf = (schema: PlanDocument['schema'], directory: string): SchemaSour
 const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => {
   const directory = dirname(resolve(path));
   const { max_lag, window, blockers, sessions_left } = document.switch;
+  const about = { directory, region: document.snapshots?.region };
   return {
     version: document.version,
     name: document.name,
@@ -141,7 +146,8 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
       sessionsLeft: { waitMs: sessions_left.wait, action: sessions_left.then },
     },
     verify: { freshForMs: document.verify.fresh_for },
-    soak: { forMs: document.soak.for },
+    soak: { forMs: document.soak.for, archive: placeOf(document.soak.archive, about) },
+    snapshots: document.snapshots === undefined ? null : snapshotsOf(document.snapshots, directory),
     hash: hashOf(canonical),
     canonical,
     path,

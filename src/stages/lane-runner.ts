@@ -80,6 +80,8 @@ export class LaneRunner {
   async open(start: LaneStart): Promise<void> {
     await this.close();
     const { context, tenure, scope, direction, slot, publication } = this.#options;
+    const epoch = (): bigint => tenure.epoch;
+    const { archive: objects } = context;
     const spec = {
       lane: this.name,
       direction,
@@ -87,7 +89,8 @@ export class LaneRunner {
       roots: scope.roots,
       publication,
       slot,
-      store: laneStore(this.name, () => tenure.epoch),
+      store: laneStore(this.name, epoch),
+      ...(objects && { archive: { objects, run: tenure.run, phase: scope.name, epoch } }),
     };
     this.#spec = spec;
     const opened = (): Promise<Lane> => context.engine.openLane(spec, start);

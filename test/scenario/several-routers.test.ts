@@ -147,10 +147,10 @@ describe('two routers of a phase', () => {
     const status = scenario.terminal('status', scenario.run.plan);
     await status.ended;
     expect(status.text()).toMatch(new RegExp(`${router} +all +writers +source, not yet the target +wait`));
-    // Another machine, which knows nothing but the plan; it acts on what is missing alone.
+    // Another machine, which knows nothing but the plan; it begins with what is missing.
     const resumed = await askWithFaults(scenario.run, { command: 'resume' }, []);
     expect(resumed).toMatchObject({ exitCode: 0 });
-    expect(resumed.calls.filter((call) => call.endsWith('repoint'))).toEqual([`${router} repoint`]);
+    expect(resumed.calls.filter((call) => call.endsWith('repoint'))).toEqual([`${router} repoint`, `${other} repoint`]);
     await expectOn('target');
   });
 

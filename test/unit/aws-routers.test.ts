@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SwitchbackError } from '../../src/domain/errors.ts';
-import { awsError } from '../../src/routers/aws/errors.ts';
-import { ask } from '../../src/routers/aws/request.ts';
+import { awsError } from '../../src/platform/aws/errors.ts';
+import { ask } from '../../src/platform/aws/request.ts';
 import { ledValues, recordValues } from '../../src/routers/aws/sides.ts';
 import { ParameterStore } from '../../src/routers/aws/ssm.ts';
 import { ValueRouter } from '../../src/routers/aws/value-router.ts';
@@ -100,7 +100,7 @@ describe('an answer of AWS', () => {
     ],
     ['no credentials', answer({ name: 'CredentialsProviderError' }), 'unreachable', 'unreachable'],
   ])('is of the kind that says what to do: %s', (_, error, reading, writing) => {
-    expect([awsError('it', error, false).kind, awsError('it', error, true).kind]).toEqual([reading, writing]);
+    expect([false, true].map((writes) => awsError({ what: 'it', writes }, error).kind)).toEqual([reading, writing]);
   });
 
   it('is not waited for longer than it may take, also when the credentials hang', async () => {

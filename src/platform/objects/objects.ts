@@ -5,7 +5,8 @@ export interface ObjectEntry {
 }
 
 /**
- * Named objects of bytes, in a directory or in S3. Keys are relative paths of `[A-Za-z0-9._=-]` parts with `/` between.
+ * Named objects of bytes, in a directory or in S3. Keys are relative paths of `[A-Za-z0-9._=-]` parts with `/` between, none of
+ * which begins with a dot.
  *
  * Durability: when `put` resolves, the object is there whole and survives a crash; before that nobody sees any of it under its
  * key. Idempotency: `put` with the same bytes and `remove` may be repeated. Errors: kind `unreachable` when the place did not
@@ -17,7 +18,7 @@ export interface Objects {
   put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<ObjectEntry>;
   /** The object's bytes in pieces. With `from` only those at that offset and after it. */
   get(key: string, from?: number): AsyncIterable<Uint8Array>;
-  /** All objects below a prefix, in the order of their keys as bytes. */
+  /** All objects below a prefix, which is empty or ends with `/`, in the order of their keys as bytes. */
   list(prefix: string): AsyncIterable<ObjectEntry>;
   remove(key: string): Promise<void>;
 }

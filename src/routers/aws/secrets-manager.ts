@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
+import { ask, clientConfig } from '../../platform/aws/request.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { ask, clientConfig } from './request.ts';
 import type { Replacement, StoredValue, TakeBack, ValueStore } from './value-store.ts';
 
 const CURRENT = 'AWSCURRENT';

@@ -1,8 +1,8 @@
 import type { ParameterMetadata, SSMClient } from '@aws-sdk/client-ssm';
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
+import { ask, clientConfig } from '../../platform/aws/request.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { ask, clientConfig } from './request.ts';
 import type { Replacement, StoredValue, TakeBack, ValueStore } from './value-store.ts';
 
 /** On the version that the last repoint has replaced. */

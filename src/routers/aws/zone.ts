@@ -1,7 +1,8 @@
 import type { Change, ResourceRecordSet, Route53Client } from '@aws-sdk/client-route-53';
 import { SwitchbackError } from '../../domain/errors.ts';
+import { isAnswer } from '../../platform/aws/errors.ts';
+import { ask, clientConfig } from '../../platform/aws/request.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { isAnswer } from './errors.ts';
 import {
   type Mark,
   markName,
@@ -14,7 +15,6 @@ import {
   recordSetOf,
   sameName,
 } from './records.ts';
-import { ask, clientConfig } from './request.ts';
 
 /** AWS says that a change is usually everywhere within 60 s. */
 const IN_SYNC_MS = 90_000;

@@ -129,6 +129,7 @@ const sequences: Act = {
 const wayBack: Act = {
   act: async (s) => {
     const reverseFrom = await sideB(s).database.head();
+    const ended = recorded(s.document.fencedAt, 'position');
     const reverseSlots = Object.fromEntries([...s.wayBack].map(([phase, runner]) => [phase, runner.slot]));
     await note(s, { reverseFrom, reverseSlots });
     await Promise.all(
@@ -136,7 +137,7 @@ const wayBack: Act = {
         const runner = s.wayBack.get(phase.name);
         if (!runner) throw new SwitchbackError('internal', `no way back was made for phase ${phase.name}`);
         s.left();
-        await runner.open({ kind: 'from', position: reverseFrom });
+        await runner.open({ kind: 'from', position: reverseFrom, ended });
         s.left();
         runner.touched.restart();
         runner.start();

@@ -1,19 +1,40 @@
 import { type ErrorKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 
 /** What an answer of AWS means to whoever asked. */
-interface Meaning {
+export interface Meaning {
   readonly kind: Extract<ErrorKind, 'unreachable' | 'unknown' | 'refused'>;
   readonly remedy: string;
 }
+
+/** What one service, or what asks it, says in words of its own. */
+export interface AwsService {
+  /** Meanings of its errors by name, over those that are known of all. */
+  readonly meanings?: ReadonlyMap<string, Meaning>;
+  /** Where the actions that it needs are listed: `docs/repointing.md lists for this router`. */
+  readonly rights: string;
+  /** What of the plan names its region: `the router's \`region\``. */
+  readonly region: string;
+}
+
+/** One request: what is asked for, as messages say it, and whether it changes anything. */
+export interface Request {
+  readonly what: string;
+  readonly writes?: boolean;
+  /** Of a router where it is left out. */
+  readonly service?: AwsService;
+}
+
+const ROUTER: AwsService = {
+  rights: 'docs/repointing.md lists for this router',
+  region: "the router's `region`",
+};
 
 const THROTTLED: Meaning = {
   kind: 'unreachable',
   remedy: 'it is asked again; when it stays so, see what else calls this API of the account',
 };
-const DENIED: Meaning = {
-  kind: 'refused',
-  remedy: 'give our credentials the actions that docs/repointing.md lists for this router, or name others: AWS_PROFILE',
-};
+/** Its remedy is filled in with where the actions are listed. */
+const DENIED: Meaning = { kind: 'refused', remedy: '' };
 const ABSENT: Meaning = {
   kind: 'refused',
   remedy: 'correct its name in the plan, the region, or the account whose credentials are used',
@@ -27,7 +48,6 @@ const NO_CREDENTIALS: Meaning = {
   kind: 'unreachable',
   remedy: 'set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them',
 };
-const NO_REGION: Meaning = { kind: 'refused', remedy: "write the router's `region`, or set AWS_REGION" };
 const NO_ANSWER: Meaning = { kind: 'unreachable', remedy: 'check that the API answers from this machine' };
 const ANSWER_LOST: Meaning = { kind: 'unknown', remedy: 'it is looked at, and asked again where it has not happened' };
 
@@ -94,11 +114,20 @@ const readingOf = (error: unknown): { readonly name: string; readonly said: stri
 export const isAnswer = (error: unknown, name: string): boolean =>
   readingOf(error instanceof SwitchbackError ? error.cause : error).name === name;
 
-const meaningOf = (error: unknown, writes: boolean): Meaning => {
+const meaningOf = (error: unknown, { writes = false, service = ROUTER }: Request): Meaning => {
   const { code, $metadata } = partsOf(error);
-  const known = MEANINGS.get(readingOf(error).name);
+  const { name } = readingOf(error);
+  const known = service.meanings?.get(name) ?? MEANINGS.get(name);
+  if (known === DENIED) {
+    return {
+      ...DENIED,
+      remedy: `give our credentials the actions that ${service.rights}, or name others: AWS_PROFILE`,
+    };
+  }
   if (known !== undefined) return known;
-  if (messageOf(error).includes('Region is missing')) return NO_REGION;
+  if (messageOf(error).includes('Region is missing')) {
+    return { kind: 'refused', remedy: `write ${service.region}, or set AWS_REGION` };
+  }
   const status = $metadata?.httpStatusCode;
   if (status !== undefined && status >= 400 && status < 500) return status === 429 ? THROTTLED : STATE;
   const isUnsent = NOT_SENT.has(String(code)) && ($metadata?.attempts ?? 1) === 1;
@@ -106,12 +135,12 @@ const meaningOf = (error: unknown, writes: boolean): Meaning => {
 };
 
 /**
- * What AWS's answer to a request means, as an error of ours with the answer as its cause. `what` was asked for; `writes` says
- * that a lost answer leaves it open whether it was done.
+ * What AWS's answer to a request means, as an error of ours with the answer as its cause. Where the request changes something, a
+ * lost answer leaves it open whether that was done.
  */
-export const awsError = (what: string, error: unknown, writes: boolean): SwitchbackError => {
+export const awsError = (request: Request, error: unknown): SwitchbackError => {
   if (error instanceof SwitchbackError) return error;
-  const { kind, remedy } = meaningOf(error, writes);
+  const { kind, remedy } = meaningOf(error, request);
   const { name, said } = readingOf(error);
-  return new SwitchbackError(kind, `${what} failed: ${name}: ${said}`, { remedy, cause: error });
+  return new SwitchbackError(kind, `${request.what} failed: ${name}: ${said}`, { remedy, cause: error });
 };

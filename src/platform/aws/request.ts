@@ -1,14 +1,8 @@
-import { after } from '../../platform/clock.ts';
-import { awsError } from './errors.ts';
+import { after } from '../clock.ts';
+import { awsError, type Request } from './errors.ts';
 
 /** For everything that one request takes, with the SDK's own three attempts. */
 const REQUEST_MS = 20_000;
-
-/** One request: what is asked for, as messages say it, and whether it changes anything. */
-export interface Request {
-  readonly what: string;
-  readonly writes?: boolean;
-}
 
 /** How every client is made. Credentials and the endpoint are found by the SDK, as by every program of AWS. */
 export const clientConfig = (region: string | undefined) => ({
@@ -22,7 +16,7 @@ export const clientConfig = (region: string | undefined) => ({
  * change was sent and its answer was lost, `refused` for every definite no.
  */
 export const ask = async <T>(
-  { what, writes = false }: Request,
+  request: Request,
   send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>,
 ): Promise<T> => {
   const abort = new AbortController();
@@ -34,7 +28,7 @@ export const ask = async <T>(
   try {
     return await Promise.race([send({ abortSignal: abort.signal }), late.promise]);
   } catch (error) {
-    throw awsError(what, error, writes);
+    throw awsError(request, error);
   } finally {
     cancel();
   }
