@@ -1,8 +1,12 @@
 import { SwitchbackError } from '../domain/errors.ts';
+import type { RequestResult } from '../sidecar/requests.ts';
+import { AS_RESTORED } from '../stages/change.ts';
 import type { RunContext } from '../stages/context.ts';
 import type { Traces } from '../stages/rebuild/evidence.ts';
 import { statementOf } from '../stages/rebuild/rebuild.ts';
+import { scopeOf } from '../stages/scope.ts';
 import { adopt, type RestoredSource, readRestored } from '../stages/snapshots/adopt.ts';
+import { findLoss, lossText, type TableLoss } from '../stages/snapshots/loss.ts';
 import { rereadLanes } from '../stages/snapshots/reread.ts';
 import { Worker } from '../stages/worker.ts';
 import { type Arguments, type CommandModule, flag, list } from './command.ts';
@@ -16,6 +20,11 @@ export const SNAPSHOT_OPTIONS: CommandModule['options'] = {
     describe:
       "The source is lost, and the plan's source URL leads to what `snapshot restore` made of it: take that in first",
   },
+  [AS_RESTORED]: {
+    type: 'boolean',
+    default: false,
+    describe: 'With --from-snapshot: go back to exactly what was restored, and lose what the target has beyond it',
+  },
   primary: {
     type: 'string',
     array: true,
@@ -23,12 +32,21 @@ export const SNAPSHOT_OPTIONS: CommandModule['options'] = {
   },
 };
 
-/** Throws kind `usage` for options that mean nothing without `--from-snapshot`. */
-export const assertNoSnapshotOptions = (args: Arguments): void => {
-  if (args.primary === undefined) return;
-  throw new SwitchbackError('usage', '--primary belongs to --from-snapshot', {
-    remedy: 'switchback failback PLAN PHASE --from-snapshot',
-  });
+/** Throws kind `usage` for options that mean nothing together, or without `--from-snapshot`. */
+export const assertSnapshotOptions = (args: Arguments): void => {
+  const remedy = 'switchback failback PLAN PHASE --from-snapshot';
+  if (flag(args, 'from-snapshot')) {
+    if (!flag(args, 'reads')) return;
+    throw new SwitchbackError(
+      'usage',
+      '--reads moves readers back to a source that is there, --from-snapshot to one that is lost',
+      {
+        remedy,
+      },
+    );
+  }
+  const given = args.primary === undefined ? (flag(args, AS_RESTORED) ? AS_RESTORED : null) : 'primary';
+  if (given !== null) throw new SwitchbackError('usage', `--${given} belongs to --from-snapshot`, { remedy });
 };
 
 /** What going back from a snapshot works with. */
@@ -42,26 +60,63 @@ export interface SnapshotCommand {
 }
 
 /**
- * Shows what the restored source is, asks, makes it the run's source and its rows those of the target. The failback that follows
- * is the ordinary one.
+ * Shows what the restored source is and what is lost, asks, makes it the run's source. Then either its rows are made those of the
+ * target, and null is returned: the failback that follows is the ordinary one. Or, with `--as-restored`, the phases go back to it
+ * as it is, and how that ended is returned.
  */
-export const adoptFirst = async (args: Arguments, command: SnapshotCommand): Promise<void> => {
+export const adoptFirst = async (args: Arguments, command: SnapshotCommand): Promise<RequestResult | null> => {
   const { context, traces, phases, signal } = command;
   const stated = new Map(list(args, 'primary').map(statementOf));
   const options = { context, traces, stated, signal };
   const looked = await readRestored(options);
-  if (flag(args, 'json')) sayJson({ type: 'restored', ...looked });
-  else show(looked);
+  const isAsRestored = flag(args, AS_RESTORED);
+  if (!isAsRestored) assertWanted(looked, context.plan.path);
+  const losses = isAsRestored ? await lossOf(command) : [];
+  if (flag(args, 'json')) sayJson({ type: 'restored', ...looked, losses });
+  else show(looked, isAsRestored ? losses : null);
   await command.confirm();
   await adopt(options, looked);
+  return await withWorker(command, async (worker) => {
+    if (isAsRestored) {
+      const asked = { command: 'failback', phases, options: { [AS_RESTORED]: true }, by: context.by } as const;
+      return await worker.execute(asked);
+    }
+    const reread = await rereadLanes(worker, worker.find(phases));
+    if (flag(args, 'json')) sayJson({ type: 'reread', phases: reread });
+    else for (const one of reread) say(color.green(`phase ${one.phase}: ${one.rows} rows read again from the target`));
+    return null;
+  });
+};
+
+/** What was left out on purpose would be read again from the target. */
+const assertWanted = ({ restored }: RestoredSource, plan: string): void => {
+  if (restored.until === null) return;
+  throw new SwitchbackError(
+    'refused',
+    `the source was restored up to ${restored.until}, and what came later would be read again from the target`,
+    {
+      remedy: `to go back to it as it is, and lose what came later: switchback failback ${plan} PHASE --from-snapshot --as-restored; to lose nothing, restore without --until`,
+    },
+  );
+};
+
+const lossOf = async ({ context, phases, signal }: SnapshotCommand): Promise<readonly TableLoss[]> => {
+  const scope = scopeOf(context.plan, await context.source.database.inventory());
+  const asked = [...scope.phases.values()].filter(({ name }) => phases.length === 0 || phases.includes(name));
+  const tables = asked.flatMap((phase) => phase.tables);
+  const { target, source } = context;
+  return await findLoss({ tables, primary: target.digests, restored: source.digests, signal });
+};
+
+const withWorker = async <T>(
+  { context, signal }: SnapshotCommand,
+  work: (worker: Worker) => Promise<T>,
+): Promise<T> => {
   const worker = await Worker.open(context);
   const stop = () => worker.stop();
   signal.addEventListener('abort', stop);
   try {
-    const reread = await rereadLanes(worker, worker.find(phases));
-    if (flag(args, 'json')) sayJson({ type: 'reread', phases: reread });
-    else
-      for (const { phase, rows } of reread) say(color.green(`phase ${phase}: ${rows} rows read again from the target`));
+    return await work(worker);
   } finally {
     signal.removeEventListener('abort', stop);
     await worker.close();
@@ -74,8 +129,14 @@ const STANDS: Readonly<Record<RestoredSource['stands'], string>> = {
   adopted: "it is the run's source by now",
 };
 
-const show = ({ restored, run, stands }: RestoredSource): void => {
+const show = ({ restored, run, stands }: RestoredSource, losses: readonly TableLoss[] | null): void => {
   say(color.bold(`source of run ${run}: restored from snapshot ${restored.snapshot} at ${restored.at}`));
   say(`  ${STANDS[stands]}`);
-  say('  lost: nothing. The target is the primary and can be read, so whatever the snapshot lacks is read from there');
+  if (losses === null) {
+    say('  lost: nothing. The target is the primary and can be read, so whatever the source lacks is read from there');
+    return;
+  }
+  say(color.red(`  as of now ${lossText(losses)}; and what is written until the target is fenced`));
+  for (const { table, missing, differing, extra } of losses)
+    say(`    ${table}: ${missing} rows on the target only, ${differing} newer there, ${extra} deleted there`);
 };

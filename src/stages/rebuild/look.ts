@@ -184,7 +184,14 @@ const slotsOfRestored = (
   { scope, source }: PhaseSources,
   slots: readonly SlotTrace[],
 ): readonly SlotTrace[] => {
-  if (source.run?.facts?.restored === undefined) return slots;
+  const restored = source.run?.facts?.restored;
+  if (restored === undefined) return slots;
+  if (restored.until !== null) {
+    return slots.map((slot) => ({
+      ...slot,
+      damage: `would bring what came after ${restored.until}, and that is not wanted`,
+    }));
+  }
   const progress = source.progress.get(laneName(scope.name, 'reverse'));
   const damage = `was read further than the restored source has come${progress ? ` (${progress.position})` : ''}`;
   return slots.map((slot) =>
