@@ -1,13 +1,23 @@
 import type { RequestResult } from '../sidecar/requests.ts';
-import type { Executor } from './execute.ts';
+import type { RunContext } from './context.ts';
 import type { Phase } from './machine.ts';
 import { lossText } from './snapshots/loss.ts';
 import { answerTo } from './switch/arrival.ts';
 import { runSwitch } from './switch/switch.ts';
+import type { SwitchTools } from './switch/types.ts';
+
+/** What a change of the primary needs of the worker. */
+export interface Changer {
+  readonly context: RunContext;
+  readonly phases: readonly Phase[];
+  readonly signal: AbortSignal;
+  ensureLane(phase: Phase): Promise<void>;
+  switchTools(signal: AbortSignal): SwitchTools;
+}
 
 /** A cutover or a failback, as a command asks for it. */
 export const change = async (
-  worker: Executor,
+  worker: Changer,
   direction: 'forward' | 'reverse',
   phases: readonly Phase[],
 ): Promise<RequestResult> => {
@@ -24,7 +34,7 @@ export const change = async (
 export const AS_RESTORED = 'as-restored';
 
 /** A failback to the source exactly as it was restored. No lane is opened: it would bring what is given up. */
-export const changeAsRestored = async (worker: Executor, phases: readonly Phase[]): Promise<RequestResult> => {
+export const changeAsRestored = async (worker: Changer, phases: readonly Phase[]): Promise<RequestResult> => {
   const tools = worker.switchTools(worker.signal);
   const result = await runSwitch(tools, { direction: 'reverse', phases, all: worker.phases, asRestored: true });
   const names = phases.map((phase) => phase.name).join(', ');
