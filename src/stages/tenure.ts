@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
-import { monotonicMs, sleep } from '../platform/clock.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { redactText } from '../platform/redact.ts';
 import type { ChainEnd } from '../sidecar/chain.ts';
 import { readChainEnd, writeJournal } from '../sidecar/journal.ts';
@@ -12,6 +12,7 @@ import type { RunContext } from './context.ts';
 import { untilKnown } from './effect.ts';
 import { isAgeOfLiving, isHeld } from './holder.ts';
 import { JournalWriter, type Line } from './journal-writer.ts';
+import { Quiet } from './quiet.ts';
 import { readStatus } from './status.ts';
 
 /** What a step belongs to. */
@@ -20,14 +21,6 @@ export interface StepScope {
   readonly scope: string;
   readonly phases: readonly string[];
 }
-
-/** The mirror is written when no step is under way and none was written for this time. */
-const QUIET_MS = 100;
-/**
- * It never waits longer than this. A mirror is dozens of statements on both sides: within a switch clients would wait for them,
- * and one that lasts longer than this is told of all the same to whoever finds the source down in the middle.
- */
-const MIRROR_WITHIN_MS = 1_000;
 
 /**
  * The time in which this process holds the lease. Every durable decision goes through it, so that a process that was
@@ -39,9 +32,8 @@ export class Tenure {
   readonly run: string;
   readonly #context: RunContext;
   readonly #journal: JournalWriter;
+  readonly #quiet = new Quiet();
   #background: Promise<void> | null = null;
-  #stepsUnderWay = 0;
-  #writtenAt = Number.NEGATIVE_INFINITY;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
 
@@ -156,16 +148,24 @@ export class Tenure {
    * When the act throws, the failure is recorded and thrown on. What the act returns is the step's detail if it is text.
    */
   async step<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
-    this.#stepsUnderWay += 1;
-    try {
-      return await this.#intendAndAct(where, step, act);
-    } finally {
-      this.#stepsUnderWay -= 1;
-    }
+    return await this.#quiet.during(async () => {
+      await this.#write(begunLine(where, step));
+      return await this.#actAndRecord(where, step, act);
+    });
   }
 
-  async #intendAndAct<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
-    await this.#write({ ...where, step, status: 'begun', detail: null, ms: null });
+  /**
+   * As {@link step}, for an act that has no effect outside of our own sidecar ({@link Effect.changesNothing}): the intent is
+   * written as an outcome is, and spares clients of a switch that they wait for one more flush of a disk.
+   */
+  async lookingStep<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
+    return await this.#quiet.during(async () => {
+      this.#writeSoon(begunLine(where, step));
+      return await this.#actAndRecord(where, step, act);
+    });
+  }
+
+  async #actAndRecord<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
     const begun = monotonicMs();
     let result: T;
     try {
@@ -222,7 +222,7 @@ export class Tenure {
   }
 
   #settleInBackground(): void {
-    this.#writtenAt = monotonicMs();
+    this.#quiet.written();
     this.#background ??= this.#settleSoon().finally(() => {
       this.#background = null;
     });
@@ -232,22 +232,13 @@ export class Tenure {
     try {
       // What is told while the mirror is written has its turn as well.
       do {
-        await this.#untilQuiet();
+        await this.#quiet.comes();
         await this.#journal.flush();
         await this.#mirror();
       } while (this.#journal.isBehind);
     } catch (error) {
       // The next intent meets the same failure, and there it stops the work; without one the heartbeat comes here again.
       this.#context.emit({ type: 'note', phase: null, text: `the journal was not written: ${messageOf(error)}` });
-    }
-  }
-
-  async #untilQuiet(): Promise<void> {
-    const latest = monotonicMs() + MIRROR_WITHIN_MS;
-    for (let now = monotonicMs(); now < latest; now = monotonicMs()) {
-      const leftMs = this.#stepsUnderWay > 0 ? QUIET_MS : this.#writtenAt + QUIET_MS - now;
-      if (leftMs <= 0) return;
-      await sleep(Math.min(leftMs, latest - now));
     }
   }
 
@@ -272,6 +263,14 @@ export class Tenure {
     }
   }
 }
+
+const begunLine = (where: StepScope, step: string): Line => ({
+  ...where,
+  step,
+  status: 'begun',
+  detail: null,
+  ms: null,
+});
 
 /** What other programs and servers said may hold what nobody should read. */
 const redacted = (line: Line): Line => ({ ...line, detail: line.detail === null ? null : redactText(line.detail) });

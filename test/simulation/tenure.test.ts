@@ -110,6 +110,18 @@ describe('lines that share a transaction', () => {
   });
 });
 
+test('an act that changes nothing does not wait for its intent, which stands before the next one', async () => {
+  const stands = await inProcess(1, async (tenure, context, cluster) => {
+    cutSource(cluster, 'refused');
+    await tenure.lookingStep(WHERE, 'look', async () => undefined);
+    cutSource(cluster, 'open');
+    await tenure.step(WHERE, 'act', async () => undefined);
+    await sleep(500);
+    return await written(context);
+  });
+  expect(stands).toEqual(['look begun', 'look done', 'act begun', 'act done']);
+});
+
 describe('a COMMIT whose answer is lost', () => {
   /** The next commit to a table on the source is lost like this. Resolves soon after it was. */
   const lose = async (cluster: Cluster, table: string, fate: LostReply): Promise<void> => {
