@@ -44,7 +44,6 @@ export const openArchiving = async (
     id: 'lane/archive-gap',
     subject: spec.lane,
     fact: `its archive in ${archive.objects.label} ends at ${archived}, and slot ${slot} on the ${from.label} brings only what comes after ${confirmed}; a replay would miss what is between`,
-    remedy:
-      'give soak.archive another place in the plan, so that the archive begins anew, then: switchback resume PLAN PHASE; and take a snapshot to replay on: switchback snapshot create PLAN',
+    remedy: `move the objects below ${archive.run}/${archive.phase}/ there somewhere else, so that the archive begins anew, then: switchback resume PLAN PHASE; and take a snapshot to replay on: switchback snapshot create PLAN`,
   });
 };
