@@ -159,12 +159,13 @@ describe('segments', () => {
     change(tap, 'c');
     commit(tap, 110n);
     await reached;
-    begin(tap, 120n);
+    transaction(tap, 120n, 'd');
+    begin(tap, 130n);
     change(tap, 'cut off');
     await writer.end();
     const { items } = await readChain(place(objects));
-    expect(await Promise.all(items.map((item) => messagesOf(objects, item)))).toEqual(['', 'BYRICBIIC']);
-    expect(await verify(objects)).toMatchObject({ transactions: 2, changes: 3 });
+    expect(await Promise.all(items.map((item) => messagesOf(objects, item)))).toEqual(['', 'BYRICBIIC', 'BYRIC']);
+    expect(await verify(objects)).toMatchObject({ transactions: 3, changes: 4 });
   });
 
   test('what cannot be stored is told, keeps the socket waiting and is stored in the end, once', async () => {
@@ -400,6 +401,8 @@ describe('chains', () => {
     const [, ...rest] = await base('0/90', null);
     for (const { key } of rest) await store.remove(key);
     await expect(verify(store)).rejects.toMatchObject({ message: expect.stringMatching(/older objects are there/) });
+    const halted = { kind: 'halted', findings: [{ id: 'lane/archive-gap' }] };
+    await expect(open(store, 0n, { direction: 'reverse', epoch: 2n })).rejects.toMatchObject(halted);
     expect(await since('0/64')).toMatchObject({ missing: expect.stringMatching(/older objects are there/) });
   });
 });

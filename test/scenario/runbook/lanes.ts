@@ -174,7 +174,7 @@ export const lanes = (servers: Servers, entry: EntryTest): void => {
     entry('archive-gap', async (play) => {
       const [run = ''] = readdirSync(archive);
       const own = join(archive, run, 'kept');
-      // What verifying it has drained is archived, and the slot was told.
+      // What was drained when it was verified.
       const last = readdirSync(own).toSorted().at(-1) ?? '';
       rmSync(join(own, last));
       await beginAgain('kept');
