@@ -21,7 +21,7 @@ export interface Fault {
   /** Changes moto's answer. */
   readonly rewrite?: (xml: string, call: RdsCall) => string;
   /** Done when moto has answered, and before that is passed on. */
-  readonly then?: (call: RdsCall) => Promise<void> | void;
+  readonly afterwards?: (call: RdsCall) => Promise<void> | void;
 }
 
 const XMLNS = 'http://rds.amazonaws.com/doc/2014-10-31/';
@@ -56,6 +56,8 @@ export class RdsProxy {
   readonly calls: RdsCall[] = [];
   readonly faults: Fault[] = [];
   quotas: Readonly<Record<string, readonly [used: number, max: number]>> = {};
+  /** KMS keys of which moto does not know that AWS manages them. */
+  readonly defaultKeys = new Set<string>();
   /** Instances whose parameter groups wait for a reboot. */
   readonly waitForReboot = new Set<string>();
 
@@ -108,7 +110,7 @@ export class RdsProxy {
     if (action === 'DescribeAccountAttributes') return end(response, { status: 200, text: quotaXml(this.quotas) });
     const answer = await this.#ask(request, body);
     if (answer.status === 200) await this.#correct(request, call);
-    for (const { then } of faults) await then?.(call);
+    for (const { afterwards } of faults) await afterwards?.(call);
     if (faults.some(({ lose }) => lose)) return void request.socket.destroy();
     const rewritten = faults.reduce(
       (xml, { rewrite }) => rewrite?.(xml, call) ?? xml,
@@ -137,7 +139,8 @@ export class RdsProxy {
   async #pass(request: IncomingMessage, body: string, response: ServerResponse): Promise<void> {
     const { status, text, type } = await this.#ask(request, body);
     response.writeHead(status, { 'content-type': type ?? 'application/json' });
-    response.end(text);
+    const isDefault = [...this.defaultKeys].some((key) => body.includes(key));
+    response.end(isDefault ? text.replace(/"KeyManager": ?"CUSTOMER"/, '"KeyManager": "AWS"') : text);
   }
 
   async #correct(request: IncomingMessage, call: RdsCall): Promise<void> {

@@ -120,7 +120,9 @@ export class RdsApi {
 
   /** Who manages a KMS key: `AWS` for the default key of RDS, whose snapshots cannot be shared. */
   async managerOf(key: string): Promise<string> {
-    const { client } = await this.#open();
+    const { library } = await this.#open();
+    // Of its own: a client goes on signing for the service that it signed for last.
+    const client = new library.RDSClient(this.#clientConfig());
     return await ask(
       { what: `looking at KMS key ${key}`, service: serviceOf('kms:DescribeKey') },
       async ({ abortSignal }) => await describeKey(client, key, abortSignal),
@@ -142,9 +144,13 @@ export class RdsApi {
   #open() {
     this.#connection.opened ??= import('@aws-sdk/client-rds').then((library) => ({
       library,
-      client: new library.RDSClient(clientConfig(this.#options.region ?? undefined)),
+      client: new library.RDSClient(this.#clientConfig()),
     }));
     return this.#connection.opened;
+  }
+
+  #clientConfig() {
+    return clientConfig(this.#options.region ?? undefined);
   }
 }
 

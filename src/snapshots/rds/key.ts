@@ -19,9 +19,25 @@ class KmsError extends Error {
   }
 }
 
+interface Answer {
+  readonly KeyMetadata?: { readonly KeyManager?: string };
+  readonly __type?: string;
+  readonly message?: string;
+  readonly Message?: string;
+}
+
+const readAnswer = (text: string): Answer => {
+  try {
+    return JSON.parse(text) as Answer;
+  } catch {
+    return {};
+  }
+};
+
 /**
  * Who manages a KMS key: `AWS` or `CUSTOMER`. RDS names the key of what it encrypts and does not say whether that is its own
- * default one. It is the only question that we have for KMS, so the client of RDS signs it, and no further SDK is installed.
+ * default one. It is the only question that we have for KMS, so a client of RDS that is asked
+ * nothing else signs it, and no further SDK is installed.
  */
 export const describeKey = async ({ config }: RDSClient, key: string, signal: AbortSignal): Promise<string> => {
   const region = await config.region();
@@ -47,14 +63,10 @@ export const describeKey = async ({ config }: RDSClient, key: string, signal: Ab
     body: String(signed.body),
     signal,
   });
-  const said = (await response.json()) as {
-    readonly KeyMetadata?: { readonly KeyManager?: string };
-    readonly __type?: string;
-    readonly message?: string;
-    readonly Message?: string;
-  };
+  const text = await response.text();
+  const said = readAnswer(text);
   const manager = said.KeyMetadata?.KeyManager;
   if (manager !== undefined) return manager;
   const name = said.__type?.split('#').at(-1) ?? 'UnknownError';
-  throw new KmsError(name, said.message ?? said.Message ?? '', response.status);
+  throw new KmsError(name, said.message ?? said.Message ?? text.slice(0, 200), response.status);
 };
