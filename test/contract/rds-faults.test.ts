@@ -13,7 +13,10 @@ const isCreating = (percent: number, times?: number): Fault => ({
   action: 'DescribeDBSnapshots',
   ...(times === undefined ? {} : { times }),
   rewrite: (xml) =>
-    xml.replace('<Status>available</Status>', `<Status>creating</Status><PercentProgress>${percent}</PercentProgress>`),
+    xml.replaceAll(
+      '<Status>available</Status>',
+      `<Status>creating</Status><PercentProgress>${percent}</PercentProgress>`,
+    ),
 });
 
 describeWithMoto('faults of RDS', () => {
@@ -143,7 +146,7 @@ describeWithMoto('faults of RDS', () => {
 
   it('by which a snapshot sticks are told with its events, and it is waited for on', async () => {
     const id = freshId();
-    proxy.faults.push(isCreating(40, QUICK.stuckLooks + 1));
+    proxy.faults.push(isCreating(40, QUICK.stuckLooks + 3));
     const options = waiting();
     expect(await rdsStore(INSTANCE).create(specOf(id), options)).toMatchObject({ state: 'available' });
     expect(options.told[0]).toBe(`snapshot ${id} is creating 40%`);
@@ -169,7 +172,7 @@ describeWithMoto('faults of RDS', () => {
   });
 
   it('by which a snapshot fails are told', async () => {
-    const rewrite = (xml: string) => xml.replace('<Status>available</Status>', '<Status>failed</Status>');
+    const rewrite = (xml: string) => xml.replaceAll('<Status>available</Status>', '<Status>failed</Status>');
     proxy.faults.push({ action: 'DescribeDBSnapshots', rewrite });
     const id = freshId();
     await expect(rdsStore(INSTANCE).create(specOf(id), waiting())).rejects.toMatchObject({

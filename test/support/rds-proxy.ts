@@ -108,7 +108,9 @@ export class RdsProxy {
       return end(response, { status, text: errorXml(code, said) });
     }
     if (action === 'DescribeAccountAttributes') return end(response, { status: 200, text: quotaXml(this.quotas) });
-    const answer = await this.#ask(request, body);
+    const answer = (await this.#isTaken(request, call))
+      ? { status: 400, text: errorXml('DBClusterAlreadyExistsFault', 'said by the stand-in') }
+      : await this.#ask(request, body);
     if (answer.status === 200) await this.#correct(request, call);
     for (const { afterwards } of faults) await afterwards?.(call);
     if (faults.some(({ lose }) => lose)) return void request.socket.destroy();
@@ -141,6 +143,13 @@ export class RdsProxy {
     response.writeHead(status, { 'content-type': type ?? 'application/json' });
     const isDefault = [...this.defaultKeys].some((key) => body.includes(key));
     response.end(isDefault ? text.replace(/"KeyManager": ?"CUSTOMER"/, '"KeyManager": "AWS"') : text);
+  }
+
+  /** Moto makes a cluster in the place of one of the same name. */
+  async #isTaken(request: IncomingMessage, call: RdsCall): Promise<boolean> {
+    if (!call.action.startsWith('RestoreDBCluster')) return false;
+    const question = { Action: 'DescribeDBClusters', Version: '2014-10-31', DBClusterIdentifier: nameIn(call) };
+    return (await this.#ask(request, new URLSearchParams(question).toString())).status === 200;
   }
 
   async #correct(request: IncomingMessage, call: RdsCall): Promise<void> {

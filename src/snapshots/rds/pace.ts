@@ -15,7 +15,7 @@ export interface Pace {
 
 /**
  * RDS takes minutes for what we wait for, and an account's calls to it are few: a look every 15 s. Twenty minutes without a move
- * are told; attempts last about two minutes.
+ * are told; all attempts of a question last for one to two minutes.
  */
 export const PACE: Pace = {
   pollMs: 15_000,

@@ -58,7 +58,7 @@ export const shareable = async (
 /** Waits until RDS has made a snapshot. Throws kind `refused` when it failed, with what RDS says of it. */
 export const whenMade = async ({ api, kind }: Kept, id: string, options: WaitOptions): Promise<Held> => {
   const events = () => eventsOf(api, kind.events.snapshot, id);
-  return await waitFor(
+  const made = await waitFor(
     api,
     {
       what: `snapshot ${id}`,
@@ -72,6 +72,8 @@ export const whenMade = async ({ api, kind }: Kept, id: string, options: WaitOpt
     },
     options,
   );
+  options.progress({ text: `snapshot ${id} is available in ${await api.region()}`, percent: 100 });
+  return made;
 };
 
 const lost = async (id: string, held: Held | null, events: () => Promise<string>): Promise<SwitchbackError> => {

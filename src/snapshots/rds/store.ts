@@ -78,6 +78,7 @@ export class RdsStore implements SnapshotStore {
     assertBeside(into.name, [store.source.id, this.#options.of.id]);
     const restoration: Restoration = { manifest, store, snapshot: id, into };
     const restore = store.kind === 'instance' ? restoreInstance : restoreCluster;
+    options.progress({ text: `${store.kind} ${into.name} is restored from snapshot ${id}`, percent: null });
     const { host, port, differences } = await restore(kept.api, restoration, options);
     return {
       url: urlAt(this.#options.url, host, port),
