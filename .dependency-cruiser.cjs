@@ -1,7 +1,7 @@
 // The import rules of docs/design.md, "Layout". Adapters are databases, engines, routers, snapshots and observers.
 const ADAPTERS = '^src/(databases|engines|routers|snapshots|observers)/';
 const PORTS =
-  '^src/(databases/(client-path|clients|database|digests|schema|sessions|traces)|engines/(engine|traces)|routers/router|snapshots/store)\\.ts$';
+  '^src/(databases/(client-path|clients|database|digests|schema|sessions|traces)|engines/(archive|engine|traces)|routers/router|snapshots/store)\\.ts$';
 const DRIVERS =
   '(^|/)node_modules/(pg|pg-copy-streams|pg-logical-replication|mysql2|@vlasky/zongji|@aws-sdk|@kubernetes)(/|$)';
 

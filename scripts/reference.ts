@@ -61,7 +61,8 @@ const inside = (path: string, node: SchemaNode): readonly string[] => {
   const map = typeof node.additionalProperties === 'object' ? node.additionalProperties : undefined;
   if (map !== undefined) return (map.oneOf ?? [map]).flatMap((one) => inside(`${path}.NAME`, one));
   if (node.items?.properties !== undefined) return inside(`${path}[]`, node.items);
-  return Object.entries(node.properties ?? {}).flatMap(([key, child]) =>
+  const keys = node.properties ?? node.anyOf?.find(({ properties }) => properties !== undefined)?.properties;
+  return Object.entries(keys ?? {}).flatMap(([key, child]) =>
     rows(path === '' ? key : `${path}.${key}`, child, node.required?.includes(key) ?? false),
   );
 };

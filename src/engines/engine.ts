@@ -2,8 +2,11 @@ import type { KeyText } from '../databases/digests.ts';
 import type { Blocker } from '../domain/event.ts';
 import type { Finding } from '../domain/finding.ts';
 import type { Direction, Position } from '../domain/position.ts';
+import type { SnapshotPosition } from '../domain/snapshot.ts';
 import type { Guard, SqlExecutor } from '../domain/sql.ts';
 import type { Table, TableName } from '../domain/table.ts';
+import type { ObjectEntry } from '../platform/objects/objects.ts';
+import type { ArchiveBase, ArchivedSince, ArchiveOptions, ArchivePlace, ArchiveSummary, Replayed } from './archive.ts';
 
 /** What an engine can do, so that stages never ask which one it is. */
 export interface Capabilities {
@@ -71,6 +74,13 @@ export interface LaneSpec {
   readonly publication: string;
   readonly slot: string;
   readonly store: LaneStore;
+  /** What the lane receives is written there as well, durable before the origin may forget it. Only with {@link Engine.archives}. */
+  readonly archive?: LaneArchive;
+}
+
+/** Where a lane archives, and as of which epoch: of two that wrote at once the newer one is believed. */
+export interface LaneArchive extends ArchivePlace {
+  readonly epoch: () => bigint;
 }
 
 /** Rows that changed on the written side, by key; `all` when they cannot be told (TRUNCATE, table without a key). */
@@ -143,8 +153,12 @@ export type LaneStart =
   | { readonly kind: 'reserve' }
   /** The slot must exist and be intact; otherwise kind `halted`. Never created silently (fault 22). */
   | { readonly kind: 'resume' }
-  /** As `resume`, but progress is set to this position, which is at or past the slot's own, and apply is strict at once. */
-  | { readonly kind: 'from'; readonly position: Position };
+  /**
+   * As `resume`, but progress is set to this position, which is at or past the slot's own, and apply is strict at once. The
+   * lane of the other direction has brought everything before `ended`, and nothing was written on either side since: with an
+   * archive that is recorded there, and kind `busy` when the archive does not have all of it. Without it the archive begins anew.
+   */
+  | { readonly kind: 'from'; readonly position: Position; readonly ended?: Position };
 
 /** Rows of one table that are to be copied again. */
 export interface RepairRequest {
@@ -152,9 +166,51 @@ export interface RepairRequest {
   readonly keys: readonly KeyText[];
 }
 
+/** A database that was restored, into which changes are replayed. */
+export interface ReplayInto {
+  /** Connection URL of a role with the rights of our own, and what it is called in messages. */
+  readonly url: string;
+  readonly label: string;
+  readonly tables: readonly Table[];
+  /**
+   * Progress of what is replayed of each direction, in that database, committed with the rows: `reverse` is that of the reverse
+   * lane itself, which goes on from there; `forward` belongs to the replay alone.
+   */
+  readonly stores: Readonly<Record<Direction, LaneStore>>;
+  /** Where the snapshot stands; looked at only before the first transaction is replayed. */
+  readonly source: SnapshotPosition;
+  /** Nothing that committed at this position or later is replayed. The end of the archive when it is null. */
+  readonly until: { readonly direction: Direction; readonly position: Position } | null;
+}
+
+/**
+ * Archives of an engine's lanes: a lane whose spec names an `archive` writes there what it receives, whole transactions in the
+ * order of their commits, and its origin forgets nothing that is not durable there (S6).
+ *
+ * Errors: `unreachable` as the objects have it; `refused` with what is wrong and where, for an archive that is damaged (hole,
+ * checksum, order), of another run, or under another key; nothing was applied then.
+ */
+export interface Archives {
+  /** From the listing alone. An archive that nobody has written to is empty. */
+  summary(place: ArchivePlace): Promise<ArchiveSummary>;
+  /** What has come after a state. From the listing alone. */
+  since(place: ArchivePlace, base: ArchiveBase): Promise<ArchivedSince>;
+  /** Objects that a replay on this state, or on a later one, does not need; the oldest first, which is to go first. */
+  unneeded(place: ArchivePlace, base: ArchiveBase): Promise<readonly ObjectEntry[]>;
+  /** Reads all of it and proves that it is whole; throws kind `refused`. */
+  verify(place: ArchivePlace, options: ArchiveOptions): Promise<ArchiveSummary>;
+  /**
+   * Proves that the archive is whole and covers the restored state, and replays what came after, each transaction exactly once
+   * however often it is called. Throws kind `refused` before anything is applied, `halted` as a lane does.
+   */
+  replay(place: ArchivePlace, into: ReplayInto, options: ArchiveOptions): Promise<Replayed>;
+}
+
 /** A way of replicating. */
 export interface Engine {
   readonly capabilities: Capabilities;
+  /** Absent where changes do not pass through us, so that they cannot be archived: `openLane` refuses a spec that wants it. */
+  readonly archives?: Archives;
   /**
    * Findings about so many lanes over these tables, both ends; the side they read from need not have a publication or a slot
    * yet.

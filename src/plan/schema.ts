@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { routerSchema } from './router-schema.ts';
+import { place, snapshotsSchema } from './snapshot-schema.ts';
 import { duration, MOST_ITEMS, NAME, name, oneOrMore, pattern, postgresUrl, rate, text } from './values.ts';
 
 /**
@@ -156,7 +157,7 @@ const sessionsLeft = z
       .default('tell')
       .meta({
         description:
-          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere (without a probe nothing does, and they are ended), and while readers are led there.',
+          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere (without a probe nothing does, and they are ended), while readers are led there, and when another command is given before their time is over.',
         examples: ['terminate'],
       }),
   })
@@ -210,6 +211,13 @@ const soak = z
       description: 'How long after a cutover the source is kept current, so that a failback loses nothing.',
       examples: ['7d'],
     }),
+    archive: place()
+      .optional()
+      .meta({
+        description:
+          'Where all changes of the soak are kept as well, so that even a lost source costs nothing: a folder, relative to that of the plan, or `s3://bucket/prefix`. With `engine: stream` alone.',
+        examples: ['/backups/shop-changes'],
+      }),
   })
   .prefault({})
   .meta({ description: 'The time after a cutover.' });
@@ -254,6 +262,7 @@ export const planSchema = z
     switch: switching,
     verify,
     soak,
+    snapshots: snapshotsSchema,
   })
   .meta({ title: 'Switchback plan', description: 'A plan for moving a live database to a new one, phase by phase.' });
 

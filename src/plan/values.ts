@@ -26,8 +26,8 @@ interface Words {
   readonly examples: readonly string[];
 }
 
-/** A duration in milliseconds with its bound and default. Words go with the text, since zod drops those of a transform. */
-export const duration = ({ atLeastMs, otherwise, ...words }: Words & { atLeastMs: number; otherwise: string }) =>
+/** A duration in milliseconds with its bound. Words go with the text, since zod drops those of a transform. */
+const span = ({ atLeastMs, ...words }: Words & { atLeastMs: number }) =>
   z
     .string(DURATION_MESSAGE)
     .regex(DURATION, DURATION_MESSAGE)
@@ -35,8 +35,14 @@ export const duration = ({ atLeastMs, otherwise, ...words }: Words & { atLeastMs
     .meta({ ...words, examples: [...words.examples], pattern: `${DURATION.source}|\\$\\{` })
     .transform((value) => parseDuration(value) ?? Number.NaN)
     .refine((ms) => ms >= atLeastMs, { error: `is too short; write at least ${atLeastMs}ms` })
-    .refine((ms) => ms <= LONGEST_MS, { error: 'is too long; write at most 365d' })
-    .prefault(otherwise);
+    .refine((ms) => ms <= LONGEST_MS, { error: 'is too long; write at most 365d' });
+
+/** A duration in milliseconds with its bound and default. */
+export const duration = ({ otherwise, ...bounded }: Words & { atLeastMs: number; otherwise: string }) =>
+  span(bounded).prefault(otherwise);
+
+/** A duration in milliseconds with its bound, or undefined. */
+export const optionalDuration = (bounded: Words & { atLeastMs: number }) => span(bounded).optional();
 
 /** Bytes per second, at least `atLeast` of them. */
 export const rate = ({ atLeast, ...words }: Words & { atLeast: string }) =>

@@ -31,7 +31,8 @@ export interface Repoint {
  * Leads the application to one side or the other.
  *
  * Idempotency: all methods may be repeated with the same arguments and change nothing the second time; `repoint` to where
- * the router already points resolves whatever `expect` says. Durability: when a method resolves, a restart of the router
+ * the router already points resolves whatever `expect` says, when it has finished what an earlier one, or whoever led the
+ * router there by hand, has left to do: sessions on the other side, a restart, a server that lets nobody in. Durability: when a method resolves, a restart of the router
  * does not undo it. Safety never rests on a router: the fenced side rejects whoever was led wrong (fault 54).
  * Errors: kind `unreachable` when it could not be asked, `unknown` when it was and its outcome is not known, `refused` when
  * the condition failed.

@@ -12,7 +12,9 @@ import type { Sequence, Table, TableName } from '../domain/table.ts';
 import type { Engine } from '../engines/engine.ts';
 import type { LaneTraces } from '../engines/traces.ts';
 import type { Plan } from '../plan/load.ts';
+import type { Objects } from '../platform/objects/objects.ts';
 import type { Router } from '../routers/router.ts';
+import type { SnapshotStore } from '../snapshots/store.ts';
 
 /** One of the two databases with everything that a stage can do to it. */
 export interface SidePorts {
@@ -23,6 +25,11 @@ export interface SidePorts {
   readonly digests: Digests;
   readonly sessions: Sessions;
   readonly clients: Clients;
+}
+
+/** A place where a snapshot of the source stands restored. Its ports are those of a source. */
+export interface OpenPlace extends SidePorts {
+  close(): Promise<void>;
 }
 
 /** Everything that one phase is made of, from the source's catalogue. */
@@ -59,12 +66,18 @@ export interface RunContext {
   readonly source: SidePorts;
   readonly target: SidePorts;
   readonly engine: Engine;
+  /** Where lanes archive what they carry; absent where the plan has no archive. Only with an engine that has `archives`. */
+  readonly archive?: Objects;
   /** Which slots there are, whatever the sidecar knows of them. */
   readonly traces: Pick<LaneTraces, 'slots'>;
   readonly schema: SchemaTool;
   readonly routers: ReadonlyMap<string, Router>;
   /** The paths by which clients of a phase come that a router leads. */
   readonly probes: (router: string, phase: string) => Probe;
+  /** Keeps snapshots of the source; null where the plan makes none. */
+  readonly snapshots: SnapshotStore | null;
+  /** The ports of a restored place by its URL. Connects to nothing yet. */
+  readonly openPlace: (url: string) => OpenPlace;
   readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;
   readonly emit: Emit;
   /** This process: a random id, and the machine's name for people. */

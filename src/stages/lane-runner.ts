@@ -80,6 +80,8 @@ export class LaneRunner {
   async open(start: LaneStart): Promise<void> {
     await this.close();
     const { context, tenure, scope, direction, slot, publication } = this.#options;
+    const epoch = (): bigint => tenure.epoch;
+    const { archive: objects } = context;
     const spec = {
       lane: this.name,
       direction,
@@ -87,7 +89,8 @@ export class LaneRunner {
       roots: scope.roots,
       publication,
       slot,
-      store: laneStore(this.name, () => tenure.epoch),
+      store: laneStore(this.name, epoch),
+      ...(objects && { archive: { objects, run: tenure.run, phase: scope.name, epoch } }),
     };
     this.#spec = spec;
     const opened = (): Promise<Lane> => context.engine.openLane(spec, start);
@@ -161,13 +164,18 @@ export class LaneRunner {
 
   /** Copies rows of the phase again while the lane stands still, then goes on; see {@link Engine.repair}. */
   async repair(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
-    if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
     await this.stop();
     try {
-      return await this.#options.context.engine.repair(this.#spec, requests, { signal, observer: this.#observer() });
+      return await this.reread(requests, signal);
     } finally {
       this.start();
     }
+  }
+
+  /** As {@link repair}, for a lane that does not follow yet. */
+  async reread(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
+    if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
+    return await this.#options.context.engine.repair(this.#spec, requests, { signal, observer: this.#observer() });
   }
 
   /** Forgets why it was halted, here and in the sidecar, and goes on. */

@@ -27,6 +27,20 @@ describe.each([13, 18] as const)('PostgreSQL %i', (version) => {
       expect(await runSql(current().url, 'SELECT * FROM shop.b')).toEqual([]);
     });
 
+    // With the whole budget clients would go on to wait at every attempt, for a transaction that nobody will end.
+    test('a session that is not to be ended is waited for no longer than the plan says', async () => {
+      const writer = await connect();
+      await writer.query(`BEGIN; INSERT INTO shop.b VALUES (1, 'stays')`);
+      const act = anAct({ budgetMs: 5_000, blockers: policy(500, 'abort'), onBlocked });
+      await expect(current().database.fence(act)).rejects.toMatchObject({
+        kind: 'aborted',
+        message: expect.stringMatching(/could not have its locks within 500 ms; blocked by pid \d+ .*'stays'/),
+      });
+      await writer.query('COMMIT');
+      expect(await runSql(current().url, 'SELECT b FROM shop.b')).toHaveLength(1);
+      await current().database.fence(anAct({ blockers: policy(500, 'abort') }));
+    });
+
     test('a session of our own is named but never ended', async () => {
       const ours = new pg.Client({ connectionString: current().url, application_name: 'switchback/other:apply' });
       await ours.connect();
@@ -61,6 +75,19 @@ describe.each([13, 18] as const)('PostgreSQL %i', (version) => {
       await expect(current().database.fence(anAct({ budgetMs: 600, onBlocked }))).rejects.toThrow('ALTER TABLE');
       await reader.query('ROLLBACK');
       await alter;
+    });
+
+    // The attempt has a, waits for b, and whoever has b wants a. A client that gives up sooner than the attempt would must not
+    // have to.
+    test('a client that waits for an attempt which waits for it gets through', async () => {
+      const writer = await connect();
+      await writer.query(`BEGIN; SET LOCAL lock_timeout = '180ms'; INSERT INTO shop.b VALUES (1, 'first b')`);
+      const fencing = current().database.fence(anAct({ budgetMs: 20_000, blockers: policy(10_000, 'abort') }));
+      const granted = `SELECT FROM pg_locks WHERE relation = 'shop.a'::regclass AND granted AND mode = 'ShareRowExclusiveLock'`;
+      await expect.poll(() => runSql(current().url, granted), { interval: 5 }).toHaveLength(1);
+      await writer.query(`INSERT INTO shop.a VALUES (3, 'then a'); COMMIT`);
+      await fencing;
+      expect(await runSql(current().url, 'SELECT FROM shop.a, shop.b WHERE a.id = 3')).toHaveLength(1);
     });
 
     // Whoever queued behind one long wait would stall for the whole budget.

@@ -48,7 +48,7 @@ export const anAct = (changes: Partial<LiftAct> = {}): LiftAct => ({
   ],
   reason: 'phase shop is on the target',
   guard: async () => undefined,
-  blockers: policy(0, 'abort'),
+  blockers: policy(60_000, 'abort'),
   budgetMs: 3000,
   onBlocked: () => undefined,
   signal: new AbortController().signal,

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { RunningProxy } from '../../src/demo/proxies.ts';
@@ -85,6 +86,45 @@ describeWithProxies('before a switch', ({ makeProxy, holds }) => {
 
   it('a socket that lets us look alone is found', async () => {
     expect(await findingsOf(await make('', '', 'operator'))).toEqual(['router/no-right blocks']);
+  });
+
+  /**
+   * Where clients get is asked of the process itself, by a session that is there, so that our reading of the file is held
+   * against HAProxy's.
+   */
+  it.each([
+    ['listen shop', [], 'shop', []],
+    ['frontend shop', ['default_backend shop'], 'shop', []],
+    ['frontend shop', ['default_backend other'], 'other', ['router/leads-past blocks']],
+    ['listen shop', ['default_backend other'], 'other', ['router/leads-past blocks']],
+    ['frontend shop', ['use_backend shop', 'default_backend other'], 'shop', []],
+    ['frontend shop', ['use_backend other', 'default_backend shop'], 'other', ['router/leads-past blocks']],
+    ['frontend shop', ['use_backend other if FALSE', 'default_backend shop'], 'shop', ['router/leads-partly warns']],
+    ['frontend shop', ['use_backend "%[str(other)]"', 'default_backend shop'], 'other', ['router/leads-partly warns']],
+  ])('whether a %s with %j leads to the server, as HAProxy does', async (head, rules, reached, found) => {
+    const led = await makeProxy({
+      frontends: ['shop'],
+      sections: (portOf) =>
+        [
+          ...[head, `  bind 127.0.0.1:${portOf('shop')}`, ...rules.map((rule) => `  ${rule}`)],
+          ...[head.startsWith('listen') ? '' : 'backend shop', `  server db 127.0.0.1:${server().port}`],
+          ...['backend other', `  server db 127.0.0.1:${server().port}`, ''],
+        ].join('\n'),
+    });
+    const client = createConnection({ host: '127.0.0.1', port: led.portOf('shop') });
+    await expect.poll(() => led.ask('show sess all')).toContain(`backend=${reached} `);
+    client.destroy();
+    expect(await findingsOf(led)).toEqual(found);
+  });
+
+  it('a frontend that is not in the file is found', async () => {
+    const split = await make('');
+    const elsewhere = split
+      .text()
+      .replace('listen shop', 'backend shop')
+      .replace(/ {2}bind.*\n/, '');
+    writeFileSync(split.config, elsewhere);
+    expect(await findingsOf(split)).toEqual([holds ? 'router/refused blocks' : 'router/frontend-unseen warns']);
   });
 
   it('what would lead it away again, or judges it by another machine, is found', async () => {

@@ -131,6 +131,24 @@ await describeOnFake('a restart by kubernetes', (fake) => {
     fake.controllers.options.rollouts = 'complete';
   });
 
+  test.each(['never', 'once'])(
+    'is done where a person has led the object there, which was told %s before',
+    async (told) => {
+      const scene = withWorkloads();
+      const router = scene.open();
+      if (told === 'once') await (await switchTo(router, 'target', 1n)).done;
+      if (told === 'once') await (await switchTo(router, 'source', 2n)).done;
+      const before = scene.restarts();
+      const expected = { orders: (await router.observe('orders')).version };
+      scene.edit('orders', 'target');
+      const repoint = { phases: ['orders'], to: 'target', epoch: 3n, expect: expected } as const;
+      await router.repoint(repoint);
+      expect(scene.restarts()).toEqual(before.map((count) => count + 1));
+      await scene.open().repoint(repoint);
+      expect(scene.restarts()).toEqual(before.map((count) => count + 1));
+    },
+  );
+
   test('is not done for a repoint that changes nothing', async () => {
     const scene = withWorkloads();
     await (await switchTo(scene.open(), 'source', 1n)).done;

@@ -10,6 +10,7 @@ import { createShop, type ShopSize } from '../../src/demo/shop.ts';
 import { shopSchemaSql } from '../../src/demo/shop-schema.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
+import { openClient } from '../support/clients.ts';
 import { askHere, startDoomed } from '../support/crash-points.ts';
 import { describeWithMixedProxies } from '../support/haproxy.ts';
 import { type Scenario, scenarioOn } from '../support/scenario.ts';
@@ -144,6 +145,7 @@ describeWithMixedProxies('an application behind HAProxy', (under) => {
     ['acted cutover/hold', true, 'source'],
     ['haproxy:edited', true, 'target'],
     ['haproxy:led', true, 'target'],
+    ['haproxy:all led', true, 'target'],
     ['acted cutover/repoint', true, 'target'],
     ['acted cutover/release', false, 'target'],
   ];
@@ -161,6 +163,45 @@ describeWithMixedProxies('an application behind HAProxy', (under) => {
       expect(await waiting).toEqual([{ port: servers()[side].port }]);
       await expectOn(side);
       if (side === 'target') expect(await askHere(run, 'failback')).toMatchObject({ exitCode: 0 });
+      await expectOn('source');
+    },
+    SLOW_MS,
+  );
+
+  it(
+    'is not taken for led while old sessions stay, or a server lets nobody in',
+    async () => {
+      const { run } = scenario;
+      const [first, second] = proxies;
+      if (first === undefined || second === undefined) throw new Error('no proxies');
+      const connected = await Promise.all(proxies.map((proxy) => openClient(urlOf(proxy), 'shop')));
+      try {
+        const args = ['cutover', run.plan, 'all', '--confirm', 'all'];
+        expect(await startDoomed(run, args, 'haproxy:all led:kill').ended).toMatchObject({ signal: 'SIGKILL' });
+        expect(filesNow()).toEqual(filesOf('target'));
+        const portsOf = () =>
+          Promise.all(
+            connected.map((client) =>
+              client.query('SELECT inet_server_port() AS port').then(
+                ({ rows }) => rows[0]?.port,
+                () => 'ended',
+              ),
+            ),
+          );
+        const { port } = servers().source;
+        expect(await portsOf()).toEqual([port, port]);
+        await second.ask('set server shop/db state drain');
+        const parked = await askHere(run, 'resume');
+        expect(parked).toMatchObject({ exitCode: 6 });
+        expect(parked.message).toContain('in maintenance or drained');
+        await second.ask('set server shop/db state ready');
+        expect(await askHere(run, 'resume')).toMatchObject({ exitCode: 0 });
+        expect(await portsOf()).toEqual(['ended', 'ended']);
+      } finally {
+        await Promise.allSettled(connected.map((client) => client.end()));
+      }
+      await expectOn('target');
+      expect(await askHere(run, 'failback')).toMatchObject({ exitCode: 0 });
       await expectOn('source');
     },
     SLOW_MS,

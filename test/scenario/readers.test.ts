@@ -185,7 +185,8 @@ describe('readers of a phase', () => {
       if (goOn) {
         const resumed = await askWithFaults(scenario.run, { command: 'resume' }, []);
         expect(resumed).toMatchObject({ exitCode: 0 });
-        expect(resumed.calls).toEqual(['reports repoint']);
+        // The other one may be repeated, in case that something of it was left.
+        expect(resumed.calls).toEqual(['reports repoint', 'replica repoint']);
         expect(readersNow()).toEqual(['target', 'target']);
       }
       expect(await toSource()).toMatchObject({ exitCode: 0 });

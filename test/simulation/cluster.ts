@@ -103,7 +103,8 @@ const planOf = (phases: readonly PhaseTables[], { routers = [], readers = [] }: 
   },
   verify: { freshForMs: 3_600_000 },
   copy: { bytesPerSecond: null },
-  soak: { forMs: 0 },
+  soak: { forMs: 0, archive: null },
+  snapshots: null,
   hash: 'f'.repeat(64),
   canonical: {},
   path: 'plan.yaml',
@@ -347,6 +348,10 @@ export class Cluster {
           phase,
         ),
       preflight: async () => [],
+      snapshots: null,
+      openPlace: () => {
+        throw new Error('nothing is restored in the simulation');
+      },
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);
         for (const look of this.onEvent) look(event, process);

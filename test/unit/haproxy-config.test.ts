@@ -6,6 +6,7 @@ import {
   readEntry,
   readLimit,
   readSettings,
+  readWays,
   type ServerName,
   writeEntry,
 } from '../../src/routers/haproxy/config.ts';
@@ -85,6 +86,38 @@ describe('a configuration of HAProxy', () => {
     );
     expect(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => readLimit(text, name))).toEqual([3, 10, null, null, 20, 20]);
     expect(() => readLimit(text, 'g')).toThrow('it has no frontend g');
+  });
+
+  test('says where a frontend leads, in the order in which that is tried', () => {
+    const text = Buffer.from(
+      [
+        ...['defaults base', 'default_backend shop', 'defaults more from base', 'maxconn 9', 'frontend a from more'],
+        ...['frontend b from base', 'default_backend x', 'default_backend y', 'listen c from base'],
+        ...[
+          'defaults',
+          'listen d',
+          'frontend e',
+          'listen f',
+          'use_backend x if FALSE',
+          'use_backend y',
+          'use_backend z',
+        ],
+        ...['frontend g', 'use_backend "%[src]"', 'default_backend "$B"', 'frontend h', 'default_backend old'],
+        ...['.if defined(X)', 'default_backend new', '.endif', 'backend shop'],
+      ].join('\n'),
+    );
+    const waysOf = (name: string) =>
+      readWays(text, name).map(({ backend, isOpen }) => (isOpen ? `open ${backend}` : backend));
+    expect(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map(waysOf)).toEqual([
+      ...[['shop'], ['y'], ['shop'], ['d'], [null]],
+      ...[
+        ['x', 'y'],
+        ['open %[src]', 'open $B'],
+        ['new', 'old'],
+      ],
+    ]);
+    expect(readLimit(text, 'a')).toBe(9);
+    expect(() => readWays(text, 'shop')).toThrow('it has no frontend shop');
   });
 
   test('says what else bears on its server', () => {

@@ -24,6 +24,7 @@ const ENV = {
   CATALOG_URL: `postgresql://app:${CANARY}@pool.example:6432/shop_catalog`,
   SHOP_URL: `postgresql://app:${CANARY}@pool.example:6432/shop`,
   DATABASE_PASSWORD: CANARY,
+  SNAPSHOT_KEY: 'c4'.repeat(32),
   EMPTY: '',
 };
 

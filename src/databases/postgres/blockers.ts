@@ -73,6 +73,24 @@ export const readBlockers = async (monitor: pg.ClientBase, waiting: Waiting): Pr
   return rows.map(blockerOf);
 };
 
+/** How many sessions a circle of waiting sessions may have besides ours; longer ones are left to the attempt's timeout. */
+const CIRCLE = 3;
+
+const WAITS_FOR_ITSELF = `
+  WITH RECURSIVE waits AS (
+    SELECT unnest(pg_blocking_pids($1::int)) AS pid, 1 AS depth
+    UNION
+    SELECT unnest(pg_blocking_pids(pid)), depth + 1 FROM waits WHERE pid NOT IN (0, $1::int) AND depth <= ${CIRCLE})
+  SELECT pg_cancel_backend($1::int) AS cancelled WHERE EXISTS (SELECT FROM waits WHERE pid = $1::int)`;
+
+/**
+ * Ends what a session of ours waits for, if that waits for our session in turn: a deadlock. The server would see it after its
+ * deadlock_timeout only, which no one but a superuser may shorten. Looked at and ended by one statement: a circle stands until
+ * one of it gives up, so a session that has its locks by now is not hit. Answers whether there was one.
+ */
+export const endDeadlock = async (monitor: pg.ClientBase, pid: string): Promise<boolean> =>
+  (await monitor.query(WAITS_FOR_ITSELF, [pid])).rows.length > 0;
+
 /** Whether nobody but autovacuum is in the way, and none of it is the kind that prevents wraparound. */
 export const isOnlyAutovacuum = (blockers: readonly Blocker[]): boolean =>
   blockers.length > 0 && blockers.every((b) => b.autovacuum && !b.query.includes('to prevent wraparound'));

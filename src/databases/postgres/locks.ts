@@ -11,6 +11,7 @@ import type { FenceAct } from '../database.ts';
 import {
   blockedError,
   cancelAutovacuum,
+  endDeadlock,
   isOnlyAutovacuum,
   type LockMode,
   readBlockers,
@@ -21,6 +22,14 @@ import {
 const ATTEMPT_MS = 200;
 const MIN_BACKOFF_MS = 50;
 const MAX_BACKOFF_MS = 200;
+/**
+ * How often an attempt is looked at for clients that wait for it while it waits for them. Nearly every transaction is over by
+ * then that could be; and a client that uses several of the tables meets us between two of them so often that waiting for
+ * the attempt's own end made the fence of 21 busy tables take half a second, or two.
+ */
+const DEADLOCK_LOOK_MS = 15;
+/** What clients that were in such a circle need for going on. */
+const DEADLOCK_BACKOFF_MS = 10;
 /** An attempt shorter than this would only end by its own timeout and tell nobody in whose way we are. */
 const SHORTEST_ATTEMPT_MS = 40;
 /** Past deadlock_timeout the server needs a moment to end autovacuum and hand the lock over. */
@@ -50,14 +59,17 @@ interface Attempt {
   readonly lockMs: number;
   /** Told who is in the way, halfway through the wait. */
   readonly onWait: () => Promise<void>;
+  /** Called again and again while it waits. */
+  readonly onLook: () => void;
 }
 
 /**
  * A whole act in one transaction: guard, locks, work. ONLY, because the order among partitions must be ours, not the
  * catalogue's. The statement as a whole is limited too: many tables, each waited for a little, would add up.
  */
-const attempt = async (client: pg.Client, act: LockedAct, { lockMs, onWait }: Attempt): Promise<boolean> => {
+const attempt = async (client: pg.Client, act: LockedAct, { lockMs, onWait, onLook }: Attempt): Promise<boolean> => {
   const timer = setTimeout(() => void onWait(), lockMs / 2);
+  let looking: NodeJS.Timeout | undefined;
   try {
     await runTransaction(client, act.label, async (sql) => {
       await sql.query(`SET LOCAL lock_timeout = ${lockMs}`);
@@ -65,7 +77,9 @@ const attempt = async (client: pg.Client, act: LockedAct, { lockMs, onWait }: At
       if (act.relations.length > 0) {
         await sql.query(`SET LOCAL statement_timeout = ${2 * lockMs + act.relations.length}`);
         const list = act.relations.map((relation) => `ONLY ${quoteTable(relation)}`).join(', ');
+        looking = setInterval(onLook, DEADLOCK_LOOK_MS);
         await sql.query(`LOCK TABLE ${list} IN ${act.mode} MODE`);
+        clearInterval(looking);
         await sql.query('SET LOCAL statement_timeout = 0');
       }
       await act.work(sql);
@@ -76,6 +90,7 @@ const attempt = async (client: pg.Client, act: LockedAct, { lockMs, onWait }: At
     throw error;
   } finally {
     clearTimeout(timer);
+    clearInterval(looking);
   }
 };
 
@@ -92,6 +107,9 @@ class LockLoop {
   #lastBlockers: readonly Blocker[] = [];
   #refusals: readonly string[] = [];
   #looking: Promise<void> = Promise.resolve();
+  /** The current attempt was ended because a client waited for it. */
+  #isKnotted = false;
+  #isLookingForKnot = false;
 
   constructor(act: LockedAct, sessions: LockSessions) {
     this.#act = act;
@@ -104,17 +122,20 @@ class LockLoop {
     let lockMs = ATTEMPT_MS;
     for (;;) {
       this.#act.signal.throwIfAborted();
-      if (this.#leftMs() < SHORTEST_ATTEMPT_MS) throw this.#spent();
+      if (this.#leftMs() < SHORTEST_ATTEMPT_MS) throw this.#spent(this.#act.budgetMs);
       this.#blockers = [];
+      this.#isKnotted = false;
       const done = await attempt(this.#client, this.#act, {
         lockMs: Math.min(lockMs, this.#leftMs()),
         onWait: () => this.#look(),
+        onLook: () => void this.#endDeadlock(),
       });
       if (done) return;
       await this.#looking;
       if (this.#blockers.length > 0) this.#act.onBlocked(this.#blockers);
       lockMs = await this.#clearTheWay(lockMs);
-      const backoff = MIN_BACKOFF_MS + Math.random() * (MAX_BACKOFF_MS - MIN_BACKOFF_MS);
+      const longer = MIN_BACKOFF_MS + Math.random() * (MAX_BACKOFF_MS - MIN_BACKOFF_MS);
+      const backoff = this.#isKnotted ? DEADLOCK_BACKOFF_MS : longer;
       await sleep(Math.max(0, Math.min(backoff, this.#leftMs())), this.#act.signal);
     }
   }
@@ -123,8 +144,8 @@ class LockLoop {
     return Math.floor(this.#act.budgetMs - (monotonicMs() - this.#begunMs));
   }
 
-  #spent(): SwitchbackError {
-    const what = `${this.#act.what} could not have its locks within ${this.#act.budgetMs} ms`;
+  #spent(withinMs: number): SwitchbackError {
+    const what = `${this.#act.what} could not have its locks within ${withinMs} ms`;
     return blockedError(what, this.#lastBlockers, this.#refusals);
   }
 
@@ -150,6 +171,23 @@ class LockLoop {
     return this.#looking;
   }
 
+  /**
+   * Lets a client go on that waits for the attempt while the attempt waits for it. Only as long as clients are waited for at
+   * all: afterwards they are named and dealt with as the plan says, which takes an attempt of full length.
+   */
+  async #endDeadlock(): Promise<void> {
+    if (this.#isLookingForKnot || this.#isKnotted) return;
+    if (monotonicMs() - this.#begunMs >= this.#act.blockers.waitMs) return;
+    this.#isLookingForKnot = true;
+    try {
+      this.#isKnotted = await endDeadlock(this.#monitor, this.#pid);
+    } catch {
+      // The attempt ends by itself, only later.
+    } finally {
+      this.#isLookingForKnot = false;
+    }
+  }
+
   /** Does what the policy says about those in the way; answers how long the next attempt may wait for a lock. */
   async #clearTheWay(lastMs: number): Promise<number> {
     if (isOnlyAutovacuum(this.#blockers)) {
@@ -158,9 +196,10 @@ class LockLoop {
       return cancelled || lastMs > ATTEMPT_MS ? ATTEMPT_MS : this.#deadlockMs + AUTOVACUUM_MARGIN_MS;
     }
     const { waitMs, action } = this.#act.blockers;
-    if (action === 'terminate' && monotonicMs() - this.#begunMs >= waitMs) {
-      this.#refusals = await terminate(this.#monitor, this.#blockers);
-    }
+    if (monotonicMs() - this.#begunMs < waitMs) return ATTEMPT_MS;
+    if (action === 'terminate') this.#refusals = await terminate(this.#monitor, this.#blockers);
+    // Clients wait at every further attempt. Whoever came and went is no reason to give up: the next attempt may get through.
+    else if (this.#blockers.length > 0) throw this.#spent(waitMs);
     return ATTEMPT_MS;
   }
 }

@@ -1,3 +1,4 @@
+import { SwitchbackError } from '../../domain/errors.ts';
 import type { Side } from '../../domain/position.ts';
 import { sidesOf } from '../../domain/position.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
@@ -86,6 +87,7 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
     },
 
     async openLane(spec, start) {
+      if (spec.archive !== undefined) throw noArchive(spec.lane);
       const context = contextOf(spec);
       if (start.kind === 'create' || start.kind === 'reserve') await beginMarkers(context);
       // What an earlier one has applied is no longer asked of it.
@@ -104,3 +106,12 @@ export const nativeEngine = ({ servers, conninfo, stream }: NativeEngineOptions)
     },
   };
 };
+
+const noArchive = (lane: string): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `lane ${lane} cannot be archived: with engine native its changes do not pass through us`,
+    {
+      remedy: 'take soak.archive out of the plan, or write engine: stream',
+    },
+  );

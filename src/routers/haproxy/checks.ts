@@ -7,7 +7,16 @@ import type { SqlSide } from '../../domain/sql.ts';
 import { quoteName } from '../../platform/postgres/quote.ts';
 import { readContent, tryReplacing } from '../../platform/replace-file.ts';
 import { canHold } from './answers.ts';
-import { addressText, readLimit, readSettings, type Settings, sameAddress, serverText } from './config.ts';
+import {
+  addressText,
+  readLimit,
+  readSettings,
+  readWays,
+  type Settings,
+  sameAddress,
+  serverText,
+  type Way,
+} from './config.ts';
 import { configFiles } from './files.ts';
 import { type Instance, type Lead, leadsTo } from './instance.ts';
 import type { SideAddress } from './sides.ts';
@@ -82,6 +91,7 @@ const leadFindings = async (
   const settings = await configFiles.look(it.instance.config, (bytes) => readSettings(bytes, lead.server));
   return [
     ...(await placeFindings(it, lead)),
+    ...(await wayFindings(it, lead)),
     ...(await limitFindings(it, lead, info)),
     ...settingsFindings(it, lead, settings),
     ...(await roleFindings(it, lead, settings)),
@@ -114,6 +124,33 @@ const placeFindings = async (it: Inspected, { server }: Lead): Promise<readonly 
   const remedy = 'leave one server there, or put the others in maintenance; a backup server counts too';
   return [...found, blocking(it, 'router/other-servers', fact, remedy)];
 };
+
+/** No command of the socket says where a frontend leads, so this is what the file says, if it has the frontend. */
+const wayFindings = async (it: Inspected, { frontend, server }: Lead): Promise<readonly Finding[]> => {
+  const { config } = it.instance;
+  const ways = await configFiles.look(config, (bytes) => readWays(bytes, frontend)).catch(unlessRefused);
+  const mend = `write \`default_backend ${server.backend}\` there and reload, or name the frontend that leads there in the plan`;
+  if (ways === null) {
+    const fact = `whether frontend ${frontend} leads to backend ${server.backend} cannot be told: it is not in ${config}`;
+    return [warning(it, 'router/frontend-unseen', fact, `see that it does; if not, ${mend}`)];
+  }
+  const leads = (way: Way): boolean => !way.isOpen && way.backend === server.backend;
+  if (ways.every(leads)) return [];
+  const where = ways.map(wayText).join(', ');
+  if (ways.some((way) => way.isOpen || leads(way))) {
+    const fact = `frontend ${frontend} leads clients to backend ${server.backend} by a condition or a name that only HAProxy knows: ${where}`;
+    return [warning(it, 'router/leads-partly', fact, `see that the application's clients get there; if not, ${mend}`)];
+  }
+  const fact = `frontend ${frontend} never leads clients to backend ${server.backend} in ${config}, but to: ${where}`;
+  return [blocking(it, 'router/leads-past', fact, mend)];
+};
+
+const unlessRefused = (error: unknown): null => {
+  if (isKind(error, 'refused')) return null;
+  throw error;
+};
+
+const wayText = ({ backend }: Way): string => backend ?? 'nowhere';
 
 /** A release lets in as many as the file says, since whoever comes after a worker that died knows no other number. */
 const limitFindings = async (

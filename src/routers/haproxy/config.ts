@@ -170,13 +170,30 @@ export const writeEntry = (bytes: Buffer, name: ServerName, { address, epoch }: 
 
 const valuesOf = ({ words }: Line): readonly string[] => words.map(({ value }) => value);
 
+/** Lines of the defaults that hold for a section: those of defaults that name others with `from` come behind theirs. */
+const defaultLines = (all: readonly Line[], { defaults }: Line): readonly Line[] => {
+  const lines = all.filter(({ at }) => at === defaults);
+  const [head] = lines;
+  if (head === undefined) return [];
+  return [...(head.section.includes('from', 1) ? defaultLines(all, head) : []), ...lines];
+};
+
 /** What else the file says of a server. Throws as `readEntry` does. */
 export const readSettings = (bytes: Buffer, name: ServerName): Settings => {
   const all = linesOf(bytes);
   const place = lineOf(all, name);
-  const lines = all.filter(({ at }) => at === place.at || at === place.defaults).map(valuesOf);
+  const lines = [...defaultLines(all, place), ...all.filter(({ at }) => at === place.at)].map(valuesOf);
   const byDefault = lines.filter(([first]) => first === 'default-server').flatMap((line) => line.slice(1));
   return { words: [...valuesOf(place).slice(3), ...byDefault], lines };
+};
+
+/** Lines of a frontend's section, and of the defaults that hold for it. Throws ConfigError when there is no such frontend. */
+const frontendLines = (bytes: Buffer, frontend: string) => {
+  const all = linesOf(bytes);
+  const own = all.filter((line) => isIn(line, ['frontend', 'listen'], frontend));
+  const [head] = own;
+  if (head === undefined) throw new ConfigError(`it has no frontend ${frontend}`);
+  return { own, byDefault: defaultLines(all, head), isBackendToo: head.section[0] === 'listen' };
 };
 
 /**
@@ -184,11 +201,43 @@ export const readSettings = (bytes: Buffer, name: ServerName): Settings => {
  * ConfigError when the file has no such frontend.
  */
 export const readLimit = (bytes: Buffer, frontend: string): number | null => {
-  const lines = linesOf(bytes);
-  const own = lines.filter((line) => isIn(line, ['frontend', 'listen'], frontend));
-  const [head] = own;
-  if (head === undefined) throw new ConfigError(`it has no frontend ${frontend}`);
+  const { own, byDefault } = frontendLines(bytes, frontend);
   const limitIn = (some: readonly Line[]): number =>
     Number(some.findLast(({ words }) => words[0]?.value === 'maxconn')?.words[1]?.value ?? 0);
-  return limitIn(own) || limitIn(lines.filter(({ at }) => at === head.defaults)) || null;
+  return limitIn(own) || limitIn(byDefault) || null;
+};
+
+/** One of the ways out of a frontend. */
+export interface Way {
+  /** The backend as it is written; null for none, which ends the client. */
+  readonly backend: string | null;
+  /** Whether only HAProxy knows its name, from its environment or anew for each client. */
+  readonly isOpen: boolean;
+}
+
+const wayOf = ({ words: [, name] }: Line): Way => ({
+  backend: fromLatin1(name?.value ?? ''),
+  isOpen: name === undefined || name.hasVariable || isMadeAnew(name),
+});
+
+/** One that is no backend's then leaves the client to `default_backend`. */
+const isMadeAnew = ({ value }: Word): boolean => value.includes('%[');
+
+/** Whether who comes to a line goes no further. */
+const isLast = ({ words: [, name, condition], isConditional }: Line): boolean =>
+  !isConditional && condition === undefined && name !== undefined && !isMadeAnew(name);
+
+/**
+ * The ways out of a frontend, in the order in which they are tried: its `use_backend` lines, then `default_backend`, its own or
+ * that of its defaults, then itself if it is a `listen` (configuration.txt, "use_backend"). All but the last one depend on
+ * what only HAProxy knows. Never empty. Throws as `readLimit` does.
+ */
+export const readWays = (bytes: Buffer, frontend: string): readonly Way[] => {
+  const { own, byDefault, isBackendToo } = frontendLines(bytes, frontend);
+  const rules = own.filter(({ words: [first] }) => first?.value === 'use_backend');
+  const defaults = [...byDefault, ...own].filter(({ words: [first] }) => first?.value === 'default_backend');
+  const lines = [...rules, ...defaults.reverse()];
+  const last = lines.findIndex(isLast);
+  if (last !== -1) return lines.slice(0, last + 1).map(wayOf);
+  return [...lines.map(wayOf), { backend: isBackendToo ? frontend : null, isOpen: false }];
 };

@@ -182,9 +182,13 @@ export class HaproxyRouter implements Router {
    * to write before a repoint begins.
    */
   async #leadAll(repoint: Repoint, sides: Sides): Promise<void> {
-    const attempts = await Promise.allSettled(this.#instances.map((instance) => this.#lead(instance, repoint, sides)));
+    const leads = await Promise.allSettled(this.#instances.map((instance) => this.#lead(instance, repoint, sides)));
+    failpoint('haproxy:all led');
+    // Not before all that can be lead there: whoever is cut off connects again at once, by any of them.
+    const led = this.#instances.filter((_, index) => leads[index]?.status === 'fulfilled');
+    const ends = await Promise.allSettled(led.map((instance) => this.#endLeft(instance, repoint, sides)));
+    const attempts = [...leads, ...ends];
     if (attempts.every(({ status }) => status === 'fulfilled')) return;
-    const led = this.#instances.filter((_, index) => attempts[index]?.status === 'fulfilled');
     const frontends = this.#frontendsOf(repoint.phases);
     await Promise.allSettled(led.flatMap((instance) => frontends.map((frontend) => instance.release(frontend))));
     throwFirst(attempts);
@@ -198,10 +202,12 @@ export class HaproxyRouter implements Router {
       if (this.#sideOf(address) === repoint.to) continue;
       throw changedBySomebody(phase, `see who edits ${instance.config}; it says ${addressText(address)} now`);
     }
-    const servers = repoint.phases.map((phase) => this.#leadOf(phase).server);
-    for (const server of servers) await instance.lead(server, sides[repoint.to]);
+    for (const phase of repoint.phases) await instance.lead(this.#leadOf(phase).server, sides[repoint.to]);
+  }
+
+  async #endLeft(instance: Instance, { phases, to }: Repoint, sides: Sides): Promise<void> {
     if (this.#options.sessions === 'keep') return;
-    for (const server of servers) await instance.endSessions(server, sides[otherSide(repoint.to)]);
+    for (const phase of phases) await instance.endSessions(this.#leadOf(phase).server, sides[otherSide(to)]);
   }
 }
 

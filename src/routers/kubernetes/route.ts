@@ -96,8 +96,9 @@ export const changeOf = (repoint: Repoint, phase: string, route: StoredRoute): C
       remedy: `see who edits the object; it leads ${phase} to ${route.side ?? 'neither side'} now`,
     });
   }
-  // Led there by hand: nobody knows whether what reads it has been restarted since.
-  if (!isThere || (route.told !== to && route.told !== null)) return 'lead';
+  // Led there by hand: nobody knows whether what reads it has been restarted since. One that was there before the switch, and
+  // was never told, is what everything has read.
+  if (!isThere || (route.told !== to && (route.told !== null || !isAsObserved))) return 'lead';
   return epoch === route.epoch ? 'none' : 'epoch';
 };
 

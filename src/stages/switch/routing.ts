@@ -82,7 +82,10 @@ export const repointing = (s: Routing, to: Side): Effect => {
   if (routers.length === 1 && only) return repointingOne(s, only, to);
   const done = new Map<RouterOfPhases, 'led' | 'released'>();
   const act = async (): Promise<undefined> => {
-    const missing = routers.filter((one) => !done.has(one));
+    const missing = await farFirst(
+      routers.filter((one) => !done.has(one)),
+      to,
+    );
     const ledBefore = routers.filter((one) => done.has(one)).map(({ name }) => name);
     const lead = async (one: RouterOfPhases): Promise<void> => {
       await carryOutEffect(s.tenure, placeOf(s, one, 'repoint'), repointingOne(s, one, to));
@@ -99,6 +102,24 @@ export const repointing = (s: Routing, to: Side): Effect => {
     }
   };
   return { act };
+};
+
+/**
+ * Those that lead there already come last: finishing what is left of one may take a minute (Route 53), and clients of the
+ * others may be held. In the order of the plan otherwise.
+ */
+const farFirst = async (routers: readonly RouterOfPhases[], to: Side): Promise<readonly RouterOfPhases[]> => {
+  const looked = await Promise.all(
+    routers.map(async (one) => ({ one, isThere: await leads(one, to).catch(() => false) })),
+  );
+  return [...looked.filter(({ isThere }) => !isThere), ...looked.filter(({ isThere }) => isThere)].map(
+    ({ one }) => one,
+  );
+};
+
+const leads = async ({ router, phases }: RouterOfPhases, to: Side): Promise<boolean> => {
+  const routes = await Promise.all(phases.map((phase) => router.observe(phase)));
+  return routes.every(({ primary }) => primary === to);
 };
 
 const placeOf = ({ id }: Routing, { name, phases }: RouterOfPhases, step: string) => ({
@@ -118,20 +139,23 @@ const releaseEarly = async (s: Routing, one: RouterOfPhases): Promise<boolean> =
   }
 };
 
-const repointingOne = (s: Routing, { name, router, phases }: RouterOfPhases, to: Side): Effect => ({
-  probe: async () => {
-    // One of several poolers that is gone is no reason to keep clients of the others waiting: the act lets them go on.
-    const routes = await Promise.all(phases.map((phase) => router.observe(phase))).catch(unlessUnreachable);
-    return routes?.every(({ primary }) => primary === to) ? '' : null;
-  },
+/**
+ * A router that leads there may not be done: an earlier process died before it ended the sessions that are left, a person led
+ * it there and restarted nobody, or a server is drained. Its own repoint, which may be repeated, knows what is left to do.
+ */
+const repointingOne = (s: Routing, one: RouterOfPhases, to: Side): Effect => ({
+  actsAnyway: true,
+  // One of several poolers that is gone is no reason to keep clients of the others waiting: the act lets them go on.
+  probe: async () => ((await leads(one, to).catch(unlessUnreachable)) ? '' : null),
   act: async () => {
+    const { name, router, phases } = one;
     await router.repoint({ phases, to, expect: expectedOf(s, name, phases), epoch: s.tenure.epoch });
     return undefined;
   },
 });
 
-const unlessUnreachable = (error: unknown): null => {
-  if (isKind(error, 'unreachable')) return null;
+const unlessUnreachable = (error: unknown): false => {
+  if (isKind(error, 'unreachable')) return false;
   throw error;
 };
 
