@@ -160,11 +160,12 @@ const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: 
   const writes: Direction = side === 'source' ? 'reverse' : 'forward';
   const own = left.ownership.find(({ phase, by }) => phase === scope.name && by !== PLACE_HOLDER);
   const tables: readonly Table[] = scope.tables;
-  const [fence, holdsRows, slots] = await Promise.all([
+  const [fence, holdsRows, found] = await Promise.all([
     traces[side].fence(tables),
     traces[side].holdsRows(tables),
     readSlots(options, scope.name, reads),
   ]);
+  const slots = reads === 'reverse' ? slotsOfRestored(options, from, found) : found;
   return {
     ownership: own ? { role: own.role, fenced: own.fenced } : null,
     fence: fence.stands,
@@ -174,6 +175,32 @@ const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: 
     progress: left.progress.get(laneName(scope.name, writes)) ?? null,
     holdsRows,
   };
+};
+
+/**
+ * What a slot was told is durable was durable on the source that is lost. To one that was restored it is of use only if that
+ * has come as far; otherwise what is missing in between is in no stream any more (S14).
+ */
+const slotsOfRestored = (
+  { traces }: LookOptions,
+  { scope, source }: PhaseSources,
+  slots: readonly SlotTrace[],
+): readonly SlotTrace[] => {
+  const restored = source.run?.facts?.restored;
+  if (restored === undefined) return slots;
+  if (restored.until !== null) {
+    return slots.map((slot) => ({
+      ...slot,
+      damage: `would bring what came after ${restored.until}, and that is not wanted`,
+    }));
+  }
+  const progress = source.progress.get(laneName(scope.name, 'reverse'));
+  const damage = `was read further than the restored source has come${progress ? ` (${progress.position})` : ''}`;
+  return slots.map((slot) =>
+    progress && traces.lanes.covers(progress.position, slot.confirmed)
+      ? slot
+      : { ...slot, damage: slot.damage ?? damage },
+  );
 };
 
 /** A publication that lacks one of the phase's tables has not published what changed there. */

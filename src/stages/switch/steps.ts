@@ -5,6 +5,7 @@ import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { proveTouched } from '../certify.ts';
+import { accountForLoss } from './as-restored.ts';
 import { holdRouters } from './routing.ts';
 import { allOf, recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
@@ -165,7 +166,20 @@ const ACTS: Readonly<Record<StepName<'window'>, Act>> = {
 };
 
 /** The steps of the window, in the order of the protocol's table. */
-export const WINDOW_STEPS: readonly WindowStep[] = stepsOf('window').map((name) => ({ name, ...ACTS[name] }));
+const WINDOW_STEPS: readonly WindowStep[] = stepsOf('window').map((name) => ({ name, ...ACTS[name] }));
+
+/** Without a lane there is nothing to drain and no way back to prove; what differs is what is lost. */
+const AS_RESTORED_STEPS: readonly WindowStep[] = [
+  { name: 'hold', ...hold },
+  { name: 'fence', ...fence },
+  { name: 'position', ...position },
+  { name: 'prove', act: accountForLoss },
+  { name: 'sequences', ...sequences },
+];
+
+/** The steps of a switch's window, in their order. */
+export const windowSteps = ({ asRestored }: Pick<Switch, 'asRestored'>): readonly WindowStep[] =>
+  asRestored ? AS_RESTORED_STEPS : WINDOW_STEPS;
 
 /** The steps of a switch that goes well, with their undo column, for `show`. */
 export const describeSteps = (s: {
