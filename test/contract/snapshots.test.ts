@@ -22,7 +22,7 @@ import { HeldSnapshots } from '../support/snapshot-store.ts';
 const SCHEMA = `CREATE TABLE item (id int PRIMARY KEY, name text); CREATE TABLE note (id int PRIMARY KEY, text text)`;
 const ROWS = `INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 50) g; INSERT INTO note VALUES (1, 'it''s')`;
 const PLAN = {
-  store: { kind: 'pg_dump', to: { kind: 'directory', path: '/nowhere' }, key: null, jobs: 1, bin: null },
+  store: { kind: 'pg_dump', to: { kind: 'directory', path: '/nowhere' }, key: null, jobs: 1, bin: null, scratch: null },
   key: null,
   before: [],
   everyMs: null,
