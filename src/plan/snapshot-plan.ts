@@ -83,6 +83,12 @@ export const placeOf = (place: string | undefined, { directory, region }: PlaceA
   return { kind: 's3', bucket, prefix: parts.filter((part) => part !== '').join('/'), region: region ?? null };
 };
 
+/** A place as a plan has it: an absolute folder, or `s3://bucket/prefix`. */
+export const placeText = (place: ObjectsPlan): string =>
+  place.kind === 'directory'
+    ? place.path
+    : `s3://${[place.bucket, place.prefix].filter((part) => part !== '').join('/')}`;
+
 const keyOf = (key: string | undefined): Uint8Array | null =>
   key === undefined ? null : Buffer.from(key, key.length === 64 ? 'hex' : 'base64');
 
