@@ -48,6 +48,7 @@ const lockName = ({ plan }: RunContext): string => `snapshot of ${plan.name}`;
  */
 export const createSnapshot = async (context: RunContext, options: CreateOptions): Promise<Created | null> => {
   const store = storeOf(context);
+  await assertPossible(store);
   const before = new Set((await availableOf(context, store)).map(({ id }) => id));
   const onTaken = () => {
     const text = 'another process is making a snapshot; waiting for it';
@@ -60,7 +61,6 @@ export const createSnapshot = async (context: RunContext, options: CreateOptions
       const made = (await availableOf(context, store)).find(({ id }) => !before.has(id));
       if (made) return { snapshot: made, how: 'waited for' };
     }
-    await assertPossible(store);
     return await make(context, store, { ...options, signal });
   });
 };
