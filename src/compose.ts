@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import { archiveFor } from './compose-archive.ts';
 import { routerChecks, routerFor } from './compose-routers.ts';
 import { snapshotsFor } from './compose-snapshots.ts';
 import type { Probe } from './databases/client-path.ts';
@@ -33,6 +34,8 @@ export interface Composition {
   readonly context: RunContext;
   /** For a rebuild alone. */
   readonly traces: Traces;
+  /** The ports of a database beside the two, such as a restored one. Whoever asks for it closes it. */
+  readonly placeAt: (url: string) => SidePorts & { close(): Promise<void> };
   close(): Promise<void>;
 }
 
@@ -129,6 +132,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
   const target = serverOf('target');
   const sessions = { source: new PostgresSessions(source), target: new PostgresSessions(target) };
   const { engine, lanes } = engineFor(plan, { source, target });
+  const archive = archiveFor(plan);
   const routers = new Map(
     [...plan.routers].map(([name, router]) => [name, routerFor(router, plan, { source, target })]),
   );
@@ -138,6 +142,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: portsOf('source', source, sessions.source),
       target: portsOf('target', target, sessions.target),
       engine,
+      ...(archive && { archive }),
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
@@ -158,6 +163,23 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: postgresTraces(source, holder),
       target: postgresTraces(target, holder),
       lanes,
+    },
+    placeAt: (url) => {
+      const server = new PostgresServer({ url, label: 'restored place', application: applicationName(holder) });
+      const own = new PostgresSessions(server);
+      const ports = {
+        side: 'source',
+        sql: server,
+        database: postgresDatabase(server),
+        digests: postgresDigests(server),
+        sessions: own,
+        clients: postgresClients(server),
+      } as const;
+      const close = async () => {
+        await own.close();
+        await server.close();
+      };
+      return { ...ports, close };
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);

@@ -23,6 +23,8 @@ export interface LaneContext {
   readonly marker?: TableName;
   /** Only while tables without a key are copied. */
   readonly snapshot?: HeldSnapshot;
+  /** Whether changes come from an archive, so that there is no origin to read a row of again; `from` is `to` then. */
+  readonly isReplay?: boolean;
   /** What all copies of the run together may read of the origin; no limit without it. */
   readonly copyRate?: ByteRate;
 }

@@ -5,9 +5,9 @@ import { otherSide, type Side } from '../../domain/position.ts';
 import type { SqlSide } from '../../domain/sql.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { within } from '../bounded.ts';
 import { isToChange } from '../condition.ts';
 import type { Repoint, Route, Router } from '../router.ts';
-import { within } from './bounded.ts';
 import { inspect } from './checks.ts';
 import { Console, type ServerSession, type ShownDatabase } from './console.ts';
 import { databaseFiles } from './files.ts';
@@ -206,11 +206,9 @@ export class PgbouncerRouter implements Router {
   /** Makes a pooler lead where the file does. */
   async #follow(console: Console, databases: readonly string[], to: Side): Promise<void> {
     const astray = async (): Promise<[string, ShownDatabase | null] | undefined> => {
-      for (const name of databases) {
-        const shown = await console.database(name);
-        if (this.#sideOf(shown?.address) !== to) return [name, shown];
-      }
-      return undefined;
+      const shown = await console.databases();
+      const name = databases.find((one) => this.#sideOf(shown.get(one)?.address) !== to);
+      return name === undefined ? undefined : [name, shown.get(name) ?? null];
     };
     if ((await astray()) === undefined) return;
     await console.reload();
