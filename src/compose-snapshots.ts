@@ -1,3 +1,4 @@
+import { postgresDatabase } from './databases/postgres/database.ts';
 import { SwitchbackError } from './domain/errors.ts';
 import type { Plan } from './plan/load.ts';
 import { placeText } from './plan/snapshot-plan.ts';
@@ -5,6 +6,7 @@ import { openObjects } from './platform/objects/open.ts';
 import { SealKey } from './platform/objects/seal-key.ts';
 import type { PostgresServer } from './platform/postgres/server.ts';
 import { PgDumpStore } from './snapshots/pg-dump/store.ts';
+import { RdsStore } from './snapshots/rds/store.ts';
 import type { SnapshotStore } from './snapshots/store.ts';
 
 /** Makes the store of the plan's snapshots, one case for each kind, or null where the plan makes none. Connects to nothing yet. */
@@ -25,8 +27,14 @@ export const snapshotsFor = (plan: Plan, source: PostgresServer): SnapshotStore 
         ...(scratch === null ? {} : { scratchUrl: scratch }),
       });
     }
-    case 'pg_basebackup':
     case 'rds':
+      return new RdsStore({
+        ...store,
+        owner: { plan: plan.name, identity: null },
+        url: plan.source.url,
+        head: () => postgresDatabase(source).head(),
+      });
+    case 'pg_basebackup':
       throw new SwitchbackError('refused', `this version has no store ${store.kind}`, {
         remedy: `take snapshots out of ${plan.path}`,
       });
