@@ -6,6 +6,7 @@ import { isIdOf, snapshotId } from '../../domain/snapshot-id.ts';
 import { type SqlExecutor, underSnapshot } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { redactText } from '../../platform/redact.ts';
 import { laneName, readProgress } from '../../sidecar/lanes.ts';
 import { serverTime } from '../../sidecar/phases.ts';
 import { readSnapshots, type SnapshotRecord, writeSnapshot } from '../../sidecar/snapshots.ts';
@@ -92,7 +93,7 @@ const make = async (context: RunContext, store: SnapshotStore, options: CreateOp
     return { snapshot, how: isOld ? 'gone on with' : 'made' };
   } catch (error) {
     // Still to be gone on with: only the store says that one has failed for good.
-    const left = { ...intent, detail: messageOf(error) };
+    const left = { ...intent, detail: redactText(messageOf(error)) };
     await record(context, (sql) => writeSnapshot(sql, left)).catch(() => undefined);
     throw error;
   }
