@@ -6,8 +6,8 @@ import { after, monotonicMs, sleep } from '../../platform/clock.ts';
 import { quoteName } from '../../platform/postgres/quote.ts';
 import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import { before, within } from '../bounded.ts';
 import { inTurn } from '../in-turn.ts';
-import { before, within } from './bounded.ts';
 import type { Address } from './ini.ts';
 
 /** A database as the pooler shows it. */
