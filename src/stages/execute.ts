@@ -14,6 +14,7 @@ import { proveAgain } from './prove-again.ts';
 import { executeReaders, goOnWithReaders } from './reads/command.ts';
 import { assertReadersMay } from './reads/guards.ts';
 import { releaseStray } from './release-stray.ts';
+import { assertProtected } from './snapshots/guards.ts';
 import { assertStates } from './switch/guards.ts';
 import type { SwitchTools } from './switch/types.ts';
 import type { Tenure } from './tenure.ts';
@@ -96,6 +97,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
   try {
     const phases = worker.find(request.phases);
     assertPossible(worker, request.command, phases);
+    if (request.command === 'cutover') await assertProtected(worker.context);
     const inTurn = () => worker.exclusively(phases, () => run(worker, request, phases));
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {

@@ -61,7 +61,8 @@ export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
   return rows;
 };
 
-const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
+/** Throws kind `refused` unless a side is the one that its own records say, made by this version. */
+export const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
   if (!row) return;
   if (row.version !== SIDECAR_VERSION) {
     throw new SwitchbackError(

@@ -53,7 +53,7 @@ export const restoreBeside = async (from: Dump, options: RestoreOptions): Promis
   const url = await createDatabase(options.server, options.name);
   await run('pg_restore', ['--exit-on-error', '--no-owner', `--dbname=${url}`, from.file]);
   const composition = await options.run.compose();
-  const place = composition.placeAt(url);
+  const place = composition.context.openPlace(url);
   try {
     await takeIn(place, {
       plan: composition.context.plan,
