@@ -45,7 +45,7 @@ export const readRestored = async (options: LookOptions): Promise<RestoredSource
   const stands = isOwn ? (own.facts.rebuilding === true ? 'begun' : 'adopted') : 'foreign';
   if (other.peer !== source.identity && (isOwn || other.peer !== own.identity)) throw replaced(other);
   if (stands === 'foreign') assertOnTarget(options, await readOwnership(context.target.sql));
-  return { restored: own.facts.restored, run: own.id, stands };
+  return { restored: own.facts.restored, run: other.id, stands };
 };
 
 const sameDatabase = ({ plan }: RunContext, identity: string): SwitchbackError =>
@@ -100,7 +100,8 @@ const assertSameRun = ({ plan }: RunContext, { own, other, target }: Pair): void
     (other.side === 'target' ? null : `the plan's target is the ${other.side} of run ${other.id}`) ??
     (own.side === 'source' ? null : `what was restored was the ${own.side} of run ${own.id}`) ??
     (other.identity === target ? null : `run ${other.id} has ${other.identity} as its target; it is now ${target}`) ??
-    (own.id === other.id
+    // A snapshot that was made before a run was begun is of none; whose it is says the identity.
+    (own.id === other.id || own.id === ''
       ? null
       : `the restored source was of run ${own.id} (${own.planName}), the target is of run ${other.id} (${other.planName})`);
   if (wrong !== null) {
