@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import { archiveFor } from './compose-archive.ts';
 import { routerChecks, routerFor } from './compose-routers.ts';
 import { snapshotsFor } from './compose-snapshots.ts';
 import type { Probe } from './databases/client-path.ts';
@@ -129,6 +130,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
   const target = serverOf('target');
   const sessions = { source: new PostgresSessions(source), target: new PostgresSessions(target) };
   const { engine, lanes } = engineFor(plan, { source, target });
+  const archive = archiveFor(plan);
   const routers = new Map(
     [...plan.routers].map(([name, router]) => [name, routerFor(router, plan, { source, target })]),
   );
@@ -138,6 +140,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: portsOf('source', source, sessions.source),
       target: portsOf('target', target, sessions.target),
       engine,
+      ...(archive && { archive }),
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,

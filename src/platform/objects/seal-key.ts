@@ -23,6 +23,12 @@ export class SealKey {
       .slice(0, 2 * ID_BYTES);
   }
 
+  /** A key of 32 bytes. Throws RangeError for any other number. */
+  static of(secret: Uint8Array): SealKey {
+    if (secret.length !== KEY_BYTES) throw new RangeError(`a key of ${secret.length} bytes`);
+    return new SealKey(Buffer.from(secret));
+  }
+
   /** Reads 32 bytes in hex or base64. Throws kind `usage`, never with the text in it; `from` names where it was read. */
   static read(text: string, from: string): SealKey {
     rememberSecret(text);
