@@ -145,7 +145,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
       probes: probesOf(plan),
-      snapshots: snapshotsFor(plan),
+      snapshots: snapshotsFor(plan, source),
       openPlace: (url) => openPlace(url, applicationName(holder)),
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),

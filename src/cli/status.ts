@@ -8,6 +8,7 @@ import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stage
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { printProofs } from './proofs.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+import { snapshotLines } from './snapshot-text.ts';
 import { printRoutes } from './status-routes.ts';
 
 const WATCH_MS = 1_000;
@@ -92,6 +93,7 @@ const print = (
     );
   printRoutes(routes, status);
   printProofs(status.phases, left);
+  for (const line of status.snapshots === null ? [] : snapshotLines(status.snapshots)) say(line);
   printOrphans(orphans);
   if (status.lastSwitch) {
     say();

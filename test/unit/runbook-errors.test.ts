@@ -85,6 +85,9 @@ const INSIDE: Readonly<Record<string, string>> = {
   'the window of … ms has run out': 'window-out',
   // One cause of what is stuck there.
   '… cannot be copied: its columns have changed in the meantime': 'cannot-copy',
+  // Of a snapshot that was named.
+  'snapshot … is …, not available…': 'no-snapshot',
+  'snapshot … is not one of plan …': 'no-snapshot',
   // Who begins a command looks for the same row first, and parks.
   'the journal has no switch …': 'records-damaged',
 };

@@ -1,4 +1,5 @@
 import { messageOf } from '../../domain/errors.ts';
+import { placeText } from '../../plan/snapshot-plan.ts';
 import type { StoredDrill } from '../../sidecar/snapshots.ts';
 import type { Snapshot } from '../../snapshots/store.ts';
 import type { RunContext } from '../context.ts';
@@ -31,8 +32,7 @@ export const showSnapshot = async (context: RunContext, id: string | null): Prom
     drills: drills.filter((drill) => drill.snapshot === snapshot.id),
     loss: {
       ...(await ageOf(context, takenAt(snapshot))),
-      archive:
-        archive === null ? null : archive.kind === 's3' ? `s3://${archive.bucket}/${archive.prefix}` : archive.path,
+      archive: archive === null ? null : placeText(archive),
     },
   };
 };
