@@ -53,18 +53,16 @@ const sameDatabase = ({ plan }: RunContext, identity: string): SwitchbackError =
     remedy: `lead the source's URL to the restored database, then: switchback failback ${plan.path} PHASE --from-snapshot`,
   });
 
-const notRestored = ({ plan }: RunContext, own: RunRow | null): SwitchbackError =>
-  new SwitchbackError(
-    'refused',
-    own
-      ? `the source is the run's own (${own.identity}), not one that was restored`
-      : 'the source is no restored place',
-    {
-      remedy: own
-        ? `it can be gone back to without a snapshot: switchback failback ${plan.path} PHASE --confirm PHASE`
-        : `restore one, then lead the source's URL to it: switchback snapshot restore ${plan.path} ID --into URL`,
-    },
-  );
+const notRestored = ({ plan }: RunContext, own: RunRow | null): SwitchbackError => {
+  if (own === null) {
+    return new SwitchbackError('refused', 'the source is no restored place', {
+      remedy: `restore one, then lead the source's URL to it: switchback snapshot restore ${plan.path} --into URL`,
+    });
+  }
+  return new SwitchbackError('refused', `the source is the run's own (${own.identity}), not one that was restored`, {
+    remedy: `it can be gone back to without a snapshot: switchback failback ${plan.path} PHASE --confirm PHASE`,
+  });
+};
 
 const targetForgotten = (run: string): SwitchbackError =>
   new SwitchbackError(
