@@ -8,6 +8,12 @@ import type { Side } from '../../src/domain/position.ts';
 import { proxyOfTree } from '../services/haproxy.ts';
 import type { BenchOptions, Pair } from './part.ts';
 
+/**
+ * Sessions on the server for each phase's entry: three times the machine's two cores for both together, which is what keeps
+ * them busy. What larger pools do to a switch is in docs/benchmarks.md.
+ */
+export const POOL_SIZE = 3;
+
 /** How the clients of a benchmark are led from one side to the other. */
 export interface Way {
   /** What they are behind, for the name of the case; empty for nothing. */
@@ -49,7 +55,7 @@ const clientsFile = (directory: string): string => {
 /** Clients behind one PgBouncer in transaction pooling, with an entry for each phase. */
 const byPooler = async (directory: string, pair: Pair): Promise<Way> => {
   const entries = PHASES.map((phase) => `shop_${phase} = host=127.0.0.1 port=${pair.source.port} dbname=shop\n`);
-  const pooler: Pooler = await startPooler({ mode: 'transaction', entries: entries.join('') });
+  const pooler: Pooler = await startPooler({ mode: 'transaction', poolSize: POOL_SIZE, entries: entries.join('') });
   const databases = PHASES.map((phase) => `${phase}: shop_${phase}`).join(', ');
   return {
     behind: ' behind PgBouncer',

@@ -67,7 +67,8 @@ export interface SnapshotCommand {
 export const adoptFirst = async (args: Arguments, command: SnapshotCommand): Promise<RequestResult | null> => {
   const { context, traces, phases, signal } = command;
   const stated = new Map(list(args, 'primary').map(statementOf));
-  const options = { context, traces, stated, signal };
+  // An adoption never empties tables that readers could be led to.
+  const options = { context, traces, stated, awayFromTarget: new Set<string>(), signal };
   const looked = await readRestored(options);
   const isAsRestored = flag(args, AS_RESTORED);
   if (!isAsRestored) assertWanted(looked, context.plan.path);

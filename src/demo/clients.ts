@@ -112,7 +112,7 @@ class ShopClient {
         continue;
       }
       // What was missed while waiting is not made up for: nobody's customers do that.
-      dueMs = Math.max(dueMs + intervalMs, monotonicMs());
+      dueMs = Math.max(dueMs, monotonicMs()) + intervalMs;
       await this.#operate(chooseWork(this.#random, size));
     }
     for (const phase of [...this.#sessions.keys()]) await this.#leave(phase);

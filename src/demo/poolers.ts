@@ -12,6 +12,8 @@ export interface PoolerOptions {
   readonly mode: 'transaction' | 'session';
   /** Lines of `[databases]`. */
   readonly entries: string;
+  /** How many sessions each user has on the server of each entry at most; 40 without it, more than any test has clients. */
+  readonly poolSize?: number;
   /** More lines of `[pgbouncer]`. */
   readonly more?: string;
   /** Words before its arguments, for another program than the one on PATH. They see to it that it does not run as root. */
@@ -80,7 +82,7 @@ class LocalPooler implements Pooler {
   #guard: ChildProcess | undefined;
   #pid = 0;
 
-  constructor({ mode, entries, more = '', program }: PoolerOptions, port: number) {
+  constructor({ mode, entries, poolSize = 40, more = '', program }: PoolerOptions, port: number) {
     this.#program = program;
     this.port = port;
     this.#directory = makeTemporaryDirectory('switchback-pgbouncer-', this.#runAs);
@@ -101,7 +103,7 @@ class LocalPooler implements Pooler {
       'stats_users = viewer',
       `pool_mode = ${mode}`,
       'max_client_conn = 200',
-      'default_pool_size = 40',
+      `default_pool_size = ${poolSize}`,
       more,
     ];
     this.#write('pgbouncer.ini', `${settings.join('\n')}\n`);

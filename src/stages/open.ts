@@ -12,6 +12,7 @@ import { SIDECAR_VERSION } from '../sidecar/tables.ts';
 import { portsOf, type RunContext, type SidePorts } from './context.ts';
 import { assertSound, notAdopted } from './damage.ts';
 import { untilKnown } from './effect.ts';
+import { assertRoutersRecorded } from './recorded-routers.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What each side says of the run it belongs to; null where there is no sidecar. */
@@ -180,6 +181,7 @@ export const pinPlan = async (context: RunContext, tenure: Tenure, accepted?: st
   if (!row) throw new SwitchbackError('internal', 'the run is gone although its lease is ours');
   assertPlanOr(context, row, accepted);
   if (row.planHash === plan.hash) return;
+  await assertRoutersRecorded(context);
   await untilKnown({
     act: async () => {
       await target.sql.transaction(async (sql) => {

@@ -8,6 +8,7 @@ import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { Console } from '../../src/routers/pgbouncer/console.ts';
 import { type PgbouncerOptions, PgbouncerRouter } from '../../src/routers/pgbouncer/router.ts';
 import { openClient } from '../support/clients.ts';
+import { usePaths } from '../support/path.ts';
 import { describeWithNewPoolers, describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
 import { createDatabase, runSql, useServer } from '../support/servers.ts';
 import { type RouterUnderTest, routerContract } from './router.ts';
@@ -17,6 +18,7 @@ import { type RouterUnderTest, routerContract } from './router.ts';
  * databases of one server: a pooler does not mind.
  */
 const server = useServer({ version: 18 });
+const openPath = usePaths();
 const PHASES = ['orders', 'catalog', 'a', 'b', 'c', 'd'];
 const UNTOLD = 'host=127.0.0.1 port=1 dbname=nowhere';
 const BUDGET_MS = 10_000;
@@ -33,6 +35,7 @@ const routerOn = (poolers: readonly Pooler[], other: Partial<PgbouncerOptions> =
     sides: { source: { url: urls.source }, target: { url: urls.target } },
     servers: sql,
     blockers: { waitMs: 500, action: 'abort' },
+    foreignSettings: 'refuse',
     ...other,
   });
 
@@ -225,6 +228,35 @@ const testsOf = (makePooler: MakePooler): void => {
       // Whatever the silent one finds in its socket when it wakes up: a release makes sure.
       await routerOn(both).release(['orders']);
       expect(await pausedOn(both)).toBe(0);
+    });
+
+    it('lets us in once for all that is said to it one after the other', async () => {
+      const ours = async (): Promise<readonly unknown[]> =>
+        (await one.ask('SHOW CLIENTS')).filter((row) => row.application_name === 'switchback').map(({ ptr }) => ptr);
+      // Routers of other tests keep theirs for a while.
+      const before = await ours();
+      const router = routerOn([one]);
+      const { version } = await router.observe('orders');
+      await router.hold(['orders'], BUDGET_MS);
+      await toTarget(router, version);
+      await router.release(['orders']);
+      expect((await ours()).filter((ptr) => !before.includes(ptr))).toHaveLength(1);
+    });
+
+    it('that was started anew is asked on a new session', async () => {
+      const console = new Console(one.admin);
+      await console.database('pool.orders');
+      await one.stop();
+      await one.start();
+      expect(await console.database('pool.orders')).toMatchObject({ isPaused: false });
+    });
+
+    it('whose session was lost without a word is asked on a new one', async () => {
+      const path = await openPath(one.port);
+      const console = new Console(one.admin.replace(`:${one.port}/`, `:${path.port}/`));
+      await console.database('pool.orders');
+      path.cutWhenSpeaking();
+      expect(await console.database('pool.orders')).toMatchObject({ isPaused: false });
     });
 
     it('is sent no pause when the time for it is over', async () => {

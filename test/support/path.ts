@@ -7,6 +7,8 @@ export interface ClientsPath {
   readonly port: number;
   /** Leads whoever connects from now on elsewhere; null refuses them. Those who are connected stay where they are. */
   lead(port: number | null): void;
+  /** Cuts each of those who are connected when it says something next, and not before. */
+  cutWhenSpeaking(): void;
 }
 
 /** Opens a path from within a hook or a test; it is closed after the tests of the file. */
@@ -18,6 +20,7 @@ export const usePaths = (): ((port: number) => Promise<ClientsPath>) => {
   return async (first) => {
     let to: number | null = first;
     const sockets = new Set<Socket>();
+    const clients = new Map<Socket, Socket>();
     const server = createServer((client) => {
       if (to === null) return void client.destroy();
       const onward = dial(to, '127.0.0.1');
@@ -32,6 +35,8 @@ export const usePaths = (): ((port: number) => Promise<ClientsPath>) => {
           other.destroy();
         });
       }
+      clients.set(client, onward);
+      client.on('close', () => clients.delete(client));
       client.pipe(onward);
       onward.pipe(client);
     });
@@ -49,6 +54,12 @@ export const usePaths = (): ((port: number) => Promise<ClientsPath>) => {
       port: address.port,
       lead: (port) => {
         to = port;
+      },
+      cutWhenSpeaking: () => {
+        for (const [client, onward] of clients) {
+          client.unpipe(onward);
+          client.once('data', () => client.destroy()).resume();
+        }
       },
     };
   };

@@ -12,7 +12,7 @@ import type { Report } from '../../../src/stages/report-data.ts';
 import type { ReportSwitch } from '../../../src/stages/report-switches.ts';
 import { type FiguresPart, figuresOf, figuresPart, inDirectory, PROGRAM } from '../figures.ts';
 import type { BenchOptions, Check, Figure, Pair, Part } from '../part.ts';
-import { type Way, wayOf } from '../pooled.ts';
+import { POOL_SIZE, type Way, wayOf } from '../pooled.ts';
 import { medianOf } from '../rounds.ts';
 import { freshDatabase } from '../servers.ts';
 
@@ -26,8 +26,7 @@ const PHASES = ['catalog', 'orders'] as const;
 const CONFIRM = ['--confirm', PHASES.join(',')] as const;
 const CLIENTS = {
   file: 'they follow the route file of the `file` router and retry what is refused',
-  pgbouncer:
-    'they are behind one PgBouncer in transaction pooling, led by the `pgbouncer` router, and know nothing of a switch',
+  pgbouncer: `they are behind one PgBouncer in transaction pooling, with ${POOL_SIZE} sessions on the server for each phase (\`default_pool_size\`), led by the \`pgbouncer\` router, and know nothing of a switch`,
   haproxy:
     'they are behind one HAProxy, led by the `haproxy` router, and connect again when they are refused or cut off',
 } as const;

@@ -1,14 +1,15 @@
-import { Socket } from 'node:net';
 import pg from 'pg';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { TextRow } from '../../domain/sql.ts';
-import { after, monotonicMs, sleep } from '../../platform/clock.ts';
+import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { quoteName } from '../../platform/postgres/quote.ts';
 import { isTlsRefusal, rawText, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import { before, within } from '../bounded.ts';
 import { inTurn } from '../in-turn.ts';
 import type { Address } from './ini.ts';
+import { resumeOn } from './resume.ts';
+import { Sessions } from './sessions.ts';
 
 /** A database as the pooler shows it. */
 export interface ShownDatabase {
@@ -31,19 +32,10 @@ export interface ServerSession {
 
 /** How long a command may take that is answered at once, connecting included, in milliseconds. */
 const ANSWER_MS = 5_000;
-const GOODBYE_MS = 500;
 const LOOK_AGAIN_MS = 10;
-const RETRY = 'server_login_retry';
-/** A value that nobody else would set, so that it is known for ours. */
-const SHORT_RETRY_S = 0.017;
-/** For how long a pool may have clients and no session on the way to a server, in milliseconds. */
-const STARVED_MS = 300;
-/** Columns of SHOW POOLS that count sessions with a server. */
-const SERVERS = ['sv_active', 'sv_idle', 'sv_used', 'sv_tested', 'sv_login'] as const;
 const DATABASE = 'pgbouncer';
 /** PgBouncer has one code, 08P01, for everything it says. */
 const NOT_LET_IN = /admin access needed|not allowed|authentication failed|no such user|no pg_hba|login rejected|SASL/i;
-const NOTHING_TO_RESUME = /is not paused|no such database/;
 const ALREADY_PAUSED = /already paused/;
 
 /**
@@ -57,7 +49,9 @@ export class Console {
   readonly isLocal: boolean;
   /** Its TCP port; null when it is reached by a Unix socket. */
   readonly port: number | null;
-  readonly #config: pg.ClientConfig;
+  /** Whom we log in as. */
+  readonly user: string;
+  readonly #sessions: Sessions;
   readonly #url: string;
 
   /** Connects to nothing yet. Throws kind `usage` for a URL that cannot be read or names another database. */
@@ -72,25 +66,20 @@ export class Console {
     this.isLocal = protection.local;
     this.port = driver.host?.startsWith('/') ? null : (driver.port ?? 6432);
     this.#url = url;
-    this.#config = { port: 6432, ...driver, database: DATABASE, application_name: 'switchback', types: rawText };
-  }
-
-  /** Whom we log in as. */
-  get user(): string {
-    return this.#config.user ?? '';
+    this.user = driver.user ?? '';
+    const config = { port: 6432, ...driver, database: DATABASE, application_name: 'switchback', types: rawText };
+    this.#sessions = new Sessions(config);
   }
 
   /** What the pooler has of a database; null when it does not know it. */
   async database(database: string, withinMs = ANSWER_MS): Promise<ShownDatabase | null> {
+    return (await this.databases(withinMs)).get(database) ?? null;
+  }
+
+  /** All that the pooler has of its databases, by their names. */
+  async databases(withinMs = ANSWER_MS): Promise<ReadonlyMap<string, ShownDatabase>> {
     const rows = await this.#ask('SHOW DATABASES', withinMs);
-    const row = rows.find(({ name }) => name === database);
-    if (row === undefined) return null;
-    const { host = null, port, database: dbname, paused, pool_mode = null } = row;
-    return {
-      address: { host: host === '' ? null : host, port: port ?? '', dbname: dbname ?? '' },
-      isPaused: paused === '1',
-      poolMode: pool_mode,
-    };
+    return new Map(rows.map((row) => [row.name ?? '', shownOf(row)]));
   }
 
   /** Such as `1.26.1`; empty when it does not say. */
@@ -151,20 +140,21 @@ export class Console {
     });
   }
 
-  /**
-   * Lets clients of databases go on; nothing for those that are not paused. A client that was new while a pause was on made
-   * 1.18 begin a session with the server and cut it, which counts as a failed login, so that nobody of its user would get a
-   * session before `server_login_retry` (15 s) is over. That is made short until all have one on the way.
-   */
+  /** Lets clients of databases go on; nothing for those that are not paused. */
   async resume(databases: readonly string[], withinMs = ANSWER_MS): Promise<void> {
     await inTurn(`${this.name} retry`, async () => {
-      await this.#with(async (client) => {
+      await this.#with(async (client, open) => {
         await before(
           withinMs,
-          client.connect().then(() => withShortRetry(client, () => resumeAll(client, databases))),
+          open().then(() => resumeOn(client, databases)),
         );
       });
     });
+  }
+
+  /** Ends all clients of databases and forgets what was learned from their servers. Who comes waits until `resume`. */
+  async end(databases: readonly string[]): Promise<void> {
+    for (const database of databases) await this.#ask(`KILL ${quoteName(database)}`);
   }
 
   /** Reads its configuration again. */
@@ -173,8 +163,8 @@ export class Console {
   }
 
   async #ask(command: string, withinMs = ANSWER_MS): Promise<readonly TextRow[]> {
-    return await this.#with(async (client) => {
-      const answer = client.connect().then(() => client.query<TextRow>(command));
+    return await this.#with(async (client, open) => {
+      const answer = open().then(() => client.query<TextRow>(command));
       const { rows } = await before(withinMs, answer);
       return rows;
     });
@@ -182,8 +172,8 @@ export class Console {
 
   /** Does something on a session that is cut when `mayWait` throws. */
   async #untilDone(mayWait: () => Promise<number>, work: (client: pg.Client) => Promise<void>): Promise<void> {
-    await this.#with(async (client) => {
-      const done = client.connect().then(async () => {
+    await this.#with(async (client, open) => {
+      const done = open().then(async () => {
         await work(client);
         return true;
       });
@@ -191,17 +181,10 @@ export class Console {
     });
   }
 
-  async #with<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
-    const client = new pg.Client(this.#config);
-    client.on('error', () => undefined);
-    // A pooler that waits for a pause, or has fallen silent, does not listen to a goodbye.
+  async #with<T>(work: (client: pg.Client, open: () => Promise<void>) => Promise<T>): Promise<T> {
     try {
-      const result = await work(client);
-      const cancel = after(GOODBYE_MS, () => cut(client));
-      await client.end().finally(cancel);
-      return result;
+      return await this.#sessions.with(work);
     } catch (error) {
-      cut(client);
       throw this.#wrap(error);
     }
   }
@@ -236,55 +219,11 @@ export class Console {
   }
 }
 
-/**
- * Ends a session at once. After a mere close, what was written would still be delivered to a pooler that comes back, a PAUSE
- * too; a reset takes it back. Where a session cannot be reset, over TLS or a Unix socket, it is closed.
- */
-const cut = ({ connection: { stream } }: pg.Client): void => {
-  try {
-    if (stream instanceof Socket && !stream.connecting) stream.resetAndDestroy();
-  } catch {
-    // Closed below.
-  }
-  stream.destroy();
-};
-
-const resumeAll = async (client: pg.Client, databases: readonly string[]): Promise<void> => {
-  for (const database of databases) {
-    await client.query(`RESUME ${quoteName(database)}`).catch((error: unknown) => {
-      if (!NOTHING_TO_RESUME.test(messageOf(error))) throw error;
-    });
-  }
-  const begun = monotonicMs();
-  for (;;) {
-    const { rows } = await client.query<TextRow>('SHOW POOLS');
-    const isStarved = (row: TextRow): boolean =>
-      databases.includes(row.database ?? '') && row.cl_waiting !== '0' && SERVERS.every((name) => row[name] === '0');
-    // A server that is down is no reason to wait for it.
-    if (!rows.some(isStarved) || monotonicMs() - begun > STARVED_MS) return;
-    await sleep(LOOK_AGAIN_MS);
-  }
-};
-
-/** Sets `server_login_retry` for the time of the work. One that a worker left short when it died goes back to what it is by default. */
-const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Promise<void> => {
-  const { rows } = await client.query<TextRow>('SHOW CONFIG');
-  const { value = null, default: byDefault = null } = rows.find(({ key }) => key === RETRY) ?? {};
-  const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
-  // Not a pooler that we know: clients go on all the same.
-  if (usual === null) return await work();
-  const isShort = await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`).then(
-    () => true,
-    () => false,
-  );
-  // Clients that wait a while longer are better than clients that wait for ever.
-  if (!isShort) return await work();
-  try {
-    await work();
-  } finally {
-    await client.query(`SET ${RETRY} = '${usual}'`);
-  }
-};
+const shownOf = ({ host = null, port, database, paused, pool_mode = null }: TextRow): ShownDatabase => ({
+  address: { host: host === '' ? null : host, port: port ?? '', dbname: database ?? '' },
+  isPaused: paused === '1',
+  poolMode: pool_mode,
+});
 
 /** Looks at the pooler's sessions on servers until none is one of those. */
 const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): Promise<void> => {

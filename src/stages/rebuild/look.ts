@@ -38,6 +38,8 @@ export interface LookOptions {
   readonly traces: Traces;
   /** What a person has stated of phases' primaries. */
   readonly stated: ReadonlyMap<string, Side>;
+  /** Routers of readers that will not answer any more, of which a person has stated that nobody is led to the target by them. */
+  readonly awayFromTarget: ReadonlySet<string>;
 }
 
 /** Reads all that is left of a run. Changes nothing. Throws kind `unreachable` while a side does not answer. */
@@ -143,7 +145,7 @@ const readPhase = async (options: LookOptions, from: PhaseSources): Promise<Phas
     hasChunks: target.chunked.has(laneName(scope.name, 'forward')),
     isKeyed: scope.tables.every((table) => table.key !== null),
     routers: await askWriters(options.context, scope.name),
-    readers: await askReaders(options.context, scope.name),
+    readers: await askReaders(options, scope.name),
     stated: options.stated.get(scope.name) ?? null,
   };
 };
@@ -225,9 +227,11 @@ const askWriters = async (context: RunContext, phase: string): Promise<PhaseEvid
     }),
   );
 
-const askReaders = async (context: RunContext, phase: string): Promise<PhaseEvidence['readers']> =>
+/** What a person has stated is believed of those only that do not answer; see `assertStatedReaders`. */
+const askReaders = async ({ context, awayFromTarget }: LookOptions, phase: string): Promise<PhaseEvidence['readers']> =>
   (await askRouters(context, phase, 'readers')).map(({ router, primary, error }) => ({
     router,
     primary,
     answers: error === null,
+    isStatedAway: error !== null && awayFromTarget.has(router),
   }));

@@ -14,6 +14,8 @@ export interface WindowStep {
   readonly name: string;
   /** It ends by itself with the window, and then says what was in its way. */
   readonly isBounded?: boolean;
+  /** See {@link Effect.changesNothing}. */
+  readonly changesNothing?: true;
   /** Returns what the journal should say of it, if anything. */
   act(s: Switch): Promise<string | undefined>;
 }
@@ -74,6 +76,7 @@ const fence: Act = {
 
 /** P is read after the fence has committed: nothing of the phase can be in the log past it (S2). */
 const position: Act = {
+  changesNothing: true,
   act: async (s) => {
     const fencedAt = await sideA(s).database.head();
     await note(s, { fencedAt });
@@ -81,8 +84,10 @@ const position: Act = {
   },
 };
 
+/** The marker that travels is a row of our own. */
 const drain: Act = {
   isBounded: true,
+  changesNothing: true,
   act: async (s) => {
     const to = recorded(s.document.fencedAt, 'position');
     await Promise.all(

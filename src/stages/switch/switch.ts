@@ -118,7 +118,8 @@ const runWindow = async (s: Switch): Promise<void> => {
   for (const step of windowSteps(s)) {
     const act = () => (step.isBounded === true ? step.act(s) : within(s, () => step.act(s)));
     const place = { where: scopeOfSwitch(s), step: step.name };
-    await carryOutEffect(s.tools.tenure, place, { act });
+    const { changesNothing } = step;
+    await carryOutEffect(s.tools.tenure, place, { act, ...(changesNothing ? { changesNothing } : {}) });
     s.left();
   }
 };
