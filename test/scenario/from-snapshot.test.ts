@@ -149,6 +149,9 @@ it(
       expect(await refuses(urls.source)).toBe(true);
     }
     expectExit(await failback());
+    // It is the primary now, and must never be fenced by whoever gives the command of before again.
+    expectExit(await command('snapshot restore', ...args), 4);
+    expect(await refuses(urls.source)).toBe(false);
     await sleep(A_WHILE_MS);
     await writing.stop();
     const verdict = await verdictOfSource();
