@@ -187,6 +187,24 @@ it(
 );
 
 it(
+  'goes back to one when the run has ended, as soon as somebody says where the application writes, and nothing is lost',
+  async () => {
+    const id = await cutOverAfterSnapshot();
+    expectExit(await command('finalise', ...BOTH, '--early', '--confirm', BOTH.join(',')));
+    await restore(id, 'over');
+    const unsaid = await failback();
+    expectExit(unsaid, 4);
+    expect(saidBy(unsaid).remedy).toContain('--primary catalog=target --primary orders=target');
+    expectExit(await failback('--primary', 'catalog=target', '--primary', 'orders=target'));
+    await sleep(A_WHILE_MS);
+    await writing.stop();
+    expect(await verdictOfSource()).toMatchObject(CLEAN);
+    expect(await refuses(urls.target)).toBe(true);
+  },
+  SLOW_MS,
+);
+
+it(
   'goes back to one as it was restored, and loses exactly what was announced',
   async () => {
     const id = await cutOverAfterSnapshot();

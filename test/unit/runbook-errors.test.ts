@@ -90,7 +90,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   'snapshot … is not one of plan …': 'no-snapshot',
   // A source that is restored: what stands in the way of going back to it is said before anything is changed.
   'the source is no restored place': 'restored-source',
-  'the target knows nothing of run …: its sidecar is gone, as when a run has ended': 'restored-source',
+  'the target (…) has no record of run …, whose target was …': 'restored-source',
+  'run … has ended, so that nothing says where the application writes phase …': 'restored-source',
   'the target knows … as the source of run …: another database has taken its place': 'restored-source',
   'phase … is not on the target: the source that is lost was its primary': 'restored-source',
   'a failback of phase … was under way when the source was lost: whether it was committed is not known any more':

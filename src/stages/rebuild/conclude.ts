@@ -169,7 +169,7 @@ const onTarget = (e: PhaseEvidence, because: string): Conclusion => {
   const basis = { primary: 'target', because } as const;
   const record = isRecordUsable(e);
   if (record && e.recorded?.name === 'finalised') return settled(e, basis, { state: 'recorded' });
-  if (isFinalised(e)) return settled(e, basis, { state: 'finalised' });
+  if (isFinalised(e) && e.isRestored !== true) return settled(e, basis, { state: 'finalised' });
   const lane = laneOf(e, 'reverse') ?? lostLane(e, 'reverse', 'its position is not known any more');
   return settled(e, basis, {
     state: record ? 'recorded' : 'soaking',
