@@ -57,9 +57,7 @@ const dieAt = async (point: string, name: string, ...args: readonly string[]): P
   const { self, plan } = scenario.run;
   const more = { TEST_SOURCE_URL: urls.source, SWITCHBACK_FAILPOINT: `${point}:kill` };
   const dying = { ...self, environment: { ...self.environment, ...more } };
-  await expect(runCommand(dying, [...name.split(' '), plan, ...args], { anyExitCode: true })).resolves.toMatchObject({
-    exitCode: 128,
-  });
+  expectExit(await runCommand(dying, [...name.split(' '), plan, ...args], { anyExitCode: true }), 128);
 };
 
 /** What the clients were told, against what the source holds. */
