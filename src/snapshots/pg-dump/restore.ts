@@ -9,7 +9,7 @@ import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import type { Catalogue } from '../local/catalogue.ts';
 import { versionOf } from '../local/database.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
-import { getFiles, type Spool } from '../local/spool.ts';
+import { getFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
 import { Place, type PlaceMark, withDatabase } from './place.ts';
@@ -154,17 +154,8 @@ const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOpti
   const { options, catalogue, spool, place, mark } = context;
   await spool.with(place.draft, async (directory) => {
     const total = manifest.store.objects.reduce((sum, { bytes }) => sum + bytes, 0);
-    let done = 0;
-    await getFiles(manifest.store.objects, directory, {
-      envelope: catalogue.envelope,
-      prefix: `${manifest.id}/data`,
-      parallel: options.jobs,
-      signal: wait.signal,
-      onBytes: (bytes) => {
-        done += bytes;
-        wait.progress({ text: `${done} of ${total} bytes proven`, percent: (100 * done) / Math.max(1, total) });
-      },
-    });
+    const transfer = { envelope: catalogue.envelope, id: manifest.id, parallel: options.jobs, total };
+    await getFiles(manifest.store.objects, directory, transferOf(transfer, wait));
     failpoint('restore:proven');
     await place.begin(mark, manifest.store.database);
     failpoint('restore:begun');

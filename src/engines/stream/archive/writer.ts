@@ -109,7 +109,7 @@ export class ArchiveWriter implements TapSink {
     const deadlineMs = monotonicMs() + budgetMs;
     while (this.durable < lsn) {
       signal.throwIfAborted();
-      if (this.#isEnded) throw new SwitchbackError('busy', 'the lane has stopped');
+      if (this.#isEnded) throw this.#stopped();
       if (monotonicMs() >= deadlineMs) throw this.#late(position);
       if (this.#segment.until >= lsn) this.#seal();
       await this.#something(deadlineMs - monotonicMs(), signal);
@@ -231,6 +231,12 @@ export class ArchiveWriter implements TapSink {
     this.#waiters.delete(resolve);
     signal.removeEventListener('abort', onAbort);
     cancel();
+  }
+
+  #stopped(): SwitchbackError {
+    const { archive, direction } = this.#options;
+    const lane = `${archive.phase}/${direction}`;
+    return new SwitchbackError('busy', `lane ${lane} has stopped following`);
   }
 
   #late(position: Position): SwitchbackError {
