@@ -88,6 +88,22 @@ const INSIDE: Readonly<Record<string, string>> = {
   // Of a snapshot that was named.
   'snapshot … is …, not available…': 'no-snapshot',
   'snapshot … is not one of plan …': 'no-snapshot',
+  // A source that is restored: what stands in the way of going back to it is said before anything is changed.
+  'the source is no restored place': 'restored-source',
+  'the target (…) has no record of run …, whose target was …': 'restored-source',
+  'run … has ended, so that nothing says where the application writes phase …': 'restored-source',
+  'the target knows … as the source of run …: another database has taken its place': 'restored-source',
+  'phase … is not on the target: the source that is lost was its primary': 'restored-source',
+  'a failback of phase … was under way when the source was lost: whether it was committed is not known any more':
+    'restored-source',
+  'the source was restored up to …, and what came later would be read again from the target': 'restored-source',
+  // As a rebuild says it.
+  'where the application may write is not known: …': 'primary-unknown',
+  // Of a restore, which has changed nothing of the run.
+  'what snapshot … was restored to is the source of run … by now': 'no-snapshot',
+  'it was restored with a replay up to … before': 'no-snapshot',
+  'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
+  'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',
   // Who begins a command looks for the same row first, and parks.
   'the journal has no switch …': 'records-damaged',
 };
@@ -119,6 +135,8 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
   'src/routers/webhook/router.ts: kind, …': ['router-mute', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
+  // Which of the two databases is not of this run.
+  'src/stages/snapshots/adopt.ts: refused, wrong': ['restored-source'],
   // Say which of several routers said it.
   'src/stages/switch/routing.ts: kind, text': ['parked'],
   'src/stages/switch/routing.ts: kind, …': ['undone-otherwise'],

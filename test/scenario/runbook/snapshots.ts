@@ -82,6 +82,21 @@ export const snapshots = (servers: Servers, entry: EntryTest): void => {
       expect(await play.does(scene, { at: 1 })).toContain('gone on with, and done');
     });
 
+    entry('restored-source', async (play) => {
+      const own = await say(scene.run, 'failback', scene.run.plan, 'all', '--from-snapshot', '--confirm', 'all');
+      expect(own.exitCode).toBe(4);
+      play.sees(own.text);
+      const into = servers().source.urlFor('runbook_restored');
+      const restored = await say(scene.run, 'snapshot', 'restore', scene.run.plan, '--into', into, '--confirm', 'test');
+      expect(restored.text).toContain("refuses the application's writes");
+      const { self } = scene.run;
+      const run = { ...scene.run, self: { ...self, environment: { ...self.environment, TEST_SOURCE_URL: into } } };
+      const resumed = await say(run, 'resume', run.plan);
+      expect(resumed.exitCode).toBe(4);
+      play.sees(resumed.text);
+      expect(await play.does({ run, terminal: scene.terminal })).toContain('all is on the source now');
+    });
+
     entry('snapshots-unknown', async (play) => {
       const command = startHere(scene.run, ['snapshot', 'prune', scene.run.plan], {
         source: NOWHERE,
