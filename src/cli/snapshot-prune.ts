@@ -16,21 +16,36 @@ export const prune = async (args: Arguments): Promise<number> =>
         throw new SwitchbackError('usage', `--confirm ${confirmed} does not match`, { remedy: `--confirm ${name}` });
       }
       if (confirmed === undefined) {
-        const { verdicts } = await planPrune(context);
-        const json = verdicts.map(({ id, keeps, why }) => ({ id, keeps, why }));
-        if (flag(args, 'json')) sayJson({ ok: true, dryRun: true, snapshots: json });
-        else print(verdicts, `switchback snapshot prune ${path} --confirm ${name}`);
+        const plan = await planPrune(context);
+        const json = plan.verdicts.map(({ id, keeps, why }) => ({ id, keeps, why }));
+        const archive = plan.archive.map(({ phase, objects }) => ({ phase, objects: objects.length }));
+        if (flag(args, 'json')) sayJson({ ok: true, dryRun: true, snapshots: json, archive });
+        else print(plan, `switchback snapshot prune ${path} --confirm ${name}`);
         return 0;
       }
-      const removed = await removeOld(context, wait);
-      if (flag(args, 'json')) sayJson({ ok: true, dryRun: false, removed });
-      else say(removed.length === 0 ? 'there is nothing to remove' : color.green(`removed: ${removed.join(', ')}`));
+      const { snapshots: removed, archive } = await removeOld(context, wait);
+      if (flag(args, 'json')) sayJson({ ok: true, dryRun: false, removed, archive });
+      else sayRemoved(removed, archive);
       return 0;
     },
   );
 
-const print = (verdicts: PrunePlan['verdicts'], command: string): void => {
+const sayRemoved = (removed: readonly string[], archive: Readonly<Record<string, number>>): void => {
+  const phases = Object.entries(archive);
+  if (removed.length + phases.length === 0) say('there is nothing to remove');
+  if (removed.length > 0) say(color.green(`removed: ${removed.join(', ')}`));
+  for (const [phase, count] of phases) say(color.green(`removed of the archive of phase ${phase}: ${count} objects`));
+};
+
+const print = ({ verdicts, archive }: PrunePlan, command: string): void => {
   const rows = verdicts.map(({ id, keeps, why }) => [id, keeps ? 'stays' : color.yellow('would go'), why]);
   say(verdicts.length === 0 ? 'there are none' : table([['snapshot', '', 'why'], ...rows]));
-  if (verdicts.some(({ keeps }) => !keeps)) say(`nothing was removed; to remove them: ${command}`);
+  for (const { phase, objects } of archive) {
+    const bytes = objects.reduce((sum, object) => sum + object.bytes, 0);
+    say(
+      `of the archive of phase ${phase}, ${objects.length} objects (${bytes} bytes) would go: no snapshot that stays needs them`,
+    );
+  }
+  if (archive.length > 0 || verdicts.some(({ keeps }) => !keeps))
+    say(`nothing was removed; to remove them: ${command}`);
 };

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Composition } from '../../src/compose.ts';
 import type { Event } from '../../src/domain/event.ts';
 import { isIdOf } from '../../src/domain/snapshot-id.ts';
+import type { ArchiveBase } from '../../src/engines/archive.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { installSidecar } from '../../src/sidecar/install.ts';
 import { readDrills, readSnapshots, writeDrill, writeSnapshot } from '../../src/sidecar/snapshots.ts';
@@ -255,12 +256,33 @@ describe('in a run', () => {
     const { verdicts } = await planPrune(context);
     expect(verdicts.flatMap(({ id, keeps }) => (keeps ? [id] : []))).toEqual([newest, drilled]);
     expect(store.held.size).toBe(ids.length);
-    const removed = await prune(context, wait);
+    const { snapshots: removed } = await prune(context, wait);
     expect(removed).toEqual(ids.filter((id) => id !== newest && id !== drilled));
     expect([...store.held.keys()].toSorted()).toEqual([newest, drilled].toSorted());
-    expect(await prune(context, wait)).toEqual([]);
+    expect(await prune(context, wait)).toEqual({ snapshots: [], archive: {} });
     const states = (await readSnapshots(context.target.sql)).map(({ id, state }) => [id, state]);
     for (const id of removed) expect(states).toContainEqual([id, 'removed']);
+  });
+
+  // The archive is a stand-in that says what it holds; the real one's answers are in archive.test.ts.
+  it('a prune removes what no snapshot that stays needs of an archive, the oldest first', async () => {
+    const gone: string[] = [];
+    const held = ['1', '2', '3', '4'].map((key) => ({ key, bytes: 1 }));
+    const needs = new Map([...store.held.values()].map(({ manifest }, at) => [manifest?.position.atLeast, at + 2]));
+    const archives = {
+      since: async () => ({ missing: reaches ? null : 'all of it' }),
+      unneeded: async (_: unknown, { source }: ArchiveBase) => held.slice(0, needs.get(source.atLeast) ?? 0),
+    };
+    let reaches = false;
+    const archived = {
+      ...context,
+      archive: { remove: async (key: string) => void gone.push(key) } as never,
+      engine: { ...context.engine, archives: archives as never },
+    };
+    expect((await planPrune(archived)).archive).toEqual([]);
+    reaches = true;
+    expect(await prune(archived, wait)).toEqual({ snapshots: [], archive: { all: 2 } });
+    expect(gone).toEqual(['1', '2']);
   });
 
   it('work that lost the session which kept others away is broken off', async () => {

@@ -252,7 +252,6 @@ describe('a plan', () => {
       foreignSettings: 'refuse',
       instances: [{ admin: ENV.PGBOUNCER_ADMIN_URL, config: join(process.cwd(), 'plans/d.ini') }],
       databases: new Map([['all', 'shop']]),
-      foreignSettings: 'refuse',
       source: {},
       target: {},
     });

@@ -51,7 +51,8 @@ export const readArchived = async (
   return await Promise.all(context.plan.phases.map(({ name }) => read(name)));
 };
 
-const baseOf = ({ position, lanes }: Manifest, phase: string): ArchiveBase => ({
+/** The state that a snapshot holds, for what its phase's archive has after it. */
+export const baseOf = ({ position, lanes }: Manifest, phase: string): ArchiveBase => ({
   source: position,
   reverse: lanes[laneName(phase, 'reverse')]?.position ?? null,
 });

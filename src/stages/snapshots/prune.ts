@@ -7,17 +7,21 @@ import type { Snapshot, WaitOptions } from '../../snapshots/store.ts';
 import type { RunContext } from '../context.ts';
 import { judge, type KeepVerdict } from './keep.ts';
 import { isOurs, restorable, takenAt } from './ours.ts';
+import { type UnneededArchive, unneededArchive } from './prune-archive.ts';
 import { readRecords, recordWherePossible, type SnapshotRecords, storeOf } from './records.ts';
 
 /** What a prune would do, in the order of the store: the newest first. */
 export interface PrunePlan {
   readonly verdicts: readonly (KeepVerdict & { readonly snapshot: Snapshot })[];
+  /** What no snapshot that stays needs of the soak's archive. */
+  readonly archive: readonly UnneededArchive[];
 }
 
 /** Which snapshots would go, and why the others stay. Changes nothing. */
 export const planPrune = async (context: RunContext): Promise<PrunePlan> => {
   const snapshots = await storeOf(context).list();
-  const referred = await readReferences(context, snapshots);
+  const records = await readRecords(context);
+  const referred = await readReferences(context, { records, snapshots });
   const candidates = snapshots.map((snapshot) => ({
     id: snapshot.id,
     state: snapshot.state,
@@ -25,17 +29,45 @@ export const planPrune = async (context: RunContext): Promise<PrunePlan> => {
     isOurs: isOurs(context.plan, snapshot),
   }));
   const rules = context.plan.snapshots?.keep ?? { last: 1, daily: 0, weekly: 0 };
-  const verdicts = judge(candidates, rules, referred);
-  return { verdicts: verdicts.flatMap((verdict, at) => ({ ...verdict, snapshot: snapshots[at] as Snapshot })) };
+  const judged = judge(candidates, rules, referred);
+  const verdicts = judged.map((verdict, at) => ({ ...verdict, snapshot: snapshots[at] as Snapshot }));
+  const kept = restorable(
+    context.plan,
+    verdicts.filter(({ keeps }) => keeps).map(({ snapshot }) => snapshot),
+  );
+  return { verdicts, archive: await unneededArchive(context, records.run?.id ?? null, kept) };
 };
 
+/** What a prune has removed. */
+export interface Pruned {
+  readonly snapshots: readonly string[];
+  /** Objects of archives, by phase. */
+  readonly archive: Readonly<Record<string, number>>;
+}
+
 /**
- * Removes what {@link planPrune} names at this moment, one after the other; what is gone already is no error. Returns what was
- * removed. What an earlier process has begun to remove is found by the store itself.
+ * Removes what {@link planPrune} names at this moment, one after the other; what is gone already is no error. What an earlier
+ * process has begun to remove is found by the store itself. Of an archive the oldest goes first, so that what is left is one chain.
  */
-export const prune = async (context: RunContext, options: WaitOptions): Promise<readonly string[]> => {
+export const prune = async (context: RunContext, options: WaitOptions): Promise<Pruned> => {
+  const { verdicts, archive } = await planPrune(context);
+  const snapshots = await removeSnapshots(context, verdicts, options);
+  for (const { phase, objects } of archive) {
+    options.progress({ text: `removing ${objects.length} objects of the archive of phase ${phase}`, percent: null });
+    for (const { key } of objects) {
+      options.signal.throwIfAborted();
+      await context.archive?.remove(key);
+    }
+  }
+  return { snapshots, archive: Object.fromEntries(archive.map(({ phase, objects }) => [phase, objects.length])) };
+};
+
+const removeSnapshots = async (
+  context: RunContext,
+  verdicts: PrunePlan['verdicts'],
+  options: WaitOptions,
+): Promise<readonly string[]> => {
   const store = storeOf(context);
-  const { verdicts } = await planPrune(context);
   const removed: string[] = [];
   for (const { id, keeps, snapshot } of verdicts) {
     if (keeps) continue;
@@ -54,9 +86,8 @@ export const prune = async (context: RunContext, options: WaitOptions): Promise<
 /** What a run refers to, by id with the reason. Throws kind `refused` when nobody can tell. */
 const readReferences = async (
   context: RunContext,
-  snapshots: readonly Snapshot[],
+  { records, snapshots }: { readonly records: SnapshotRecords; readonly snapshots: readonly Snapshot[] },
 ): Promise<ReadonlyMap<string, string>> => {
-  const records = await readRecords(context);
   if (records.run === null && records.trouble !== null && (await isUnknown(context))) {
     throw new SwitchbackError('refused', `nobody can tell which snapshots a run refers to: ${records.trouble}`, {
       remedy: 'when the source or the target answers again: switchback snapshot prune PLAN',
