@@ -16,7 +16,8 @@ export default defineConfig({
       // What pg can do without.
       external: ['pg-native'],
       // Names that stay: V8's code cache is kept by them, and a new version takes the place of the old one's.
-      output: { chunkFileNames: '[name].js' },
+      // What is said of types and parameters is for readers of the sources; it would be held in memory with the text.
+      output: { chunkFileNames: '[name].js', comments: { jsdoc: false } },
     },
   },
 });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
+import { archiveFor } from './compose-archive.ts';
 import { routerChecks, routerFor } from './compose-routers.ts';
 import { snapshotsFor } from './compose-snapshots.ts';
 import type { Probe } from './databases/client-path.ts';
@@ -25,7 +26,7 @@ import type { Plan } from './plan/load.ts';
 import { PostgresServer } from './platform/postgres/server.ts';
 import { conninfoOf } from './platform/postgres/url.ts';
 import { redactAll } from './platform/redact.ts';
-import type { CheckInput, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
+import type { CheckInput, OpenPlace, PhaseScope, RunContext, SidePorts } from './stages/context.ts';
 import type { Traces } from './stages/rebuild/evidence.ts';
 
 /** A run's ports with what has to be closed at the end. */
@@ -33,6 +34,8 @@ export interface Composition {
   readonly context: RunContext;
   /** For a rebuild alone. */
   readonly traces: Traces;
+  /** The ports of a database beside the two, such as a restored one. Whoever asks for it closes it. */
+  readonly placeAt: (url: string) => SidePorts & { close(): Promise<void> };
   close(): Promise<void>;
 }
 
@@ -99,6 +102,27 @@ const userName = (): string => {
   }
 };
 
+/** The ports of a side, or of what was restored of it. */
+const portsOf = (side: Side, server: PostgresServer, sessions: PostgresSessions): SidePorts => ({
+  side,
+  sql: server,
+  database: postgresDatabase(server),
+  digests: postgresDigests(server),
+  sessions,
+  clients: postgresClients(server),
+});
+
+/** The ports of a place where a snapshot of the source stands restored. */
+const openPlace = (url: string, application: string): OpenPlace => {
+  const server = new PostgresServer({ url, label: 'restored place', application });
+  const sessions = new PostgresSessions(server);
+  const close = async () => {
+    await sessions.close();
+    await server.close();
+  };
+  return { ...portsOf('source', server, sessions), close };
+};
+
 /** Makes the concrete ports of a plan. Connects to nothing yet. */
 export const compose = (plan: Plan, emit: Emit): Composition => {
   const holder = randomBytes(4).toString('hex');
@@ -107,29 +131,24 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
   const source = serverOf('source');
   const target = serverOf('target');
   const sessions = { source: new PostgresSessions(source), target: new PostgresSessions(target) };
-  const portsOf = (side: Side, server: PostgresServer): SidePorts => ({
-    side,
-    sql: server,
-    database: postgresDatabase(server),
-    digests: postgresDigests(server),
-    sessions: sessions[side],
-    clients: postgresClients(server),
-  });
   const { engine, lanes } = engineFor(plan, { source, target });
+  const archive = archiveFor(plan);
   const routers = new Map(
     [...plan.routers].map(([name, router]) => [name, routerFor(router, plan, { source, target })]),
   );
   return {
     context: {
       plan,
-      source: portsOf('source', source),
-      target: portsOf('target', target),
+      source: portsOf('source', source, sessions.source),
+      target: portsOf('target', target, sessions.target),
       engine,
+      ...(archive && { archive }),
       traces: lanes,
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
       probes: probesOf(plan),
       snapshots: snapshotsFor(plan),
+      openPlace: (url) => openPlace(url, applicationName(holder)),
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
         ...(await engineChecks(engine, input)),
@@ -144,6 +163,23 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: postgresTraces(source, holder),
       target: postgresTraces(target, holder),
       lanes,
+    },
+    placeAt: (url) => {
+      const server = new PostgresServer({ url, label: 'restored place', application: applicationName(holder) });
+      const own = new PostgresSessions(server);
+      const ports = {
+        side: 'source',
+        sql: server,
+        database: postgresDatabase(server),
+        digests: postgresDigests(server),
+        sessions: own,
+        clients: postgresClients(server),
+      } as const;
+      const close = async () => {
+        await own.close();
+        await server.close();
+      };
+      return { ...ports, close };
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);

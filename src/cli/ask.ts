@@ -6,6 +6,7 @@ import { READERS_COMMANDS, type RequestCommand, type RequestResult } from '../si
 import { carryOut } from '../stages/command.ts';
 import { COMMAND_SCOPE } from '../stages/execute.ts';
 import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
+import { adoptFirst, assertSnapshotOptions, SNAPSHOT_OPTIONS } from './failback-snapshot.ts';
 import { assertNoRebuildOptions, REBUILD_OPTIONS, rebuildFirst } from './rebuild.ts';
 import { color, eventText, say, sayJson } from './render.ts';
 
@@ -16,7 +17,10 @@ const OPTIONS: Partial<Record<RequestCommand, CommandModule['options']>> = {
   cutover: {
     reads: { type: 'boolean', default: false, describe: 'Move only the readers, led by `reads` of the phase' },
   },
-  failback: { reads: { type: 'boolean', default: false, describe: 'Move only the readers back' } },
+  failback: {
+    reads: { type: 'boolean', default: false, describe: 'Move only the readers back' },
+    ...SNAPSHOT_OPTIONS,
+  },
   verify: {
     repair: { type: 'boolean', default: false, describe: 'Copy rows that differ again, then verify once more' },
   },
@@ -72,20 +76,20 @@ export const ask = (command: RequestCommand, describe: string): CommandModule =>
             await rebuildFirst(args, { context, traces, phases, signal: stopping.signal, confirm: asking });
           } else if (command === 'resume') assertNoRebuildOptions(args);
           const asked = requestOf(command, args);
-          if (SEVERE.has(asked)) await confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
-          const result = await carryOut(
-            context,
-            {
-              command: asked,
-              phases,
-              options: { unfence: flag(args, 'unfence'), early: flag(args, 'early'), repair: flag(args, 'repair') },
-              by: context.by,
-            },
-            {
-              signal: stopping.signal,
-              onJournal: (entry) => emit(entryText(entry)),
-            },
-          );
+          const confirmed = () => confirm(args, command, phases.length > 0 ? phases.join(',') : context.plan.name);
+          const isFromSnapshot = command === 'failback' && flag(args, 'from-snapshot');
+          const signal = stopping.signal;
+          if (command === 'failback') assertSnapshotOptions(args);
+          const restored = isFromSnapshot
+            ? await adoptFirst(args, { context, traces, phases, signal, confirm: confirmed })
+            : null;
+          if (SEVERE.has(asked) && !isFromSnapshot) await confirmed();
+          const options = { unfence: flag(args, 'unfence'), early: flag(args, 'early'), repair: flag(args, 'repair') };
+          const request = { command: asked, phases, options, by: context.by };
+          const onJournal = (entry: JournalEntry) => emit(entryText(entry));
+          const result = restored
+            ? { ...restored, here: true }
+            : await carryOut(context, request, { signal, onJournal });
           if (json) sayJson({ ok: result.exitCode === 0, ...result });
           else {
             print(result);

@@ -10,6 +10,7 @@ import { printError } from './render.ts';
 import { report } from './report.ts';
 import { run } from './run.ts';
 import { show } from './show.ts';
+import { snapshot } from './snapshot.ts';
 import { status } from './status.ts';
 
 /** Every command, in the order in which a migration uses them. */
@@ -25,6 +26,7 @@ const COMMANDS: readonly CommandModule[] = [
   ask('abort', 'Undo phases that have not been cut over'),
   ask('resume', 'Complete or undo what was interrupted, and let halted lanes go on'),
   report,
+  snapshot,
   audit,
   demo,
 ];
@@ -55,7 +57,11 @@ export const runCommandLine = async (argv: readonly string[]): Promise<number> =
       throw error ?? new SwitchbackError('usage', message, { remedy: 'switchback --help' });
     });
   for (const command of COMMANDS) {
-    parser.command(command.usage, command.describe, command.options, async (args) => {
+    const build = (own: typeof parser) => {
+      for (const [name, about] of Object.entries(command.positionals ?? {})) own.positional(name, about);
+      return own.options(command.options);
+    };
+    parser.command(command.usage, command.describe, build, async (args) => {
       exitCode = await command.run(args);
     });
   }

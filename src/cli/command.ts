@@ -1,4 +1,4 @@
-import type { Options } from 'yargs';
+import type { Options, PositionalOptions } from 'yargs';
 import { compose } from '../compose.ts';
 import { SwitchbackError } from '../domain/errors.ts';
 import type { Emit } from '../domain/event.ts';
@@ -16,6 +16,8 @@ export interface CommandModule {
   readonly usage: string;
   readonly describe: string;
   readonly options: Readonly<Record<string, Options>>;
+  /** What is known of the arguments that `usage` names, where that is more. */
+  readonly positionals?: Readonly<Record<string, PositionalOptions>>;
   /** Does the command and returns its exit code. */
   run(args: Arguments): Promise<number>;
 }

@@ -3,7 +3,7 @@ import { fillRemedy } from '../domain/remedy.ts';
 import type { RunContext } from '../stages/context.ts';
 import type { Conclusion } from '../stages/rebuild/conclusion.ts';
 import type { PhaseEvidence, SideEvidence, Traces } from '../stages/rebuild/evidence.ts';
-import { type Proposal, propose, rebuild, statementOf } from '../stages/rebuild/rebuild.ts';
+import { type Proposal, propose, readersStatementOf, rebuild, statementOf } from '../stages/rebuild/rebuild.ts';
 import { type Arguments, type CommandModule, flag, list } from './command.ts';
 import { color, findingText, say, sayJson } from './render.ts';
 
@@ -20,12 +20,18 @@ export const REBUILD_OPTIONS: CommandModule['options'] = {
     describe:
       'With --rebuild: PHASE=source or PHASE=target, the side on which the application wrote last, where it cannot be known',
   },
+  readers: {
+    type: 'string',
+    array: true,
+    describe:
+      'With --rebuild: ROUTER=source, for a router of readers that is gone for good and leads nobody to the target',
+  },
   confirm: { type: 'string', describe: 'With --rebuild: the name of the plan, instead of typing it' },
 };
 
 /** Throws kind `usage` for options that mean nothing without `--rebuild`. */
 export const assertNoRebuildOptions = (args: Arguments): void => {
-  const given = ['primary', 'confirm'].find((name) => args[name] !== undefined);
+  const given = ['primary', 'readers', 'confirm'].find((name) => args[name] !== undefined);
   if (given === undefined) return;
   throw new SwitchbackError('usage', `--${given} belongs to --rebuild`, { remedy: 'switchback resume PLAN --rebuild' });
 };
@@ -49,7 +55,8 @@ export const rebuildFirst = async (args: Arguments, command: RebuildCommand): Pr
     });
   }
   const stated = new Map(list(args, 'primary').map(statementOf));
-  const options = { context, traces: command.traces, stated, signal: command.signal };
+  const awayFromTarget = new Set(list(args, 'readers').map(readersStatementOf));
+  const options = { context, traces: command.traces, stated, awayFromTarget, signal: command.signal };
   const proposal = await propose(options);
   const { damage, workers, phases } = proposal;
   if (flag(args, 'json')) sayJson({ type: 'proposal', damage, workers, phases });
@@ -62,7 +69,7 @@ export const rebuildFirst = async (args: Arguments, command: RebuildCommand): Pr
 
 const parked = (conclusions: readonly Conclusion[], plan: RunContext['plan'], args: Arguments): SwitchbackError => {
   const open = conclusions.filter((conclusion) => conclusion.kind === 'parked');
-  const given = list(args, 'primary').map((statement) => `--primary ${statement}`);
+  const given = ['primary', 'readers'].flatMap((name) => list(args, name).map((statement) => `--${name} ${statement}`));
   const wanted = open.map(({ phase }) => `--primary ${phase}=source|target`);
   const why = open.map(({ phase, why: reason }) => `  phase ${phase}: ${reason}`);
   return new SwitchbackError(

@@ -22,8 +22,11 @@ export interface Digest {
 export interface Digests {
   /** The next range of about `rows` rows after a key; its `upTo` is null when it reaches the end of the table. */
   nextRange(table: Table, after: KeyText | null, rows: number): Promise<KeyRange>;
-  /** Digest of a range; of the whole table for one without a key, whose only range is open at both ends. */
-  ofRange(table: Table, range: KeyRange): Promise<Digest>;
+  /**
+   * Digest of a range; of the whole table for one without a key, whose only range is open at both ends. With the name of an
+   * exported snapshot, of the rows that are seen under it.
+   */
+  ofRange(table: Table, range: KeyRange, exported?: string | null): Promise<Digest>;
   /** Digest of the rows that exist among the given keys. */
   ofKeys(table: Table, keys: readonly KeyText[]): Promise<Digest>;
   /** Hash of each key's row, in the order of the keys; null where there is none. The caller bounds the number of keys. */

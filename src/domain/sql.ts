@@ -1,3 +1,5 @@
+import { SwitchbackError } from './errors.ts';
+
 /** One row, every value as the server's text, or null. Nothing is ever parsed into a Number, Date or object for us. */
 export type TextRow = Readonly<Record<string, string | null>>;
 
@@ -28,3 +30,14 @@ export interface SqlSide extends SqlExecutor {
  * `deposed` when the database knows a newer epoch.
  */
 export type Guard = (sql: SqlExecutor) => Promise<void>;
+
+/**
+ * What a transaction begins with that is to see what an exported snapshot sees. The name is a server's own: it stands in the
+ * statement as it is, since no parameter can.
+ */
+export const underSnapshot = (exported: string): string => {
+  if (!/^[0-9A-Za-z-]+$/.test(exported)) {
+    throw new SwitchbackError('internal', `"${exported}" is not the name of an exported snapshot`);
+  }
+  return `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '${exported}'`;
+};

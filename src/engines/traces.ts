@@ -28,6 +28,11 @@ export interface LaneTraces {
   /** The publication on that side, or null. */
   publication(direction: Direction, name: string): Promise<PublicationTrace | null>;
   /**
+   * Whether a lane that has come to `position`, as a dump of the side that it writes to says, has applied everything before
+   * `confirmed`. False where such a dump does not tell how far its lane has come. Asks no server.
+   */
+  covers(position: Position, confirmed: Position): boolean;
+  /**
    * Makes the lane's marker be at `marker` or beyond, and publishes it again where it is not published. The marker's table is
    * new then, so no open transaction can have written to it (fault 26). The sidecar must stand. May be repeated.
    */

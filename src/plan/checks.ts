@@ -4,12 +4,12 @@ import type { Json, LocatedDocument } from './document.ts';
 import { parseDuration } from './duration.ts';
 import { entryProblems } from './entry-checks.ts';
 import { holdsPassword, literalPart, REFERENCE_FORM } from './interpolate.ts';
-import { valueAt, written } from './issues.ts';
+import { isHidden, textsOf, valueAt, written } from './issues.ts';
 import { nearest } from './nearest.ts';
 import { probeProblems } from './phase-keys.ts';
 import { type NamedRouter, namedRouters, namesOfRouters, routerProblems } from './phase-routers.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
-import { secretProblems } from './secret-checks.ts';
+import { secretProblems, urlProblems } from './secret-checks.ts';
 import { snapshotProblems } from './snapshot-checks.ts';
 import { NAME, NAME_MESSAGE } from './values.ts';
 
@@ -152,15 +152,6 @@ const sharedVariables = (document: LocatedDocument, phases: readonly Outline[]):
   });
 };
 
-/** Every text of a document with the path to it. */
-export const textsOf = (value: Json, path: Path = []): readonly { readonly path: Path; readonly text: string }[] => {
-  if (typeof value === 'string') return [{ path, text: value }];
-  if (typeof value !== 'object' || value === null) return [];
-  return Array.isArray(value)
-    ? value.flatMap((item, index) => textsOf(item, [...path, index]))
-    : Object.entries(value).flatMap(([key, item]) => textsOf(item, [...path, key]));
-};
-
 /** Keys of a secret that a router replaces, by what they are usually called. */
 const PASSWORD_KEY = /pass(word|wd|phrase)|secret|token/i;
 
@@ -177,7 +168,14 @@ const passwords = (document: LocatedDocument): readonly Problem[] =>
     if (!isWhole && !holdsPassword(text)) return [];
     const what = `${pathText(path)} holds a password`;
     const remedy = `keep it in the environment and refer to it: ${REFERENCE_FORM} for the password, or for the whole URL`;
-    return [{ spot: document.spot(path), what, remedy, ...(isWhole ? {} : { value: text }) }];
+    return [
+      {
+        spot: document.spot(path),
+        what,
+        remedy,
+        ...(isWhole || isHidden(document.value, path) ? {} : { value: text }),
+      },
+    ];
   });
 
 /** Keys that only one engine reads would otherwise be written in vain. */
@@ -206,6 +204,7 @@ export const documentProblems = (document: LocatedDocument): readonly Problem[] 
     ...passwords(document),
     ...secretProblems(document),
     ...snapshotProblems(document),
+    ...urlProblems(document),
   ];
 };
 

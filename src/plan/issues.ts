@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { urlSecrets } from '../platform/url-secrets.ts';
 import type { Json, LocatedDocument } from './document.ts';
+import { isReference, literalPart } from './interpolate.ts';
 import { nearest } from './nearest.ts';
 import { type Path, type Problem, pathText } from './problem.ts';
 import { planSchema } from './schema.ts';
@@ -42,10 +44,34 @@ export const secretOf = (root: Json, router: string): Path | null => {
 /** Where the key stands that encrypts snapshots. */
 export const SNAPSHOT_KEY: Path = ['snapshots', 'key'];
 
-/** Whether a path leads to a secret, which no problem may show. */
-export const isSecret = (root: Json, path: Path): boolean =>
+/** Whether a path leads to a secret. */
+const isSecret = (root: Json, path: Path): boolean =>
   path.join('.') === SNAPSHOT_KEY.join('.') ||
   (path.length === 3 && path[0] === 'routers' && secretOf(root, String(path[1]))?.[2] === path[2]);
+
+/** Every text of a document with the path to it. */
+export const textsOf = (value: Json, path: Path = []): readonly { readonly path: Path; readonly text: string }[] => {
+  if (typeof value === 'string') return [{ path, text: value }];
+  if (typeof value !== 'object' || value === null) return [];
+  return Array.isArray(value)
+    ? value.flatMap((item, index) => textsOf(item, [...path, index]))
+    : Object.entries(value).flatMap(([key, item]) => textsOf(item, [...path, key]));
+};
+
+/** Whether a path leads to a webhook's URL: who has its path and query may be let in by it. */
+export const isWebhookUrl = (root: Json, path: Path): boolean =>
+  path.length === 3 &&
+  path[0] === 'routers' &&
+  path[2] === 'url' &&
+  valueAt(root, ['routers', String(path[1]), 'kind']) === 'webhook';
+
+/** Whether no problem may show the value that a path leads to. */
+export const isHidden = (root: Json, path: Path): boolean => {
+  if (isSecret(root, path)) return true;
+  const value = valueAt(root, path);
+  if (typeof value !== 'string') return false;
+  return (isWebhookUrl(root, path) && !isReference(value)) || urlSecrets(literalPart(value)).length > 0;
+};
 
 /** The alternative of a union that the value's `kind` chooses, or the only one that has keys; the shape itself when it is no union. */
 const chosen = (shape: Shape, value: Json | undefined): Shape => {
@@ -164,7 +190,7 @@ export const issueProblems = (issues: readonly Issue[], document: LocatedDocumen
       {
         spot: document.spot(path),
         ...told(issue, value),
-        value: isSecret(document.value, path) ? undefined : written(value),
+        value: isHidden(document.value, path) ? undefined : written(value),
       },
     ];
   });

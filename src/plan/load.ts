@@ -1,11 +1,12 @@
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { messageOf, SwitchbackError } from '../domain/errors.ts';
 import { documentProblems, sameUrl } from './checks.ts';
 import { canonicalOf, hashOf } from './diff.ts';
 import { type Json, type LocatedDocument, MAX_BYTES, readDocument } from './document.ts';
-import { type Environment, hasReference, interpolate } from './interpolate.ts';
-import { isSecret, issueProblems } from './issues.ts';
+import { type Environment, hasReference, interpolate, isReference } from './interpolate.ts';
+import { isHidden, issueProblems, isWebhookUrl } from './issues.ts';
 import { type ProbePlan, probesOf } from './probe-plan.ts';
 import { type Path, type Problem, pathText, problemsError } from './problem.ts';
 import { type RouterPlan, routerOf } from './router-plan.ts';
@@ -64,7 +65,10 @@ export interface Plan {
   readonly snapshots: SnapshotsPlan | null;
   /** SHA-256 of `canonical`, in hex: pinned when a run starts. */
   readonly hash: string;
-  /** The document as written with its keys sorted, before the environment: no secrets, made for `diffPlans`. */
+  /**
+   * The document as written with its keys sorted, before the environment, and with a hash instead of a webhook's path: no
+   * secrets, made for `diffPlans`.
+   */
   readonly canonical: Json;
   /** As given to `loadPlan`, for messages and for commands to print. */
   readonly path: string;
@@ -78,12 +82,20 @@ export interface Plan {
  */
 const PINNED = new Set(['version', 'name', 'engine', 'phases', 'ignore']);
 
+const mapTexts = (value: Json, change: (text: string, path: Path) => string, path: Path = []): Json => {
+  if (typeof value === 'string') return change(value, path);
+  if (Array.isArray(value)) return value.map((item, index) => mapTexts(item, change, [...path, index]));
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value as { readonly [key: string]: Json });
+  return Object.fromEntries(entries.map(([key, item]) => [key, mapTexts(item, change, [...path, key])]));
+};
+
 /** Fills in every text of a document. Problems carry the place of the text. */
 const fill = (document: LocatedDocument, env: Environment): { value: Json; problems: readonly Problem[] } => {
   const problems: Problem[] = [];
   const text = (value: string, path: Path): string => {
     const report = (what: string, remedy: string): void => {
-      const shown = isSecret(document.value, path) ? undefined : value;
+      const shown = isHidden(document.value, path) ? undefined : value;
       problems.push({ spot: document.spot(path), what: `${pathText(path)} ${what}`, value: shown, remedy });
     };
     if (PINNED.has(String(path[0])) && hasReference(value)) {
@@ -95,14 +107,7 @@ const fill = (document: LocatedDocument, env: Environment): { value: Json; probl
     for (const { what, remedy } of filled.problems) report(what, remedy);
     return '';
   };
-  const walk = (value: Json, path: Path): Json => {
-    if (typeof value === 'string') return text(value, path);
-    if (Array.isArray(value)) return value.map((item, index) => walk(item, [...path, index]));
-    if (typeof value !== 'object' || value === null) return value;
-    const entries = Object.entries(value as { readonly [key: string]: Json });
-    return Object.fromEntries(entries.map(([key, item]) => [key, walk(item, [...path, key])]));
-  };
-  return { value: walk(document.value, []), problems };
+  return { value: mapTexts(document.value, text), problems };
 };
 
 const schemaOf = (schema: PlanDocument['schema'], directory: string): SchemaSource =>
@@ -156,6 +161,19 @@ const planOf = (document: PlanDocument, canonical: Json, path: string): Plan => 
 };
 
 /**
+ * The document with the URLs of its webhooks as far as the host: a secret in a path need not look like one. What is behind it
+ * becomes a hash, so that a change is seen.
+ */
+const withoutPaths = (root: Json): Json =>
+  mapTexts(root, (text, path) => (isWebhookUrl(root, path) ? withoutPath(text) : text));
+
+const withoutPath = (url: string): string => {
+  const [host = ''] = /^\w+:\/\/[^/?#\s]*/.exec(url) ?? [];
+  if (isReference(url) || url === host) return url;
+  return `${host}/… (SHA-256 ${createHash('sha256').update(url).digest('hex')})`;
+};
+
+/**
  * Makes a plan of the bytes of its file. Throws kind `usage` with every problem on a line of its own,
  * `file:line:column: what: value "…"; remedy`. Values that came from the environment are never in it.
  */
@@ -175,7 +193,7 @@ export const parsePlan = (bytes: Uint8Array, path: string, env: Environment): Pl
     ...(parsed.success ? sameUrl(document, { source: parsed.data.source.url, target: parsed.data.target.url }) : []),
   ];
   if (problems.length > 0 || !parsed.success) throw problemsError(path, problems);
-  return planOf(parsed.data, canonicalOf(document.value), path);
+  return planOf(parsed.data, canonicalOf(withoutPaths(document.value)), path);
 };
 
 /** A file's first bytes, one more than a plan may have, so that a device or a dump given by mistake is not read whole. */

@@ -157,7 +157,7 @@ const sessionsLeft = z
       .default('tell')
       .meta({
         description:
-          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere (without a probe nothing does, and they are ended), and while readers are led there.',
+          'What to do about them: tell who they are, or end them. They are only told of while another phase may be written there, while a probe does not prove that they are led elsewhere (without a probe nothing does, and they are ended), while readers are led there, and when another command is given before their time is over.',
         examples: ['terminate'],
       }),
   })

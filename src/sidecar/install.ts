@@ -145,6 +145,35 @@ const TABLES: readonly TableDefinition[] = [
     key: ['phase', 'ordinal'],
   },
   { name: 'created', columns: { ordinal: 'bigint', doc: 'text' }, key: ['ordinal'] },
+  {
+    name: 'snapshot',
+    columns: {
+      id: 'text',
+      reason: 'text',
+      by: 'text',
+      state: 'text',
+      detail: 'text',
+      taken_at: 'timestamptz',
+      at: 'timestamptz',
+    },
+    nullable: ['detail', 'taken_at'],
+    key: ['id'],
+  },
+  {
+    name: 'drill',
+    columns: {
+      id: 'text',
+      snapshot: 'text',
+      by: 'text',
+      state: 'text',
+      restore_ms: 'bigint',
+      doc: 'text',
+      at: 'timestamptz',
+      updated_at: 'timestamptz',
+    },
+    nullable: ['restore_ms', 'doc'],
+    key: ['id'],
+  },
 ];
 
 /** Every table of the sidecar with its columns, as a whole sidecar has them. */

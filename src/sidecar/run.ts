@@ -1,4 +1,4 @@
-import type { Side } from '../domain/position.ts';
+import type { Position, Side } from '../domain/position.ts';
 import type { RouteProof } from '../domain/proof.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
 import type { RecordedRoute } from './switches.ts';
@@ -23,6 +23,18 @@ export interface LedReaders {
   readonly proof: readonly RouteProof[];
 }
 
+/** What a restored source was made from. */
+export interface RestoredFrom {
+  /** Id of the snapshot. */
+  readonly snapshot: string;
+  /** When it was restored, by its own server's clock; ISO 8601. */
+  readonly at: string;
+  /** Whether the archive of changes was replayed into it. */
+  readonly isReplayed: boolean;
+  /** Where the replay was made to end, because what came later is not wanted; null when it was to bring all there is. */
+  readonly until: Position | null;
+}
+
 /** Facts about the run as a whole that stages leave for each other. */
 export interface RunFacts {
   /** On the source: what phases are being ended, by name; of meaning until the phase is aborted or finalised. */
@@ -37,6 +49,11 @@ export interface RunFacts {
   readonly readers?: Readonly<Record<string, LedReaders>>;
   /** On the source: a rebuild of the sidecars has begun and not ended; nothing else may act on the run. */
   readonly rebuilding?: boolean;
+  /**
+   * On the source: it was restored from a snapshot. What else its sidecar says is of the database that the snapshot was of, and
+   * is believed by nobody until the run's identity is its own; see `stages/snapshots/adopt.ts`.
+   */
+  readonly restored?: RestoredFrom;
 }
 
 /** Which run a database belongs to, and as which side. */

@@ -44,6 +44,7 @@ const DOCUMENTS: readonly { readonly table: string; readonly column: string; rea
     rows: `SELECT phase || ' ' || ordinal AS key, doc FROM switchback.deferred`,
   },
   { table: 'created', column: 'doc', rows: 'SELECT ordinal::text AS key, doc FROM switchback.created' },
+  { table: 'drill', column: 'doc', rows: 'SELECT id AS key, doc FROM switchback.drill' },
   {
     table: 'request',
     column: 'args',

@@ -7,7 +7,7 @@ import type { SqlExecutor, SqlResult } from '../domain/sql.ts';
 export const SIDECAR_SCHEMA = 'switchback';
 
 /** Version of the tables below; a sidecar made by a newer one is refused (fault 10). */
-export const SIDECAR_VERSION = '3';
+export const SIDECAR_VERSION = '4';
 
 /**
  * The sidecar's tables, the same on both sides. Every value is text for us, as everywhere (`bigint` columns too); a
@@ -99,6 +99,31 @@ export interface SidecarTables {
   deferred: { phase: string; ordinal: string; doc: string; built: string };
   /** Target: objects that we created, for abort. */
   created: { ordinal: string; doc: string };
+  /** Source, and copied to the target: snapshots of the source that were asked for. Its row is committed before one begins. */
+  snapshot: {
+    id: string;
+    reason: string;
+    by: string;
+    state: string;
+    /** Why it failed, or null. */
+    detail: string | null;
+    /** When its state was that of the source, or null. */
+    taken_at: string | null;
+    at: Generated<string>;
+  };
+  /** Source, and copied to the target: rehearsals of a restore. */
+  drill: {
+    id: string;
+    snapshot: string;
+    by: string;
+    state: string;
+    /** What restoring took; null before that, and where it was interrupted. */
+    restore_ms: string | null;
+    /** JSON: what was looked at and what was wrong; null before that. */
+    doc: string | null;
+    at: Generated<string>;
+    updated_at: Generated<string>;
+  };
 }
 
 /** Builds the sidecar's statements. It never runs one: statements run where the caller's transaction is. */

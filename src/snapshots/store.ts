@@ -50,6 +50,11 @@ export interface Destination {
   readonly purpose: 'restore' | 'drill';
   /** Connection URL of the database that is to be made, or directory of the server, where the store asks for one. */
   readonly at: string | null;
+  /**
+   * A point in time, ISO 8601: the source as it was then, with the settings that the snapshot's manifest has, where the store
+   * keeps more than snapshots (automated backups of RDS). Kind `refused` where it does not.
+   */
+  readonly time?: string;
 }
 
 /** A place where a snapshot stands restored. */

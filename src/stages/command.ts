@@ -5,6 +5,8 @@ import type { RunRow } from '../sidecar/run.ts';
 import { askWorker, type CommandOptions, hasHolder } from './ask-worker.ts';
 import type { RunContext } from './context.ts';
 import { assertPlan, readRuns } from './open.ts';
+import { snapshotBeforeCutover } from './snapshots/guards.ts';
+import { progressNotes } from './snapshots/progress-notes.ts';
 import { Worker } from './worker.ts';
 
 /** How often a command is handed on when workers come and go before they have begun it. */
@@ -26,6 +28,13 @@ export const carryOut = async (
     });
   }
   assertPlan(context, rows.source);
+  if (request.command === 'cutover') {
+    const made = await snapshotBeforeCutover(context, request.phases, {
+      signal: options.signal,
+      progress: progressNotes(context),
+    });
+    if (made) context.emit({ type: 'note', phase: null, text: `snapshot ${made.snapshot.id} is there` });
+  }
   const asked = { request, mayEndRun: mayEndRun(request, rows.source) };
   for (let round = 1; ; round++) {
     const answer = (await hasHolder(context))

@@ -27,6 +27,11 @@ export interface SidePorts {
   readonly clients: Clients;
 }
 
+/** A place where a snapshot of the source stands restored. Its ports are those of a source. */
+export interface OpenPlace extends SidePorts {
+  close(): Promise<void>;
+}
+
 /** Everything that one phase is made of, from the source's catalogue. */
 export interface PhaseScope {
   readonly name: string;
@@ -71,6 +76,8 @@ export interface RunContext {
   readonly probes: (router: string, phase: string) => Probe;
   /** Keeps snapshots of the source; null where the plan makes none. */
   readonly snapshots: SnapshotStore | null;
+  /** The ports of a restored place by its URL. Connects to nothing yet. */
+  readonly openPlace: (url: string) => OpenPlace;
   readonly preflight: (input: CheckInput) => Promise<readonly Finding[]>;
   readonly emit: Emit;
   /** This process: a random id, and the machine's name for people. */

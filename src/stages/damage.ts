@@ -9,8 +9,8 @@ import { laneName, readLanes, readProgress, type StoredLane } from '../sidecar/l
 import { type Lease, readLease } from '../sidecar/lease.ts';
 import { type Ownership, readOwnership } from '../sidecar/ownership.ts';
 import { readPhases } from '../sidecar/phases.ts';
-import { type RunRow, readRun } from '../sidecar/run.ts';
-import { isWhole, readShape, type SidecarShape } from '../sidecar/shape.ts';
+import { type RunFacts, type RunRow, readRun } from '../sidecar/run.ts';
+import { isWhole, parsedOrNull, readShape, type SidecarShape } from '../sidecar/shape.ts';
 import { readOutcome, readSwitch, type SwitchRecord } from '../sidecar/switches.ts';
 import { SIDECAR_VERSION } from '../sidecar/tables.ts';
 import type { RunContext, SidePorts } from './context.ts';
@@ -92,12 +92,30 @@ const nullIfSilent = (error: unknown): null => {
   throw error;
 };
 
-/** Its tables may be other ones; who opens the run refuses it and says so. */
+/**
+ * Its tables may be other ones; who opens the run refuses it and says so. Throws kind `refused` for a source that was restored
+ * and has not been adopted, whatever its version is.
+ */
 const isOfAnotherVersion = async (ports: SidePorts, shape: SidecarShape): Promise<boolean> => {
   if (!isWhole(shape, 'run')) return false;
-  const { rows } = await ports.sql.query('SELECT version FROM switchback.run');
-  return rows[0] !== undefined && rows[0].version !== SIDECAR_VERSION;
+  const { rows } = await ports.sql.query('SELECT id, version, identity, facts FROM switchback.run');
+  const [row] = rows;
+  const facts = parsedOrNull(row?.facts ?? '') as RunFacts | null;
+  if (row && facts?.restored && row.identity !== (await ports.sessions.describe()).identity)
+    throw notAdopted({ id: row.id ?? '', facts });
+  return row !== undefined && row.version !== SIDECAR_VERSION;
 };
+
+/** Its records are those of the database that is lost: who believed them would lift a side, or lead clients to it. */
+export const notAdopted = ({ id, facts }: Pick<RunRow, 'id' | 'facts'>): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `the source was restored from snapshot ${facts.restored?.snapshot} of run ${id} and has not taken its source's place`,
+    {
+      remedy:
+        'to go back to it: switchback failback PLAN PHASE --from-snapshot --confirm PHASE; otherwise lead the URL to the source that the run has',
+    },
+  );
 
 const shapeDamage = (side: Side, shape: SidecarShape): readonly Finding[] =>
   shape.exists

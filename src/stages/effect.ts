@@ -21,6 +21,11 @@ export interface Effect {
    * earlier process had not ended yet. Then the probe is only asked while an act's outcome is not known.
    */
   readonly actsAnyway?: true;
+  /**
+   * The act reads, waits and writes rows of our own sidecar, no more. Its intent precedes no effect, so nobody waits until it is
+   * durable: it is written with the next intent, or a moment later.
+   */
+  readonly changesNothing?: true;
   /** Makes it true, and returns what the journal says of it, if anything. */
   readonly act: () => Promise<string | undefined>;
 }

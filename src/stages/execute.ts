@@ -5,6 +5,7 @@ import { sidecarExists } from '../sidecar/install.ts';
 import { laneName, writeHalt } from '../sidecar/lanes.ts';
 import { type NewRequest, READERS_COMMANDS, type RequestResult } from '../sidecar/requests.ts';
 import { certify, repairAndCertify } from './certify.ts';
+import { AS_RESTORED, change, changeAsRestored } from './change.ts';
 import type { RunContext } from './context.ts';
 import { abortPhases, assertAbortable, endingError, endRun, finalisePhases, isEnding, type Remains } from './end.ts';
 import { failureOf } from './failure.ts';
@@ -13,9 +14,8 @@ import { proveAgain } from './prove-again.ts';
 import { executeReaders, goOnWithReaders } from './reads/command.ts';
 import { assertReadersMay } from './reads/guards.ts';
 import { releaseStray } from './release-stray.ts';
-import { answerTo } from './switch/arrival.ts';
+import { assertProtected } from './snapshots/guards.ts';
 import { assertStates } from './switch/guards.ts';
-import { runSwitch } from './switch/switch.ts';
 import type { SwitchTools } from './switch/types.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -97,6 +97,7 @@ const attempt = async (worker: Executor, request: NewRequest): Promise<RequestRe
   try {
     const phases = worker.find(request.phases);
     assertPossible(worker, request.command, phases);
+    if (request.command === 'cutover') await assertProtected(worker.context);
     const inTurn = () => worker.exclusively(phases, () => run(worker, request, phases));
     return await (request.command === 'abort' ? worker.interrupting(phases, inTurn) : inTurn());
   } catch (error) {
@@ -132,7 +133,9 @@ const run = async (worker: Executor, request: NewRequest, phases: readonly Phase
     case 'cutover':
       return await change(worker, 'forward', phases);
     case 'failback':
-      return await change(worker, 'reverse', phases);
+      return await (request.options[AS_RESTORED] === true
+        ? changeAsRestored(worker, phases)
+        : change(worker, 'reverse', phases));
     case READERS_COMMANDS.target:
       return await executeReaders(worker, phases, 'target');
     case READERS_COMMANDS.source:
@@ -154,20 +157,6 @@ const unknownCommand = (command: never, { plan }: RunContext): SwitchbackError =
   new SwitchbackError('refused', `command ${String(command)} is not known to the worker's version of Switchback`, {
     remedy: `end the worker, and run the version that you ask with: switchback run ${plan.path}`,
   });
-
-const change = async (
-  worker: Executor,
-  direction: 'forward' | 'reverse',
-  phases: readonly Phase[],
-): Promise<RequestResult> => {
-  for (const phase of phases) await worker.ensureLane(phase);
-  const tools = worker.switchTools(worker.signal);
-  const result = await runSwitch(tools, { direction, phases, all: worker.phases });
-  const names = phases.map((phase) => phase.name).join(', ');
-  const to = direction === 'forward' ? 'target' : 'source';
-  const message = `${names} is on the ${to} now (${result.switchId}, window ${Math.round(result.windowMs)} ms)`;
-  return answerTo({ message, data: result }, worker.context.plan.path);
-};
 
 const verify = async (worker: Executor, request: NewRequest, phases: readonly Phase[]): Promise<RequestResult> => {
   const certificates = [];

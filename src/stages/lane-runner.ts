@@ -164,13 +164,18 @@ export class LaneRunner {
 
   /** Copies rows of the phase again while the lane stands still, then goes on; see {@link Engine.repair}. */
   async repair(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
-    if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
     await this.stop();
     try {
-      return await this.#options.context.engine.repair(this.#spec, requests, { signal, observer: this.#observer() });
+      return await this.reread(requests, signal);
     } finally {
       this.start();
     }
+  }
+
+  /** As {@link repair}, for a lane that does not follow yet. */
+  async reread(requests: readonly RepairRequest[], signal: AbortSignal): Promise<number> {
+    if (!this.#spec) throw new SwitchbackError('internal', `lane ${this.name} is not open`);
+    return await this.#options.context.engine.repair(this.#spec, requests, { signal, observer: this.#observer() });
   }
 
   /** Forgets why it was halted, here and in the sidecar, and goes on. */

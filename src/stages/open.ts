@@ -10,8 +10,9 @@ import { type RunRow, readRun, writePlan, writeRun } from '../sidecar/run.ts';
 import { isWhole, readShape } from '../sidecar/shape.ts';
 import { SIDECAR_VERSION } from '../sidecar/tables.ts';
 import { portsOf, type RunContext, type SidePorts } from './context.ts';
-import { assertSound } from './damage.ts';
+import { assertSound, notAdopted } from './damage.ts';
 import { untilKnown } from './effect.ts';
+import { assertRoutersRecorded } from './recorded-routers.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What each side says of the run it belongs to; null where there is no sidecar. */
@@ -61,7 +62,8 @@ export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
   return rows;
 };
 
-const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
+/** Throws kind `refused` unless a side is the one that its own records say, made by this version. */
+export const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
   if (!row) return;
   if (row.version !== SIDECAR_VERSION) {
     throw new SwitchbackError(
@@ -79,6 +81,7 @@ const assertSide = (side: Side, row: RunRow | null, identity: string): void => {
     });
   }
   if (row.identity !== identity) {
+    if (row.facts.restored) throw notAdopted(row);
     // A copy of the database's files or a dump of our schema would say that it is part of the run; its slots are not.
     throw new SwitchbackError('refused', `run ${row.id} began on ${row.identity}; the ${side} is now ${identity}`, {
       remedy: `lead the ${side}'s URL to the database that the run began on; a restored copy cannot take its place. Then: switchback check PLAN`,
@@ -178,6 +181,7 @@ export const pinPlan = async (context: RunContext, tenure: Tenure, accepted?: st
   if (!row) throw new SwitchbackError('internal', 'the run is gone although its lease is ours');
   assertPlanOr(context, row, accepted);
   if (row.planHash === plan.hash) return;
+  await assertRoutersRecorded(context);
   await untilKnown({
     act: async () => {
       await target.sql.transaction(async (sql) => {

@@ -19,6 +19,8 @@ import { publicationName, slotName } from './names.ts';
 import { carryOutEffect } from './saga.ts';
 import { type SharedLook, scopeFindings } from './scope.ts';
 import { retireUnusedSlot } from './slots.ts';
+import { snapshotBeforePrepare } from './snapshots/guards.ts';
+import { progressNotes } from './snapshots/progress-notes.ts';
 import type { Tenure } from './tenure.ts';
 
 /** What a stage of one phase works with. */
@@ -46,6 +48,11 @@ export const prepare = async (tools: StageTools): Promise<void> => {
   const { context, tenure, phase } = tools;
   const where = { scope: 'prepare', phases: [phase.name] };
   const effect = (step: string, what: Effect) => carryOutEffect(tenure, { where, step }, what);
+  if (context.plan.snapshots?.before.includes('prepare')) {
+    const act = () => snapshotBeforePrepare(context, { signal: tools.signal, progress: progressNotes(context) });
+    // One for all phases, of which several are prepared at once.
+    await effect('snapshot', { act: () => tools.making.run(act) });
+  }
   await effect('tables', { act: () => pinTables(tools) });
   await effect('schema', {
     probe: async () => ((await isSchemaMade(context)) ? '' : null),

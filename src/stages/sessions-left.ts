@@ -4,6 +4,7 @@ import { otherSide, type Side } from '../domain/position.ts';
 import { primarySide } from '../domain/protocol.ts';
 import { monotonicMs, sleep } from '../platform/clock.ts';
 import { redactAll, redactText } from '../platform/redact.ts';
+import { isRequestWaiting } from '../sidecar/requests.ts';
 import { portsOf, type RunContext } from './context.ts';
 import { guardOnLeft } from './guard.ts';
 import type { PhaseStatus } from './status.ts';
@@ -36,6 +37,10 @@ export interface LeftPolicy {
 /**
  * Counts the application's sessions on the side that lost the writes, and ends them where `switch.sessions_left` says so. Only
  * a take-over makes it fail (kind `deposed`): clients are where they should be, and the switch stands.
+ *
+ * Whoever asked for the switch waits for it: the answer says who was ended. That is done before the states are recorded, so that
+ * a worker that dies in between comes here again. Other commands do not wait: the first of them ends the wait, because a
+ * failback would give these sessions their side back.
  */
 export const seeToSessionsLeft = async (
   { context, tenure }: { readonly context: RunContext; readonly tenure: Tenure },
@@ -49,12 +54,12 @@ export const seeToSessionsLeft = async (
     if (action === 'tell' || found.length === 0) return { side, sessions: found, ended, said: '' };
     if (policy.spared !== null) return { side, sessions: found, ended, said: `not ended: ${policy.spared}` };
     const stayed = await untilNone(context, { ...policy, waitMs });
-    if (stayed.length === 0) return { side, sessions: [], ended, said: '' };
+    if (stayed.sessions.length === 0) return { side, sessions: [], ended, said: '' };
     // They have not had their time to go by themselves.
-    if (policy.signal.aborted) return { side, sessions: stayed, ended, said: 'not ended: interrupted' };
+    if (stayed.cutBy !== null) return { side, sessions: stayed.sessions, ended, said: `not ended: ${stayed.cutBy}` };
     const done = await portsOf(context, side).clients.end(guardOnLeft(tenure, side));
     ended = done.count;
-    const sessions = await untilNone(context, { ...policy, waitMs: GRACE_MS });
+    const { sessions } = await untilNone(context, { ...policy, waitMs: GRACE_MS });
     return { side, sessions, ended, said: done.refusals.join('; ') };
   } catch (error) {
     if (isKind(error, 'deposed')) throw error;
@@ -67,18 +72,24 @@ export const seeToSessionsLeft = async (
 const sessionsOn = async (context: RunContext, side: Side): Promise<readonly ClientSessions[]> =>
   redactAll(await portsOf(context, side).clients.list());
 
-/** Waits until there are none any more; returns those that stay. */
+/** Waits until there are none any more; those that stay are told, and what ended the wait before its time. */
 const untilNone = async (
   context: RunContext,
   { side, signal, waitMs }: LeftPolicy & { readonly waitMs: number },
-): Promise<readonly ClientSessions[]> => {
+): Promise<{ readonly sessions: readonly ClientSessions[]; readonly cutBy: string | null }> => {
   const begun = monotonicMs();
   for (;;) {
     const sessions = await sessionsOn(context, side);
-    if (sessions.length === 0 || signal.aborted || monotonicMs() - begun > waitMs) return sessions;
+    if (sessions.length === 0 || monotonicMs() - begun >= waitMs) return { sessions, cutBy: null };
+    if (signal.aborted) return { sessions, cutBy: 'interrupted' };
+    if (await isAwaited(context)) return { sessions, cutBy: 'another command waits for the worker' };
     await sleep(LOOK_MS, signal).catch(() => undefined);
   }
 };
+
+/** A source that does not answer has nobody waiting who could be served. */
+const isAwaited = async ({ source }: RunContext): Promise<boolean> =>
+  await isRequestWaiting(source.sql).catch(() => false);
 
 /** So many kinds of sessions are told one by one. */
 const KINDS_TOLD = 10;

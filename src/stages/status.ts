@@ -21,6 +21,7 @@ import type { RunContext } from './context.ts';
 import { assertSound } from './damage.ts';
 import { isHeld } from './holder.ts';
 import { nextCommands } from './next-commands.ts';
+import { readSnapshotStatus, type SnapshotStatus } from './snapshots/summary.ts';
 import { findUnended } from './unended.ts';
 
 /** A lane as `status` shows it. */
@@ -86,6 +87,8 @@ export interface RunStatus {
   readonly phases: readonly PhaseStatus[];
   /** What the end of the last phase has left behind, when no worker is at it; see {@link findUnended}. */
   readonly unended: Finding | null;
+  /** What is known of snapshots; null where the plan makes none. */
+  readonly snapshots: SnapshotStatus | null;
   readonly lastSwitch: {
     readonly id: string;
     readonly outcome: string | null;
@@ -111,6 +114,7 @@ const NO_RUN: Omit<RunStatus, 'servers'> = {
   worker: null,
   phases: [],
   unended: null,
+  snapshots: null,
   lastSwitch: null,
 };
 
@@ -139,6 +143,7 @@ export const readStatus = async (context: RunContext): Promise<RunStatus> => {
     worker,
     phases,
     unended: worker?.alive === true ? null : await findUnended(context, phases),
+    snapshots: context.plan.snapshots === null ? null : await readSnapshotStatus(sql),
     lastSwitch: await lastSwitch(context, switches.at(-1)),
   };
 };

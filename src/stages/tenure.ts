@@ -1,6 +1,6 @@
 import { isKind, messageOf, SwitchbackError } from '../domain/errors.ts';
 import type { SqlExecutor } from '../domain/sql.ts';
-import { monotonicMs, sleep } from '../platform/clock.ts';
+import { monotonicMs } from '../platform/clock.ts';
 import { redactText } from '../platform/redact.ts';
 import type { ChainEnd } from '../sidecar/chain.ts';
 import { readChainEnd, writeJournal } from '../sidecar/journal.ts';
@@ -12,6 +12,7 @@ import type { RunContext } from './context.ts';
 import { untilKnown } from './effect.ts';
 import { isAgeOfLiving, isHeld } from './holder.ts';
 import { JournalWriter, type Line } from './journal-writer.ts';
+import { Quiet } from './quiet.ts';
 import { readStatus } from './status.ts';
 
 /** What a step belongs to. */
@@ -20,9 +21,6 @@ export interface StepScope {
   readonly scope: string;
   readonly phases: readonly string[];
 }
-
-/** Steps that follow each other within this time share one write of the mirror. */
-const MIRROR_AFTER_MS = 100;
 
 /**
  * The time in which this process holds the lease. Every durable decision goes through it, so that a process that was
@@ -34,6 +32,7 @@ export class Tenure {
   readonly run: string;
   readonly #context: RunContext;
   readonly #journal: JournalWriter;
+  readonly #quiet = new Quiet();
   #background: Promise<void> | null = null;
   #raising: Promise<unknown> = Promise.resolve();
   #epoch: bigint;
@@ -149,7 +148,24 @@ export class Tenure {
    * When the act throws, the failure is recorded and thrown on. What the act returns is the step's detail if it is text.
    */
   async step<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
-    await this.#write({ ...where, step, status: 'begun', detail: null, ms: null });
+    return await this.#quiet.during(async () => {
+      await this.#write(begunLine(where, step));
+      return await this.#actAndRecord(where, step, act);
+    });
+  }
+
+  /**
+   * As {@link step}, for an act that has no effect outside of our own sidecar ({@link Effect.changesNothing}): the intent is
+   * written as an outcome is, and spares clients of a switch that they wait for one more flush of a disk.
+   */
+  async lookingStep<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
+    return await this.#quiet.during(async () => {
+      this.#writeSoon(begunLine(where, step));
+      return await this.#actAndRecord(where, step, act);
+    });
+  }
+
+  async #actAndRecord<T>(where: StepScope, step: string, act: () => Promise<T>): Promise<T> {
     const begun = monotonicMs();
     let result: T;
     try {
@@ -206,6 +222,7 @@ export class Tenure {
   }
 
   #settleInBackground(): void {
+    this.#quiet.written();
     this.#background ??= this.#settleSoon().finally(() => {
       this.#background = null;
     });
@@ -215,7 +232,7 @@ export class Tenure {
     try {
       // What is told while the mirror is written has its turn as well.
       do {
-        await sleep(MIRROR_AFTER_MS);
+        await this.#quiet.comes();
         await this.#journal.flush();
         await this.#mirror();
       } while (this.#journal.isBehind);
@@ -246,6 +263,14 @@ export class Tenure {
     }
   }
 }
+
+const begunLine = (where: StepScope, step: string): Line => ({
+  ...where,
+  step,
+  status: 'begun',
+  detail: null,
+  ms: null,
+});
 
 /** What other programs and servers said may hold what nobody should read. */
 const redacted = (line: Line): Line => ({ ...line, detail: line.detail === null ? null : redactText(line.detail) });

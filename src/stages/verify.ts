@@ -36,6 +36,8 @@ export interface VerifyProgress {
 export interface VerifyOptions extends Comparison {
   readonly tables: readonly Table[];
   readonly onProgress?: (progress: VerifyProgress) => void;
+  /** Divergent rows after which a table is given up; a thousand when absent. */
+  readonly divergentAtMost?: number;
 }
 
 /** What is proven by key. */
@@ -172,7 +174,7 @@ class TableVerification {
   }
 
   #isGivenUp(): boolean {
-    return this.#divergent.length >= DIVERGENT_AT_MOST;
+    return this.#divergent.length >= (this.#options.divergentAtMost ?? DIVERGENT_AT_MOST);
   }
 
   async #digests(range: KeyRange): Promise<DigestPair> {

@@ -22,6 +22,7 @@ import { reviseScope } from './revise.ts';
 import { readScope } from './scope.ts';
 import { serveRequests } from './serve.ts';
 import { retireSlotsOfOtherDirections, sweepSlots } from './slots.ts';
+import { keepSnapshots } from './snapshots/schedule.ts';
 import { settleHalfDone, settleWhatCanBe } from './switch/half-done.ts';
 import type { SwitchTools } from './switch/types.ts';
 import { Tenure } from './tenure.ts';
@@ -148,9 +149,10 @@ export class Worker implements Executor {
       stopped: this.signal,
       signal,
     });
+    const keeping = keepSnapshots({ context: this.context, phases: this.phases, signal });
     while (!signal.aborted && !this.#content(options.until)) await sleep(IDLE_MS, signal).catch(() => undefined);
     this.#stop.abort();
-    await Promise.allSettled([...driving, serving]);
+    await Promise.allSettled([...driving, serving, keeping]);
     this.throwIfFatal();
   }
 

@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -217,9 +220,13 @@ describe('a password', { timeout: 400_000 }, () => {
     const text = readFileSync(run.plan, 'utf8');
     const reference = '"${'.concat('TEST_SOURCE_URL}"');
     const changed = (line: RegExp, by: string): string => text.replace(line, () => by);
+    const webhook = (url: string) => `  app: { kind: webhook, url: "${url}", secret: "\${TEST_SOURCE_URL}" }`;
     const plans = [
       changed(/^source: .*$/m, `source: { url: "postgresql://mover:${ESCAPED}@localhost/canary" }`),
       changed(/^source: .*$/m, `source: { url: "postgresql://mover@localhost/canary?password=${ESCAPED}" }`),
+      changed(/^ {2}app: .*$/m, webhook(`https://hooks.example/${CORE}R3p01nTh00k?x=1`)),
+      changed(/^ {2}app: .*$/m, webhook(`https://hooks.example/?token=${CORE}`)),
+      changed(/^ {2}app: .*$/m, webhook(`ftp://hooks.example/${CORE}`)),
       changed(/^target: .*$/m, `target: { url: ${reference} }`),
       changed(/^name: .*$/m, `name: ${reference}`),
       changed(/kind: command/, `kind: ${reference}`),
@@ -231,6 +238,30 @@ describe('a password', { timeout: 400_000 }, () => {
       expect(await tell(`check of wrong plan ${index}`, ['check', written])).toEqual(expect.not.arrayContaining([0]));
     }
     writeFileSync(written, '');
+  });
+
+  it('is used in the address of a webhook that repeats what it was asked', async () => {
+    const receiver = createServer((request, response) => {
+      const parts = (request.url ?? '').split(/[/?=&]/).join(' ');
+      response.writeHead(request.url?.includes('odd') === true ? 200 : 403).end(`no ${request.url}: ${parts}`);
+    });
+    await once(receiver.listen(0, '127.0.0.1'), 'listening');
+    const origin = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
+    const text = readFileSync(run.plan, 'utf8');
+    const plan = join(run.directory, 'webhook.yaml');
+    const urls = [`/${CORE}R3p01nTh00k/a`, `/odd/?token=${CORE}&x=1`, `/odd?${CORE}R3p01nTh00k`];
+    for (const path of urls) {
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: references of the plan's language
+      const router = '  app: { kind: webhook, url: "${HOOK}", secret: "${HOOK_SECRET}", observe: GET }';
+      writeFileSync(
+        plan,
+        text.replace(/^ {2}app: .*$/m, () => router),
+      );
+      const extra = { HOOK: `${origin}${path}`, HOOK_SECRET: `${CORE}-of-the-webhook` };
+      expect(await tell(`check with a webhook at ${urls.indexOf(path)}`, ['check', plan], extra)).toEqual([3, 3]);
+      expect(said.at(-1)?.text).toContain(origin);
+    }
+    receiver.close();
   });
 
   it('is used when pg_dump fails and prints its environment', async () => {

@@ -207,6 +207,40 @@ describe('two routers of a phase', () => {
     writeFileSync(fileOf('dns'), before);
   });
 
+  it('keep their names while a switch is half done, and one that is gone for good may be left out', async () => {
+    const { run } = scenario;
+    const doomed = startDoomed(run, ['cutover', run.plan, 'all', '--confirm', 'all'], 'begun cutover/repoint:kill');
+    expect(await doomed.ended).toMatchObject({ signal: 'SIGKILL' });
+    const before = readFileSync(run.plan, 'utf8');
+    const accepted = async (text: string): Promise<readonly string[]> => {
+      writeFileSync(run.plan, text);
+      const told: string[] = [];
+      const { context, close } = await run.compose((event) => {
+        if (event.type === 'finding') told.push(`${event.finding.id} ${event.finding.subject}`);
+      });
+      try {
+        const worker = await Worker.open(context, { acceptPlan: context.plan.hash });
+        await worker.close();
+      } finally {
+        await close();
+      }
+      return told;
+    };
+    await expect(accepted(before.replaceAll('dns', 'names'))).rejects.toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining('is half done, and knows phase all by its routers pooler, dns, not by names'),
+    });
+    const without = before.replace('["pooler","dns"]', '"pooler"').replace(/^ *dns: .*\n/m, '');
+    expect(await accepted(without)).toContain('router/left-out router dns');
+    expect({ routes: routes(), state: await stateNow() }).toEqual({
+      routes: ['target', 'source, held'],
+      state: 'soaking',
+    });
+    writeFileSync(fileOf('dns'), JSON.stringify({ all: { primary: 'target', held: false } }));
+    await accepted(before);
+    await expectOn('target');
+  });
+
   it('go on with a switch that was recorded when a phase had one router', async () => {
     const { run } = scenario;
     const doomed = startDoomed(run, ['cutover', run.plan, 'all', '--confirm', 'all'], 'begun cutover/repoint:kill');

@@ -61,7 +61,8 @@ describe('a rebuild that slept', () => {
         },
       }),
     };
-    const options = { context: asleep, traces, stated: new Map(), signal: new AbortController().signal };
+    const nothing = { stated: new Map(), awayFromTarget: new Set<string>() };
+    const options = { context: asleep, traces, ...nothing, signal: new AbortController().signal };
     const woken = rebuild(options, await propose(options));
     await expect(woken).rejects.toMatchObject({ kind: 'deposed' });
     expect(hasSlept).toBe(true);

@@ -349,6 +349,9 @@ export class Cluster {
         ),
       preflight: async () => [],
       snapshots: null,
+      openPlace: () => {
+        throw new Error('nothing is restored in the simulation');
+      },
       emit: (event) => {
         if (event.type !== 'lag') this.world.note(`${process.holder} tells ${textOf(event)}`);
         for (const look of this.onEvent) look(event, process);

@@ -110,6 +110,18 @@ describe('lines that share a transaction', () => {
   });
 });
 
+test('an act that changes nothing does not wait for its intent, which stands before the next one', async () => {
+  const stands = await inProcess(1, async (tenure, context, cluster) => {
+    cutSource(cluster, 'refused');
+    await tenure.lookingStep(WHERE, 'look', async () => undefined);
+    cutSource(cluster, 'open');
+    await tenure.step(WHERE, 'act', async () => undefined);
+    await sleep(500);
+    return await written(context);
+  });
+  expect(stands).toEqual(['look begun', 'look done', 'act begun', 'act done']);
+});
+
 describe('a COMMIT whose answer is lost', () => {
   /** The next commit to a table on the source is lost like this. Resolves soon after it was. */
   const lose = async (cluster: Cluster, table: string, fate: LostReply): Promise<void> => {
@@ -217,4 +229,27 @@ describe('a COMMIT whose answer is lost', () => {
       expect({ seed, after }).toEqual({ seed, after: before + 1n });
     }
   });
+});
+
+// Within a switch clients wait for every statement on either side, and a mirror is dozens of them.
+test('the mirror is written when steps have ended that follow each other, or a second after the first at the latest', async () => {
+  const { chain, long } = await inProcess(1, async (tenure, _, cluster) => {
+    const { world } = cluster;
+    let written: number[] = [];
+    cluster.onEffect = ({ label }, moment) => {
+      if (moment === 'after' && label === 'target insert mirror') written.push(world.now);
+      return 'go';
+    };
+    for (let n = 0; n < 5; n++) await tenure.step(WHERE, `step ${n}`, () => sleep(150));
+    const ended = world.now;
+    await sleep(500);
+    const chain = written.map((at) => at > ended);
+    written = [];
+    await tenure.step(WHERE, 'short', async () => undefined);
+    const begun = world.now;
+    await tenure.step(WHERE, 'long', () => sleep(10_000));
+    const long = written.map((at) => Math.floor((at - begun) / 1_000));
+    return { chain, long };
+  });
+  expect({ chain, long }).toEqual({ chain: [true], long: [1] });
 });

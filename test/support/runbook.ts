@@ -81,7 +81,7 @@ export const patternOf = (text: string): RegExp =>
   );
 
 /** What stands for what in a command of the page. */
-export type Names = Readonly<Record<'PHASE' | 'FIRST' | 'HASH', string>>;
+export type Names = Readonly<Record<'PHASE' | 'FIRST' | 'HASH' | 'ROUTER', string>>;
 
 /** A command that is carried out in this process, through the command line's own code. */
 export interface HereCommand {
@@ -213,7 +213,7 @@ export class Play {
   }
 
   #fill(command: string, plan: string, names: Partial<Names>): string {
-    return command.replaceAll(/\b(PLAN|PHASE|FIRST|HASH|NAME)\b/g, (word) => {
+    return command.replaceAll(/\b(PLAN|PHASE|FIRST|HASH|NAME|ROUTER)\b/g, (word) => {
       const value = { PLAN: plan, PHASE: 'all', NAME: 'test', ...names }[word];
       if (value === undefined) throw new Error(`what is ${word} in "${command}"?`);
       return value;

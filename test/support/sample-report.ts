@@ -200,6 +200,7 @@ export const emptyReport: Report = {
   worker: null,
   phases: [],
   unended: null,
+  snapshots: null,
   routes: [],
   switches: [],
   halts: [],

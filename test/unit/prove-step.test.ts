@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Digest } from '../../src/databases/digests.ts';
 import { isKind } from '../../src/domain/errors.ts';
-import { WINDOW_STEPS } from '../../src/stages/switch/steps.ts';
+import { windowSteps } from '../../src/stages/switch/steps.ts';
 import type { Switch } from '../../src/stages/switch/types.ts';
 
 /**
@@ -27,7 +27,7 @@ const makeSwitch = (options: { readonly isKnown: readonly boolean[]; readonly di
   return { stopped, s: { phases, tools, left: () => 1_000 } as unknown as Switch };
 };
 
-const prove = WINDOW_STEPS.find(({ name }) => name === 'prove');
+const prove = windowSteps({ asRestored: null }).find(({ name }) => name === 'prove');
 
 test('all lanes are stopped when every phase is proven', async () => {
   const { s, stopped } = makeSwitch({ isKnown: [true, true], digest: Promise.resolve({ rows: '1', sum: '7' }) });

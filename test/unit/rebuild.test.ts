@@ -479,10 +479,11 @@ describe('lanes', () => {
 describe('readers', () => {
   const following = evidenceOf(TRUTHS.find(({ point }) => point === 'following') as Truth);
   const READERS = [
-    { router: 'here', primary: 'source', answers: true },
-    { router: 'there', primary: 'target', answers: true },
-    { router: 'gone', primary: null, answers: false },
-    { router: 'blind', primary: null, answers: true },
+    { router: 'here', primary: 'source', answers: true, isStatedAway: false },
+    { router: 'there', primary: 'target', answers: true, isStatedAway: false },
+    { router: 'gone', primary: null, answers: false, isStatedAway: false },
+    { router: 'removed', primary: null, answers: false, isStatedAway: true },
+    { router: 'blind', primary: null, answers: true, isStatedAway: false },
   ] as const;
   const stranded = (e: PhaseEvidence) => strandedReaders(e, conclude(e)).map(({ router }) => router);
 
@@ -494,7 +495,7 @@ describe('readers', () => {
       findings: [
         {
           remedy: expect.stringContaining(
-            'led by router here, to the source, router there, to the target, router gone, which does not answer, router blind, which does not say where',
+            'led by router here, to the source, router there, to the target, router gone, which does not answer, router removed, which leads nobody to the target, as you have stated, router blind, which does not say where',
           ),
         },
       ],

@@ -92,6 +92,8 @@ const INSIDE: Readonly<Record<string, string>> = {
 /** Texts that no run shows. */
 const NOT_OF_A_RUN: Readonly<Record<string, string>> = {
   'the database already has a schema named shop': 'of the demonstration, which has no run yet',
+  'the archive of phase … in … is not whole: …': 'of a restore, which says so before anything is touched',
+  'lane … cannot be archived: with engine native its changes do not pass through us': 'the plan says so before',
 };
 
 /** What keeps snapshots says by itself what to do, before anything is touched; nobody is in the middle of a run there. */
@@ -104,6 +106,8 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/aws/value-router.ts: refused, refusal.message': [],
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
+  'src/engines/stream/archive/open.ts: busy, text': ['undone-otherwise'],
+  'src/engines/stream/archive/writer.ts: aborted, text': ['drain-late', 'behind'],
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/platform/aws/errors.ts: kind, …': ['findings', 'router-mute', 'parked'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],

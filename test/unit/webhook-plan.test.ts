@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { messageOf } from '../../src/domain/errors.ts';
 import { parsePlan } from '../../src/plan/load.ts';
 import type { RouterPlan } from '../../src/plan/router-plan.ts';
+import { urlSecrets } from '../../src/platform/url-secrets.ts';
 
 const SECRET = 'c4nary-in-the-environment';
 const ENV = {
@@ -71,7 +72,13 @@ describe('the plan of a webhook', () => {
       'url: "${PLAIN}", secret: "${SECRET}"',
       '6:39: routers.app.url is no address that can be trusted: value "${PLAIN}"; ',
     ],
-    ['url: "https://me:c4nary@h/", secret: "${SECRET}"', 'routers.app.url holds a password: value "https://me:***@h/"'],
+    ['url: "https://me:c4nary@h/", secret: "${SECRET}"', 'routers.app.url holds a password; keep it'],
+    ['url: "https://c4nary@h/", secret: "${SECRET}"', 'routers.app.url holds what looks like a secret, in its user, '],
+    ['url: "https://h/?token=c4nary", secret: "${SECRET}"', 'routers.app.url holds what looks like a secret'],
+    ['url: "https://h/?token=${X:-c4nary}", secret: "${SECRET}"', 'routers.app.url holds what looks like a secret'],
+    ['url: "https://h/c4nary7K2mPq9XwZ/r", secret: "${SECRET}"', 'routers.app.url holds what looks like a secret'],
+    ['url: "https://h/${NOPE}?token=c4nary", secret: "${SECRET}"', 'routers.app.url refers to NOPE, which is not set'],
+    ['url: "ftp://h/c4nary", secret: "${SECRET}"', 'routers.app.url is no address that can be trusted; write'],
     ['url: "${HOOK}"', 'routers.app.secret is missing; add it'],
     ['url: "${HOOK}", secret: "${SHORT}"', '6:58: routers.app.secret is too short; use at least 16 characters'],
     [
@@ -91,6 +98,46 @@ describe('the plan of a webhook', () => {
     const told = problemOf(`kind: webhook, ${router}`);
     expect(told).toContain(problem);
     expect(told.replaceAll('${', '')).not.toContain('c4nary');
+  });
+});
+
+describe('a URL that is written out', () => {
+  const canonical = (url: string): string => {
+    const text = planText(`routers: { app: { kind: webhook, url: "${url}", secret: "\${SECRET}" } }`);
+    return JSON.stringify(parsePlan(new TextEncoder().encode(text), '/plans/p.yaml', ENV).canonical);
+  };
+
+  test('is kept as far as its host, with a hash that tells whether the rest changed', () => {
+    const one = canonical('https://hooks.example/c4nary?x=c4nary');
+    expect(one).toContain('"https://hooks.example/… (SHA-256 ');
+    expect(one).not.toContain('c4nary');
+    expect(canonical('https://hooks.example/c4nary?x=c4nary')).toBe(one);
+    expect(canonical('https://hooks.example/c4nary?x=other')).not.toBe(one);
+    expect(canonical('https://hooks.example')).toContain('"https://hooks.example"');
+    expect(canonical('${HOOK}')).toContain('"${HOOK}"');
+  });
+
+  test('is refused in a program, too, and its secret is not told', () => {
+    const told = problemOf('kind: command, repoint: [curl, "https://h/x?sig=c4nary", "{nothing}"]');
+    expect(told).toContain('routers.app.repoint[1] holds what looks like a secret');
+    expect(told).not.toContain('c4nary');
+  });
+
+  test.each([
+    ['https://h/?token=abc', ['abc']],
+    ['https://h/?a=1&X-Amz-Signature=ab&code=x', ['ab', 'x']],
+    ['https://h/?%74oken=a%20b', ['a%20b']],
+    ['https://h/services/T024BE7LD/B024BE7LDX2/XXzzXXzzXXzzXXzzXXzzXXzz', ['XXzzXXzzXXzzXXzzXXzzXXzz']],
+    ['https://h/api/123e4567-e89b-42d3-a456-42661417400a', ['123e4567-e89b-42d3-a456-42661417400a']],
+    ['http://u:p@h/', ['u:p']],
+    ['https://h/?0123456789abcdef', ['0123456789abcdef']],
+    ['https://h/%zz', []],
+    ['https://h:8443/switchback-route-orders-v2/production2026/123456789012?region=eu-west-1&monkey=1&token=', []],
+    ['https://ABCDEF0123456789ABCDEF01.gr7.eu-west-1.eks.amazonaws.com', []],
+    ['postgresql://u:p@h/d?token=x', []],
+    ['--url=https://h/?token=abc and http://x/?sig=d', ['abc', 'd']],
+  ])('%s has these secrets: %j', (url, secrets) => {
+    expect(urlSecrets(url)).toEqual(secrets);
   });
 });
 

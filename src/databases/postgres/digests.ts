@@ -1,4 +1,4 @@
-import type { SqlExecutor, TextRow } from '../../domain/sql.ts';
+import { type SqlExecutor, type TextRow, underSnapshot } from '../../domain/sql.ts';
 import type { Column, Table } from '../../domain/table.ts';
 import { type KeyColumn, keyCompares, keyEquals, keyOrder, readKeyColumns } from '../../platform/postgres/key.ts';
 import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
@@ -99,10 +99,11 @@ class PostgresDigests implements Digests {
     return { after, upTo: last === undefined ? null : keys.map((_, at) => textOf(last, `k${at}`)) };
   }
 
-  async ofRange(table: Table, range: KeyRange): Promise<Digest> {
+  async ofRange(table: Table, range: KeyRange, exported: string | null = null): Promise<Digest> {
     const columns = isBounded(range) ? await this.#keyColumns(table) : [];
     const condition = inRange(columns, range);
-    const rows = await this.#read(isBounded(range) ? BY_INDEX : NO_JIT, {
+    const under = exported === null ? '' : `${underSnapshot(exported)}; `;
+    const rows = await this.#read(`${under}${isBounded(range) ? BY_INDEX : NO_JIT}`, {
       sql: `${digestOf(table)} FROM ONLY ${quoteTable(table)} t WHERE ${condition.sql}`,
       values: condition.values,
     });

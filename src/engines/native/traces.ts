@@ -11,6 +11,8 @@ import { markerTable } from './names.ts';
  */
 export const nativeTraces = (servers: Readonly<Record<Side, PostgresServer>>, stream: LaneTraces): LaneTraces => ({
   ...stream,
+  // A server's worker keeps its progress in the server and not in the database.
+  covers: () => false,
   async mendMarker(direction, what) {
     // Markers of a phase that publishes nothing have nobody to arrive at.
     if (what.publication === null) return;

@@ -1,19 +1,9 @@
 import type { Direction } from '../../domain/position.ts';
 import type { TableName } from '../../domain/table.ts';
+import type { HeldSnapshot } from '../../platform/postgres/held-snapshot.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 import type { LaneSpec } from '../engine.ts';
 import type { ByteRate } from './pace.ts';
-
-/**
- * A snapshot of the origin that a replication connection holds open. It shows exactly the transactions that commit before
- * the lane's position, so that a table without a key can be read once and followed strictly from there.
- */
-export interface HeldSnapshot {
-  /** For SET TRANSACTION SNAPSHOT. */
-  readonly name: string;
-  /** Ends the connection; the name is gone afterwards. May be called more than once. */
-  release(): Promise<void>;
-}
 
 /** The table of the markers of a publication's lanes. The sidecar's own serves all lanes that nobody else applies. */
 export type MarkerOf = (publication: string, direction: Direction) => TableName;
@@ -33,6 +23,8 @@ export interface LaneContext {
   readonly marker?: TableName;
   /** Only while tables without a key are copied. */
   readonly snapshot?: HeldSnapshot;
+  /** Whether changes come from an archive, so that there is no origin to read a row of again; `from` is `to` then. */
+  readonly isReplay?: boolean;
   /** What all copies of the run together may read of the origin; no limit without it. */
   readonly copyRate?: ByteRate;
 }

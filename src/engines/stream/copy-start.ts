@@ -1,11 +1,11 @@
 import { displayName } from '../../domain/table.ts';
 import { becomeApplier } from '../../platform/postgres/applier.ts';
+import { holdSnapshot, type PositionedSnapshot } from '../../platform/postgres/held-snapshot.ts';
 import { quoteTable } from '../../platform/postgres/quote.ts';
 import { runTransaction } from '../../platform/postgres/server.ts';
 import type { LaneProgress } from '../engine.ts';
 import type { LaneContext } from './context.ts';
 import { copyLockSql } from './copy-chunk.ts';
-import { holdSnapshot, type PositionedSnapshot } from './snapshot.ts';
 
 /**
  * Prepares the copy of tables without a key, which cannot be applied to idempotently: they are read under a snapshot whose
@@ -21,6 +21,7 @@ export const startKeylessCopy = async (context: LaneContext): Promise<Positioned
   if (progress === null || progress.strictFrom !== null) return null;
   const copied = new Set((await spec.store.chunks(to)).map((chunk) => chunk.table));
   if (spec.tables.every((table) => table.key !== null || copied.has(displayName(table)))) return null;
+  // It shows exactly the transactions that commit before its position, from which the lane then follows strictly.
   const snapshot = await holdSnapshot(from, `${spec.slot.slice(0, 58)}_copy`);
   try {
     await startOver(context, { ...progress, position: snapshot.position });

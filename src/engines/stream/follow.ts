@@ -2,21 +2,21 @@ import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import { displayName, type TableName } from '../../domain/table.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { failpoint } from '../../platform/failpoint.ts';
 import { claimProgress } from '../../platform/postgres/claim.ts';
+import type { DrainOptions } from '../../platform/postgres/drain.ts';
 import type { LaneRun, LaneRunOptions } from '../../platform/postgres/lane-runs.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { MarkerWriter } from '../../platform/postgres/marker.ts';
-import { runTransaction } from '../../platform/postgres/server.ts';
 import type { FollowOptions, LaneProgress } from '../engine.ts';
-import type { Applier, Prepared } from './apply.ts';
+import type { Applier } from './apply.ts';
+import { BatchApplier } from './apply-batches.ts';
+import { type LaneArchiving, openArchiving } from './archive/lane.ts';
+import type { ArchiveLimits } from './archive/writer.ts';
 import { type LaneContext, SHARED_MARKER } from './context.ts';
-import type { Batch, Ending } from './queue.ts';
-import { SlotReader } from './reader.ts';
+import { type ReaderOptions, SlotReader } from './reader.ts';
 import { getReady, type ReadyLanes } from './ready.ts';
 import { evictReader, inspectSlot } from './slot.ts';
-import type { SpoolPlace } from './spool.ts';
-import { TouchedKeys } from './touched.ts';
+import { SpoolPlace } from './spool.ts';
 
 /** A session of ours that broke may still stream from the slot; after this long it is ended, after the second we give up. */
 const EVICT_AFTER_MS = 3_000;
@@ -25,20 +25,13 @@ const RETRY_MS = 200;
 
 const NOWHERE: LaneProgress = { position: '0/0' as Position, strictFrom: null, marker: 0n };
 
-/** A batch that was folded and encoded while the one before it was applied. */
-interface Ahead {
-  readonly batch: Batch;
-  readonly prepared: Prepared;
-  /** All of it is strict if the lane is strict from here. */
-  readonly strictFrom: Position | null;
-}
-
 /** What {@link Follower} tells its lane. */
 export interface FollowerOptions extends FollowOptions, LaneRunOptions {
   /** See {@link SlotReader}. */
   readonly place: SpoolPlace;
   /** What was got ready when the slot was made; null where nothing is. */
   readonly ready: ReadyLanes | null;
+  readonly archiveLimits: ArchiveLimits;
   /** Told of the end of a session that a run does not wait for. */
   readonly onGoodbye: (goodbye: Promise<void>) => void;
 }
@@ -63,7 +56,7 @@ export class Follower implements LaneRun {
   #isMarking = false;
   readonly #markers = Promise.withResolvers<MarkerWriter>();
   #arrived = 0n;
-  #ahead: Ahead | null = null;
+  #archiving: LaneArchiving | null = null;
 
   constructor(context: LaneContext, options: FollowerOptions) {
     this.#context = context;
@@ -77,8 +70,8 @@ export class Follower implements LaneRun {
     // Whoever waits for it hears why; at the end nobody may.
     this.#markers.promise.catch(() => undefined);
     try {
-      await this.#open();
-      for (;;) await this.#applyNext();
+      const batches = await this.#open();
+      for (;;) await batches.next(this.#signal, (progress) => this.#committed(progress));
     } catch (error) {
       this.#markers.reject(error);
       if (this.#options.signal.aborted && !isKind(error, 'halted')) return;
@@ -88,6 +81,8 @@ export class Follower implements LaneRun {
       const closing = this.#opening?.then((markers) => markers.close()).catch(() => undefined);
       // It is in no transaction any more; dropping its stages takes the server some milliseconds, and clients may be waiting.
       if (this.#applier !== undefined) this.#options.onGoodbye(this.#applier.close());
+      // The origin may forget what this makes durable, and is told so by the reader's last status.
+      await this.#archiving?.writer.end();
       await Promise.all([this.#reader?.stop(), closing]);
     }
   }
@@ -104,7 +99,12 @@ export class Follower implements LaneRun {
     }
   }
 
-  async #open(): Promise<void> {
+  /** Waits until everything before a position is archived, where the lane is; see {@link ArchiveWriter.reach}. */
+  async archived(position: Position, options: DrainOptions): Promise<void> {
+    await this.#archiving?.writer.reach(position, options);
+  }
+
+  async #open(): Promise<BatchApplier> {
     const { spec, from, to } = this.#context;
     const { applier, written } = this.#options.ready?.take(spec.slot) ?? (await getReady(this.#context));
     this.#applier = applier;
@@ -114,13 +114,16 @@ export class Follower implements LaneRun {
     this.#opening.catch(() => undefined);
     const marker = displayName(this.#marker);
     const tables = { tables: new Map(spec.tables.map((t) => [displayName(t), t])), written, marker, side: to.label };
+    await this.#openArchive();
     const startMs = monotonicMs();
     for (;;) {
       await inspectSlot(from, spec.slot, async () => this.#progress.position);
       const { lane, publication, slot } = spec;
-      const { position } = this.#progress;
+      const { position: applied } = this.#progress;
       const { place } = this.#options;
-      const reader = new SlotReader({ server: from, lane, publication, slot, from: position, tables, place });
+      const archive = this.#archiveOfReader();
+      const names = { lane, publication, slot };
+      const reader = new SlotReader({ ...names, server: from, from: this.#durable(), applied, tables, place, archive });
       this.#reader = reader;
       try {
         await reader.start();
@@ -134,6 +137,52 @@ export class Follower implements LaneRun {
     }
     const markers = await this.#opening;
     this.#markers.resolve(markers);
+    const { observer } = this.#options;
+    const source = this.#reader;
+    return new BatchApplier({
+      applier,
+      store: spec.store,
+      label: to.label,
+      source,
+      observer,
+      progress: this.#progress,
+    });
+  }
+
+  async #openArchive(): Promise<void> {
+    const { archive } = this.#context.spec;
+    if (archive === undefined) return;
+    const { observer, archiveLimits: limits } = this.#options;
+    this.#archiving = await openArchiving(this.#context, {
+      archive,
+      progress: this.#progress,
+      limits,
+      // Its own: what does not fit there says nothing of what is streamed.
+      place: new SpoolPlace(this.#options.place.directory),
+      onDurable: () => this.#reader?.confirm(this.#durable()),
+      onRoom: () => this.#reader?.room(),
+      onFailure: (error) => this.#stop.abort(error),
+      onPaced: (text) => observer.paced?.(text),
+    });
+  }
+
+  #archiveOfReader(): ReaderOptions['archive'] {
+    if (this.#archiving === null) return undefined;
+    const { tap, writer } = this.#archiving;
+    return {
+      tap,
+      get isFull() {
+        return writer.isFull;
+      },
+    };
+  }
+
+  /** Everything before this is applied, and archived where the lane is: the origin may forget it (S6). */
+  #durable(): Position {
+    const { position } = this.#progress;
+    if (this.#archiving === null) return position;
+    const archived = Lsn.format(this.#archiving.writer.durable);
+    return Lsn.reached(position, archived) ? archived : position;
   }
 
   async #openMarkers(): Promise<MarkerWriter> {
@@ -151,97 +200,6 @@ export class Follower implements LaneRun {
     return new MarkerWriter(options, session);
   }
 
-  /** One transaction on the other side: one batch, or all the parts of a transaction that is too large for one. */
-  async #applyNext(): Promise<void> {
-    const { applier, reader } = this.#parts();
-    const { store } = this.#context.spec;
-    let batch = await reader.take(this.#signal);
-    const touched = new TouchedKeys();
-    let changes = 0;
-    const progress = await runTransaction(applier.client, this.#context.to.label, async (sql) => {
-      // The guard comes first: a newer worker's epoch refuses everything that follows (S7).
-      const expected = advance(this.#progress, batch.endings);
-      await store.record(sql, expected);
-      let next = await this.#applyBatch(batch, this.#progress, touched);
-      for (changes = batch.changes.length; batch.open !== null; changes += batch.changes.length) {
-        touched.detach();
-        batch = await reader.take(this.#signal);
-        next = await this.#applyBatch(batch, next, touched);
-      }
-      if (!isSame(expected, next)) await store.record(sql, next);
-      failpoint('apply:commit');
-      return next;
-    }).catch((error: unknown) => {
-      // They may be there all the same, and the next run begins behind them: nobody else would tell of these keys.
-      if (isKind(error, 'unknown'))
-        this.#options.observer.applied({ position: this.#progress.position, changes: 0, touched: touched.list() });
-      throw error;
-    });
-    failpoint('apply:committed');
-    this.#committed(progress);
-    this.#options.observer.applied({
-      position: progress.position,
-      changes,
-      get touched() {
-        return touched.list();
-      },
-    });
-  }
-
-  /** Applies a batch in one or two stretches: what is before `strictFrom` idempotently, the rest strictly. */
-  async #applyBatch(batch: Batch, progress: LaneProgress, touched: TouchedKeys): Promise<LaneProgress> {
-    const { applier } = this.#parts();
-    let next = progress;
-    let done = 0;
-    // The open transaction at the end of a batch has no ending yet.
-    const stretches = [
-      ...batch.endings.map((e) => ({ commitLsn: e.commitLsn, until: e.until })),
-      ...(batch.open === null ? [] : [{ commitLsn: batch.open, until: batch.changes.length }]),
-    ];
-    for (let i = 0; i < stretches.length; ) {
-      const isStrict = (at: number): boolean => isPast(stretches[at]?.commitLsn ?? 0n, next.strictFrom);
-      const strict = isStrict(i);
-      let last = i;
-      while (last + 1 < stretches.length && isStrict(last + 1) === strict) last += 1;
-      const until = stretches[last]?.until ?? done;
-      const changes = done === 0 && until === batch.changes.length ? batch.changes : batch.changes.slice(done, until);
-      const ahead = this.#takeAhead(batch, changes, next.strictFrom);
-      const prepared = ahead ?? applier.prepare(changes, strict ? 'strict' : 'idempotent');
-      const { strictFrom: from } = next;
-      const strictFrom = await applier.applyPrepared(prepared, touched, () => this.#prepareAhead(from));
-      if (strictFrom !== null && next.strictFrom !== null) {
-        next = { ...next, strictFrom: Lsn.max(next.strictFrom, strictFrom) };
-      }
-      done = until;
-      i = last + 1;
-    }
-    return advance(next, batch.endings);
-  }
-
-  #takeAhead(batch: Batch, changes: Batch['changes'], strictFrom: Position | null): Prepared | null {
-    const ahead = this.#ahead;
-    if (ahead?.batch !== batch) return null;
-    this.#ahead = null;
-    return changes === batch.changes && ahead.strictFrom === strictFrom ? ahead.prepared : null;
-  }
-
-  /**
-   * Folds and encodes the next batch if it is full already, so that the server need not wait for that. Only a strict one:
-   * of others a row that is read again decides how they are applied.
-   */
-  #prepareAhead(strictFrom: Position | null): void {
-    const { applier, reader } = this.#parts();
-    const batch = reader.next;
-    if (batch === undefined || this.#ahead?.batch === batch) return;
-    const first = batch.endings[0]?.commitLsn ?? batch.open ?? 0n;
-    if (!isPast(first, strictFrom)) return;
-    try {
-      this.#ahead = { batch, strictFrom, prepared: applier.prepare(batch.changes, 'strict') };
-    } catch {
-      // It fails again, and is heard, when it is this batch's turn.
-    }
-  }
-
   #committed(progress: LaneProgress): void {
     const isMarked = progress.marker !== this.#progress.marker;
     this.#progress = progress;
@@ -252,13 +210,8 @@ export class Follower implements LaneRun {
         () => undefined,
       );
     }
-    this.#reader?.confirm(progress.position);
+    this.#reader?.confirm(this.#durable());
     this.#options.onProgress(progress, this.#arrived);
-  }
-
-  #parts(): { readonly applier: Applier; readonly reader: SlotReader } {
-    if (this.#applier === undefined || this.#reader === undefined) throw new SwitchbackError('internal', 'not open');
-    return { applier: this.#applier, reader: this.#reader };
   }
 
   #explain(error: unknown): unknown {
@@ -267,17 +220,3 @@ export class Follower implements LaneRun {
     return this.#context.to.wrap(error);
   }
 }
-
-/** Progress once these endings are durable. */
-const advance = (progress: LaneProgress, endings: readonly Ending[]): LaneProgress => {
-  const last = endings.at(-1);
-  if (last === undefined) return progress;
-  const markers = endings.flatMap((ending) => (ending.marker === null ? [] : [ending.marker]));
-  return { ...progress, position: Lsn.format(last.endLsn), marker: markers.at(-1) ?? progress.marker };
-};
-
-const isSame = (a: LaneProgress, b: LaneProgress): boolean =>
-  a.position === b.position && a.strictFrom === b.strictFrom && a.marker === b.marker;
-
-const isPast = (commitLsn: bigint, strictFrom: Position | null): boolean =>
-  strictFrom !== null && commitLsn >= Lsn.parse(strictFrom);

@@ -13,10 +13,17 @@ export interface IntakeOptions {
 
 type RowMessage = Message & { readonly type: 'insert' | 'update' | 'delete' };
 
+/** A relation as it was described; not matched before a change of it is wanted. */
+interface Described {
+  readonly text: string;
+  readonly relation: Relation;
+  matched: Matched | null;
+}
+
 /** Turns what the messages within a transaction say into changes of the lane's tables, in a queue. */
 export class Intake {
   readonly #options: IntakeOptions;
-  readonly #relations = new Map<number, { readonly text: string; readonly matched: Matched }>();
+  readonly #relations = new Map<number, Described>();
   readonly #types = new Map<number, { schema: string; name: string }>();
 
   constructor(options: IntakeOptions) {
@@ -35,10 +42,11 @@ export class Intake {
         this.#row(message, bytes);
         break;
       case 'type':
-        this.#types.set(message.id, { schema: message.schema, name: message.name });
+        this.describe(message);
         break;
       case 'relation':
-        this.#relation(message.relation);
+        this.#describe(message.relation);
+        this.#matched(message.relation.id);
         break;
       case 'truncate':
         this.#truncate(message);
@@ -48,6 +56,13 @@ export class Intake {
       default:
         throw new RangeError(`a message of pgoutput that is no change: ${message.type}`);
     }
+  }
+
+  /** Takes what a message within a transaction describes for later ones, and nothing else. */
+  describe(message: Message): void {
+    if (message.type === 'type') this.#types.set(message.id, { schema: message.schema, name: message.name });
+    // It may be what the table was like before somebody changed it on both sides.
+    else if (message.type === 'relation') this.#describe(message.relation);
   }
 
   #row(message: RowMessage, bytes: number): void {
@@ -74,16 +89,16 @@ export class Intake {
   }
 
   /** Relations are described again after any invalidation (hazard 7); the same description keeps the same object. */
-  #relation(relation: Relation): void {
+  #describe(relation: Relation): void {
     const text = JSON.stringify([relation, relation.columns.map((c) => this.#types.get(c.typeId))]);
     if (this.#relations.get(relation.id)?.text === text) return;
-    const matched = matchRelation(relation, this.#types, this.#options.tables);
-    this.#relations.set(relation.id, { text, matched });
+    this.#relations.set(relation.id, { text, relation, matched: null });
   }
 
   #matched(id: number): Matched {
     const relation = this.#relations.get(id);
     if (relation === undefined) throw new RangeError(`a change of a relation that was not described: ${id}`);
+    relation.matched ??= matchRelation(relation.relation, this.#types, this.#options.tables);
     return relation.matched;
   }
 }

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { SwitchbackError } from '../../domain/errors.ts';
+import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
 import { quoteName, quoteTable, quoteText } from '../../platform/postgres/quote.ts';
 import type { RowChange } from '../../rows/change.ts';
@@ -9,6 +9,7 @@ import type { LaneContext } from './context.ts';
 import { encodeStaged } from './encode.ts';
 import type { LaneTable } from './lane-table.ts';
 import { insertColumns, mergeStatements } from './merge-sql.ts';
+import { replayInOrder } from './replay.ts';
 import type { Stages } from './stage.ts';
 
 /** An update that gives a row another key. */
@@ -42,11 +43,41 @@ export const moveRow = async (mover: Mover, change: Move): Promise<Position | nu
     { operation: 'update', tuple: change.after, isKeyOnly: false },
   ] as const;
   const staged = await mover.stages.fillFolded(encodeStaged(table, rows, mover.stages.nextPart()));
+  if (mover.context.isReplay === true) return await moveInPlace(mover, change, staged);
   let found = 0;
   for (const { sql } of mergeStatements(table, staged, 'idempotent')) {
     found = (await mover.client.query(sql)).rowCount ?? 0;
   }
   return found > 0 ? null : await readAgain(mover, change);
+};
+
+/**
+ * The same where there is no origin any more, onto a state that is consistent in itself and stands somewhere between two
+ * positions. If it has the row under its new key, that keeps its value. Else it has the row under the old key alone, whose value
+ * is the unchanged one; or that row's later fate, which what is replayed after brings about again.
+ */
+const moveInPlace = async (
+  { client, stages, context }: Mover,
+  change: Move,
+  staged: Parameters<typeof mergeStatements>[1],
+): Promise<null> => {
+  const { table } = change;
+  const [remove, update] = mergeStatements(table, staged, 'idempotent');
+  const { rowCount } = await client.query(update?.sql ?? '');
+  if (rowCount !== 0) {
+    await client.query(remove?.sql ?? '');
+    return null;
+  }
+  const replay = { client, stages, mode: 'strict', side: context.to.label } as const;
+  await client.query('SAVEPOINT move');
+  try {
+    await replayInOrder(replay, table, [change]);
+  } catch (error) {
+    // Neither is there: it was deleted, or has moved on, before the state was taken.
+    if (!isKind(error, 'halted')) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT move');
+  }
+  return null;
 };
 
 const readAgain = async (mover: Mover, change: Move): Promise<Position> => {

@@ -11,7 +11,7 @@ import { halted, SLOT_LOST_REMEDY } from './halt.ts';
 import type { LaneTables } from './lane-table.ts';
 import type { Span } from './pgoutput.ts';
 import type { Batch } from './queue.ts';
-import { Receiver } from './receiver.ts';
+import { Receiver, type ReceiverOptions } from './receiver.ts';
 import type { SpoolPlace } from './spool.ts';
 
 /** What a reader reads. */
@@ -20,8 +20,11 @@ export interface ReaderOptions {
   readonly lane: string;
   readonly publication: string;
   readonly slot: string;
-  /** Everything before it is durable on the other side. */
+  /** Everything before it is durable on the other side, and in the archive if there is one. */
   readonly from: Position;
+  /** Everything before it is durable on the other side; later than `from` where the archive lacks some of it. */
+  readonly applied: Position;
+  readonly archive: ReceiverOptions['archive'];
   readonly tables: LaneTables;
   /** Where transactions that are streamed before they commit wait for it, as long as it is usable. */
   readonly place: SpoolPlace;
@@ -53,11 +56,12 @@ export class SlotReader {
   constructor(options: ReaderOptions) {
     this.#options = options;
     this.#durable = Lsn.parse(options.from);
-    const { lane, tables, place } = options;
+    const { lane, tables, place, archive } = options;
     this.#receiver = new Receiver({
       lane,
       tables,
       place,
+      ...(archive && { archive, applied: Lsn.parse(options.applied) }),
       onRoom: () => this.#socket?.resume(),
       onFailure: (error) => this.#end(error),
     });
@@ -100,7 +104,12 @@ export class SlotReader {
     return this.#receiver.queue.next;
   }
 
-  /** Everything before this end of a commit is durable on the other side; the origin may forget it. */
+  /** The archive may have room again. */
+  room(): void {
+    this.#receiver.room();
+  }
+
+  /** Everything before this end of a commit is durable on the other side, and in the archive if there is one; the origin may forget it. */
   confirm(position: Position): void {
     this.#durable = Lsn.parse(position);
   }

@@ -1,3 +1,4 @@
+import type { Tap } from './archive/tap.ts';
 import { Intake } from './intake.ts';
 import type { LaneTables } from './lane-table.ts';
 import { decode, decodeStreamed, isStreamStop, type Message, type Span } from './pgoutput.ts';
@@ -10,6 +11,10 @@ export interface ReceiverOptions {
   readonly lane: string;
   readonly tables: LaneTables;
   readonly place: SpoolPlace;
+  /** Transactions that committed before this are applied already: they came for the archive. */
+  readonly applied?: bigint;
+  /** What takes all of them as well, and whether the socket has to wait for it. */
+  readonly archive?: { readonly tap: Tap; readonly isFull: boolean };
   /** Called when the socket may be resumed. */
   readonly onRoom: () => void;
   /** Something went wrong outside of {@link Receiver.receive}; nothing more is taken. */
@@ -29,27 +34,29 @@ export class Receiver {
   /** While a transaction is read back: its end, what came after it, and how to go on when the queue has room. */
   #reading: Promise<void> | null = null;
   #held: Span[] = [];
+  /** Whether the transaction at hand is applied already. */
+  #isApplied = false;
   #wake: () => void = () => undefined;
   #isClosed = false;
 
   constructor(options: ReceiverOptions) {
     const { lane, tables, place, onFailure } = options;
     this.#options = options;
-    this.queue = new ChangeQueue(() => this.#room());
+    this.queue = new ChangeQueue(() => this.room());
     this.#intake = new Intake({ lane, tables, queue: this.queue });
-    this.#streamed = new StreamedTransactions({ place, onFailure, onRoom: () => this.#room() });
+    this.#streamed = new StreamedTransactions({ place, onFailure, onRoom: () => this.room() });
   }
 
   /** Whether the socket has to wait. */
   get isFull(): boolean {
-    return this.#reading !== null || this.queue.isFull || this.#streamed.isFull;
+    return this.#reading !== null || this.queue.isFull || this.#streamed.isFull || this.#isArchiveFull;
   }
 
   /** Takes a message; its bytes must not be written to afterwards. Throws as {@link Intake.take} does. */
   receive(span: Span): void {
     if (this.#reading !== null) this.#held.push(span);
     else if (this.#streamed.isInSegment && !isStreamStop(span)) this.#streamed.add(bytesOf(span));
-    else this.#take(decode(span), span.end - span.start);
+    else this.#take(decode(span), span);
   }
 
   /** No more will come. A transaction that is being read back has come whole, and is handed out before the failure. */
@@ -68,13 +75,23 @@ export class Receiver {
     await this.#streamed.close();
   }
 
-  #take(message: Message, bytes: number): void {
+  /** There may be room again. */
+  room(): void {
+    this.#wake();
+    if (!this.isFull) this.#options.onRoom();
+  }
+
+  get #isArchiveFull(): boolean {
+    return this.#options.archive?.isFull === true;
+  }
+
+  #take(message: Message, span: Span): void {
     switch (message.type) {
       case 'begin':
-        this.queue.begin(message.commitLsn);
+        this.#begin(message.commitLsn, span);
         break;
       case 'commit':
-        this.queue.commit(message.endLsn);
+        this.#end(message.endLsn, span);
         break;
       case 'stream-start':
         this.#streamed.start(message.xid);
@@ -86,21 +103,39 @@ export class Receiver {
         this.#streamed.abort(message.xid, message.subXid);
         break;
       case 'stream-commit':
-        this.#commit(message);
+        this.#commit(message, span);
         break;
       default:
-        this.#intake.take(message, bytes);
+        this.#within(message, span, false);
     }
   }
 
-  #commit(message: Message & { readonly type: 'stream-commit' }): void {
-    this.queue.begin(message.commitLsn);
+  #begin(commitLsn: bigint, span: Span): void {
+    const { applied, archive } = this.#options;
+    this.#isApplied = applied !== undefined && commitLsn < applied;
+    if (!this.#isApplied) this.queue.begin(commitLsn);
+    archive?.tap.begin(span, commitLsn);
+  }
+
+  #within(message: Message, span: Span, isPart: boolean): void {
+    if (this.#isApplied) this.#intake.describe(message);
+    else this.#intake.take(message, span.end - span.start);
+    this.#options.archive?.tap.take(message, span, isPart);
+  }
+
+  #end(endLsn: bigint, span: Span): void {
+    this.#options.archive?.tap.commit(span, endLsn);
+    if (!this.#isApplied) this.queue.commit(endLsn);
+  }
+
+  #commit(message: Message & { readonly type: 'stream-commit' }, span: Span): void {
+    this.#begin(message.commitLsn, span);
     const transaction = this.#streamed.take(message.xid);
     if (transaction === undefined) {
-      this.queue.commit(message.endLsn);
+      this.#end(message.endLsn, span);
       return;
     }
-    this.#reading = this.#readBack(transaction, message.endLsn).then(
+    this.#reading = this.#readBack(transaction, message.endLsn, span).then(
       () => this.#goOn(),
       (error: unknown) => {
         this.#reading = null;
@@ -109,14 +144,14 @@ export class Receiver {
     );
   }
 
-  async #readBack(transaction: StreamedTransaction, endLsn: bigint): Promise<void> {
+  async #readBack(transaction: StreamedTransaction, endLsn: bigint, commit: Span): Promise<void> {
     try {
       for await (const spans of transaction.blocks()) {
-        for (const span of spans) this.#intake.take(decodeStreamed(span), span.end - span.start);
+        for (const span of spans) this.#within(decodeStreamed(span), span, true);
         await this.#roomInQueue();
         if (this.#isClosed) return;
       }
-      this.queue.commit(endLsn);
+      this.#end(endLsn, commit);
     } finally {
       await transaction.close();
     }
@@ -133,16 +168,11 @@ export class Receiver {
     } catch (error) {
       this.#options.onFailure(error);
     }
-    this.#room();
-  }
-
-  #room(): void {
-    this.#wake();
-    if (!this.isFull) this.#options.onRoom();
+    this.room();
   }
 
   async #roomInQueue(): Promise<void> {
-    while (this.queue.isFull && !this.#isClosed) {
+    while ((this.queue.isFull || this.#isArchiveFull) && !this.#isClosed) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
       await promise;

@@ -6,26 +6,14 @@ import type { Guard, SqlExecutor, TextRow } from '../../domain/sql.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { Lsn } from '../../platform/postgres/lsn.ts';
 import { codeOf, type PostgresServer } from '../../platform/postgres/server.ts';
+import { SLOT_BUDGET_MS, waitedTooLong } from '../../platform/postgres/slot-wait.ts';
 import { halted, SLOT_LOST_REMEDY } from './halt.ts';
 
-/** A slot waits for every transaction that is writing anywhere in the cluster; after this long we say which and give up. */
-export const CREATE_BUDGET_MS = 60_000;
 /** A session of ours that broke may hold the slot until its server notices. */
 const INACTIVE_WITHIN_MS = 10_000;
 const POLL_MS = 100;
 const QUERY_CANCELED = '57014';
 const UNDEFINED_OBJECT = '42704';
-
-const WRITERS = `
-  SELECT a.pid::text AS pid, coalesce(a.usename, '') AS usename, coalesce(a.application_name, '') AS application_name,
-         left(coalesce(a.query, ''), 200) AS query,
-         round(extract(epoch FROM clock_timestamp() - a.xact_start))::text AS seconds
-    FROM pg_stat_activity a
-   WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
-  UNION ALL
-  SELECT '0', owner, '', 'prepared transaction ' || gid, round(extract(epoch FROM clock_timestamp() - prepared))::text
-    FROM pg_prepared_xacts
-   ORDER BY 5 DESC LIMIT 5`;
 
 /**
  * Makes a logical slot for pgoutput and resolves with its consistent point: it streams every transaction that commits there
@@ -35,7 +23,7 @@ const WRITERS = `
 export const createSlot = async (
   server: PostgresServer,
   slot: string,
-  budgetMs: number = CREATE_BUDGET_MS,
+  budgetMs: number = SLOT_BUDGET_MS,
 ): Promise<Position> => {
   await dropSlot(server, slot);
   const session = await server.connect('slot');
@@ -53,21 +41,6 @@ export const createSlot = async (
   } finally {
     await session.end().catch(() => undefined);
   }
-};
-
-/** Kind `busy`, with the transactions that a new slot has to wait for. */
-export const waitedTooLong = async (server: PostgresServer, slot: string): Promise<SwitchbackError> => {
-  const { rows } = await server.query(WRITERS);
-  const writers = rows.map(
-    (row) =>
-      `pid ${row.pid} (${row.usename}, ${row.application_name || 'no application name'}), ${row.seconds} s: ${row.query}`,
-  );
-  const text = writers.length === 0 ? 'they have ended by now' : writers.join('; ');
-  return new SwitchbackError(
-    'busy',
-    `slot ${slot} on the ${server.label} waits for transactions that are still writing: ${text}`,
-    { remedy: 'let them end, or end them: SELECT pg_terminate_backend(pid); then give the command again' },
-  );
 };
 
 /** For a slot that nobody else knows of. */

@@ -1,6 +1,7 @@
 import { type Direction, type Position, type Side, sidesOf } from '../../domain/position.ts';
 import type { TextRow } from '../../domain/sql.ts';
 import { displayName, type TableName } from '../../domain/table.ts';
+import { Lsn } from '../../platform/postgres/lsn.ts';
 import { quoteName, quoteTable } from '../../platform/postgres/quote.ts';
 import { textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
@@ -18,6 +19,7 @@ export const streamTraces = (
   return {
     slots: (direction, prefix) => readSlots(origin(direction), prefix),
     publication: (direction, name) => readPublication(origin(direction), name, markerOf(name, direction)),
+    covers: (position, confirmed) => Lsn.reached(position, confirmed),
     mendMarker: (direction, what) =>
       mendMarker(origin(direction), { ...what, table: markerOf(what.publication ?? '', direction) }),
   };

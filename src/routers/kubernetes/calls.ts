@@ -1,14 +1,14 @@
 import type { Configuration } from '@kubernetes/client-node';
 import type { Objects, ResourceName } from './resources.ts';
 
-/** The client library. */
-export type Library = typeof import('@kubernetes/client-node');
+/** The client library, as far as we use it. */
+export type Library = typeof import('./library.ts');
 
 let library: Promise<Library> | undefined;
 
-/** Loads the library when it is first used, since that takes as long as the rest of our start. */
+/** Loads the library when it is first used. */
 export const loadLibrary = (): Promise<Library> => {
-  library ??= import('@kubernetes/client-node');
+  library ??= import('./library.ts');
   return library;
 };
 

@@ -1,6 +1,7 @@
 import type { V1ObjectMeta } from '@kubernetes/client-node';
 import { isKind, type SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
+import { several } from '../several.ts';
 import type { Cluster } from './cluster.ts';
 import { endpointFindings } from './endpoint-checks.ts';
 import { roleRule, type Verb } from './failures.ts';
@@ -9,6 +10,9 @@ import { readerFindings, workloadFindings } from './reader-checks.ts';
 import { type ObjectRef, type Objects, refText } from './resources.ts';
 import type { WorkloadRef } from './rollout.ts';
 import { annotation, type Led } from './route.ts';
+
+/** Looks at the same time: a dozen phases need not wait for each other, and no API server need bear all of many. */
+const AT_ONCE = 8;
 
 /** What a router leads with, and where. */
 export interface Inspected {
@@ -19,11 +23,13 @@ export interface Inspected {
 
 /** Everything that would keep the router from leading clients, as far as it can be seen. Throws kind `unreachable`. */
 export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
-  const found: Finding[] = [];
-  for (const led of it.leds) found.push(...(await unlessRefused(it, led.place.ref, () => placeFindings(it, led))));
-  for (const ref of it.workloads) {
-    found.push(...(await unlessRefused(it, ref, async () => workloadFindings(ref, await it.cluster.read(ref)))));
-  }
+  const looks = [
+    ...it.leds.map((led) => () => unlessRefused(it, led.place.ref, () => placeFindings(it, led))),
+    ...it.workloads.map(
+      (ref) => () => unlessRefused(it, ref, async () => workloadFindings(ref, await it.cluster.read(ref))),
+    ),
+  ];
+  const found = (await several(looks, AT_ONCE, (look) => look())).flat();
   const { address, unverifiedBy } = await it.cluster.server();
   // Phases of one object say the same of it.
   const all = [...new Map(found.map((one) => [JSON.stringify(one), one])).values()];

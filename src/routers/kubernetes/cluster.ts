@@ -1,7 +1,7 @@
 import type { Configuration, Middleware } from '@kubernetes/client-node';
 import { isKind, SwitchbackError } from '../../domain/errors.ts';
 import { monotonicMs, sleep } from '../../platform/clock.ts';
-import { before } from '../pgbouncer/bounded.ts';
+import { before } from '../bounded.ts';
 import { callsOf, type Library, loadLibrary } from './calls.ts';
 import { type Asked, answerOf, failureOf, NeverAsked, type Verb } from './failures.ts';
 import { type Access, Credentials } from './kubeconfig.ts';

@@ -4,6 +4,7 @@ import type { Finding } from '../../domain/finding.ts';
 import { monotonicMs, sleep, wallMs } from '../../platform/clock.ts';
 import { exchange, type HttpAnswer, type HttpEnd, type TlsFiles } from '../../platform/http.ts';
 import { rememberSecret } from '../../platform/redact.ts';
+import { urlSecrets } from '../../platform/url-secrets.ts';
 import { routeOf } from '../observed.ts';
 import type { Repoint, Route, Router } from '../router.ts';
 import { said } from '../said.ts';
@@ -44,6 +45,7 @@ export class WebhookRouter implements Router {
   constructor(options: WebhookOptions) {
     this.#options = options;
     rememberSecret(options.secret);
+    for (const part of urlSecrets(options.url)) rememberSecret(part);
   }
 
   async observe(phase: string): Promise<Route> {

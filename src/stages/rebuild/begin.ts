@@ -17,7 +17,7 @@ import type { Remains } from './look.ts';
  * Added to the newest epoch that is left. The newest epoch of all may have been raised by a worker that left no trace of it
  * in what is left; every switch and every take-over raises it by one and writes it to both sides, so it is behind by a few.
  */
-const EPOCH_MARGIN = 1_000n;
+export const EPOCH_MARGIN = 1_000n;
 
 /**
  * Makes both sidecars stand again and takes the lease, above every epoch that somebody may still act under (S7). The first

@@ -117,12 +117,13 @@ const onSource = (e: PhaseEvidence, because: string): Conclusion => {
  */
 export const strandedReaders = (e: PhaseEvidence, conclusion: Conclusion): PhaseEvidence['readers'] => {
   if (conclusion.kind !== 'settled' || !conclusion.findings.some(({ id }) => id === COPIED_ANEW)) return [];
-  return e.readers.filter(({ primary, answers }) => primary === 'target' || !answers);
+  return e.readers.filter(({ primary, answers, isStatedAway }) => primary === 'target' || !(answers || isStatedAway));
 };
 
 const COPIED_ANEW = 'rebuild/copied-anew';
 
-const readerText = ({ router, primary, answers }: PhaseEvidence['readers'][number]): string => {
+const readerText = ({ router, primary, answers, isStatedAway }: PhaseEvidence['readers'][number]): string => {
+  if (isStatedAway) return `router ${router}, which leads nobody to the target, as you have stated`;
   if (!answers) return `router ${router}, which does not answer`;
   return primary === null ? `router ${router}, which does not say where` : `router ${router}, to the ${primary}`;
 };

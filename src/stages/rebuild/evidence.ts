@@ -37,6 +37,15 @@ export interface SwitchEvidence {
   readonly outcome: Outcome | null;
 }
 
+/** A router of a phase's readers. */
+export interface ReaderEvidence {
+  readonly router: string;
+  readonly primary: Side | null;
+  readonly answers: boolean;
+  /** It does not answer, and a person has stated that nobody is led to the target by it. */
+  readonly isStatedAway: boolean;
+}
+
 /** All that is left of one phase. The conclusion depends on nothing else. */
 export interface PhaseEvidence {
   readonly phase: string;
@@ -56,7 +65,7 @@ export interface PhaseEvidence {
   /** What the phase's routers answered; null for one that could not be asked. */
   readonly routers: readonly ({ readonly primary: Side | null; readonly held: boolean } | null)[];
   /** What each router of the phase's readers answered; null where it does not know, or could not be asked. */
-  readonly readers: readonly { readonly router: string; readonly primary: Side | null; readonly answers: boolean }[];
+  readonly readers: readonly ReaderEvidence[];
   /** The primary, as a person has stated. */
   readonly stated: Side | null;
 }

@@ -38,6 +38,8 @@ export interface LookOptions {
   readonly traces: Traces;
   /** What a person has stated of phases' primaries. */
   readonly stated: ReadonlyMap<string, Side>;
+  /** Routers of readers that will not answer any more, of which a person has stated that nobody is led to the target by them. */
+  readonly awayFromTarget: ReadonlySet<string>;
 }
 
 /** Reads all that is left of a run. Changes nothing. Throws kind `unreachable` while a side does not answer. */
@@ -143,7 +145,7 @@ const readPhase = async (options: LookOptions, from: PhaseSources): Promise<Phas
     hasChunks: target.chunked.has(laneName(scope.name, 'forward')),
     isKeyed: scope.tables.every((table) => table.key !== null),
     routers: await askWriters(options.context, scope.name),
-    readers: await askReaders(options.context, scope.name),
+    readers: await askReaders(options, scope.name),
     stated: options.stated.get(scope.name) ?? null,
   };
 };
@@ -158,11 +160,12 @@ const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: 
   const writes: Direction = side === 'source' ? 'reverse' : 'forward';
   const own = left.ownership.find(({ phase, by }) => phase === scope.name && by !== PLACE_HOLDER);
   const tables: readonly Table[] = scope.tables;
-  const [fence, holdsRows, slots] = await Promise.all([
+  const [fence, holdsRows, found] = await Promise.all([
     traces[side].fence(tables),
     traces[side].holdsRows(tables),
     readSlots(options, scope.name, reads),
   ]);
+  const slots = reads === 'reverse' ? slotsOfRestored(options, from, found) : found;
   return {
     ownership: own ? { role: own.role, fenced: own.fenced } : null,
     fence: fence.stands,
@@ -172,6 +175,32 @@ const readSideEvidence = async (options: LookOptions, from: PhaseSources, side: 
     progress: left.progress.get(laneName(scope.name, writes)) ?? null,
     holdsRows,
   };
+};
+
+/**
+ * What a slot was told is durable was durable on the source that is lost. To one that was restored it is of use only if that
+ * has come as far; otherwise what is missing in between is in no stream any more (S14).
+ */
+const slotsOfRestored = (
+  { traces }: LookOptions,
+  { scope, source }: PhaseSources,
+  slots: readonly SlotTrace[],
+): readonly SlotTrace[] => {
+  const restored = source.run?.facts?.restored;
+  if (restored === undefined) return slots;
+  if (restored.until !== null) {
+    return slots.map((slot) => ({
+      ...slot,
+      damage: `would bring what came after ${restored.until}, and that is not wanted`,
+    }));
+  }
+  const progress = source.progress.get(laneName(scope.name, 'reverse'));
+  const damage = `was read further than the restored source has come${progress ? ` (${progress.position})` : ''}`;
+  return slots.map((slot) =>
+    progress && traces.lanes.covers(progress.position, slot.confirmed)
+      ? slot
+      : { ...slot, damage: slot.damage ?? damage },
+  );
 };
 
 /** A publication that lacks one of the phase's tables has not published what changed there. */
@@ -198,9 +227,11 @@ const askWriters = async (context: RunContext, phase: string): Promise<PhaseEvid
     }),
   );
 
-const askReaders = async (context: RunContext, phase: string): Promise<PhaseEvidence['readers']> =>
+/** What a person has stated is believed of those only that do not answer; see `assertStatedReaders`. */
+const askReaders = async ({ context, awayFromTarget }: LookOptions, phase: string): Promise<PhaseEvidence['readers']> =>
   (await askRouters(context, phase, 'readers')).map(({ router, primary, error }) => ({
     router,
     primary,
     answers: error === null,
+    isStatedAway: error !== null && awayFromTarget.has(router),
   }));

@@ -47,6 +47,7 @@ export const propose = async (options: LookOptions): Promise<Proposal> => {
   assertNeeded(context, { damage, remains, isBegun: rows.source !== null || rows.target !== null });
   const phases = remains.phases.map(({ evidence }) => ({ evidence, conclusion: conclude(evidence) }));
   assertStatements(options, remains);
+  assertStatedReaders(options, remains);
   assertNoneStranded(context, phases);
   return { damage, workers: remains.workers, phases, remains };
 };
@@ -95,9 +96,31 @@ const assertNoneStranded = ({ plan }: RunContext, phases: Proposal['phases']): v
     'refused',
     `a phase would be copied anew under its readers, who would find its tables empty: ${facts.join('; ')}`,
     {
-      remedy: `lead ${names} to the source by hand, so that it says so, then give the command again: switchback resume ${plan.path} --rebuild`,
+      remedy: `lead ${names} to the source by hand, so that it says so, then give the command again: switchback resume ${plan.path} --rebuild${goneText(stranded)}`,
     },
   );
+};
+
+/** The way out where a router will not answer any more: the plan cannot be changed while the sidecars are damaged. */
+const goneText = (stranded: PhaseEvidence['readers']): string => {
+  const silent = [
+    ...new Set(stranded.filter(({ answers }) => !answers).map(({ router }) => `--readers ${router}=source`)),
+  ];
+  if (silent.length === 0) return '';
+  return `; where one is gone for good, and nobody is led to the target by it, state that: ${silent.join(' ')}`;
+};
+
+/** A router that answers says itself where it leads. */
+const assertStatedReaders = ({ context, awayFromTarget }: LookOptions, { phases }: Remains): void => {
+  const readers = phases.flatMap(({ evidence }) => evidence.readers);
+  for (const name of awayFromTarget) {
+    const own = readers.filter(({ router }) => router === name);
+    if (own.length === 0) throw new SwitchbackError('usage', `the plan has no router "${name}" of readers`);
+    if (own.every(({ isStatedAway }) => isStatedAway)) continue;
+    throw new SwitchbackError('usage', `--readers ${name}=source: that router answers, and says where it leads`, {
+      remedy: `leave the option out, and lead it to the source where it does not: switchback resume ${context.plan.path} --rebuild`,
+    });
+  }
 };
 
 /** Both sidecars are gone, and yet something of a run is there. */
@@ -196,5 +219,14 @@ export const statementOf = (text: string): readonly [string, Side] => {
   throw new SwitchbackError('usage', `--primary ${text} is not PHASE=source or PHASE=target`, {
     remedy:
       '--primary PHASE=source when the application writes to the source, PHASE=target when it writes to the target',
+  });
+};
+
+/** A statement about a router of readers: `ROUTER=source`. Throws kind `usage`. */
+export const readersStatementOf = (text: string): string => {
+  const router = text.replace(/=source$/, '');
+  if (router !== '' && router !== text) return router;
+  throw new SwitchbackError('usage', `--readers ${text} is not ROUTER=source`, {
+    remedy: '--readers ROUTER=source, when the router is gone for good and nobody is led to the target by it',
   });
 };

@@ -3,7 +3,7 @@ import { monotonicMs, sleep } from '../../platform/clock.ts';
 import { readOutcome } from '../../sidecar/switches.ts';
 import { routersOf } from '../routes.ts';
 import { settleSwitch } from './settle.ts';
-import { recordOf, runnerOf, type Switch, type SwitchResult } from './types.ts';
+import { recordOf, type Switch, type SwitchResult } from './types.ts';
 
 /** How long the outcome of a lost COMMIT is asked for before the switch is parked. */
 const OUTCOME_BUDGET_MS = 10_000;
@@ -46,7 +46,7 @@ export const giveUp = async (s: Switch, failure: Failure): Promise<SwitchResult>
     }
     return { switchId: s.id, windowMs: monotonicMs() - windowBegan, arrival: settled.arrival };
   }
-  for (const phase of s.phases) runnerOf(phase).start();
+  for (const phase of s.phases) phase.runner?.start();
   if (s.tools.signal.aborted) throw interrupted(s, 'and undone; the application goes on where it was', error);
   throw new SwitchbackError('aborted', `${s.id} was undone: ${messageOf(error)}`, {
     remedy:

@@ -5,6 +5,7 @@ import { displayName } from '../../domain/table.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { type SwitchDocument, writeSwitch } from '../../sidecar/switches.ts';
 import { proveTouched } from '../certify.ts';
+import { accountForLoss } from './as-restored.ts';
 import { holdRouters } from './routing.ts';
 import { allOf, recorded, runnerOf, type Switch, sideA, sideB } from './types.ts';
 
@@ -13,6 +14,8 @@ export interface WindowStep {
   readonly name: string;
   /** It ends by itself with the window, and then says what was in its way. */
   readonly isBounded?: boolean;
+  /** See {@link Effect.changesNothing}. */
+  readonly changesNothing?: true;
   /** Returns what the journal should say of it, if anything. */
   act(s: Switch): Promise<string | undefined>;
 }
@@ -73,6 +76,7 @@ const fence: Act = {
 
 /** P is read after the fence has committed: nothing of the phase can be in the log past it (S2). */
 const position: Act = {
+  changesNothing: true,
   act: async (s) => {
     const fencedAt = await sideA(s).database.head();
     await note(s, { fencedAt });
@@ -80,8 +84,10 @@ const position: Act = {
   },
 };
 
+/** The marker that travels is a row of our own. */
 const drain: Act = {
   isBounded: true,
+  changesNothing: true,
   act: async (s) => {
     const to = recorded(s.document.fencedAt, 'position');
     await Promise.all(
@@ -160,7 +166,20 @@ const ACTS: Readonly<Record<StepName<'window'>, Act>> = {
 };
 
 /** The steps of the window, in the order of the protocol's table. */
-export const WINDOW_STEPS: readonly WindowStep[] = stepsOf('window').map((name) => ({ name, ...ACTS[name] }));
+const WINDOW_STEPS: readonly WindowStep[] = stepsOf('window').map((name) => ({ name, ...ACTS[name] }));
+
+/** Without a lane there is nothing to drain and no way back to prove; what differs is what is lost. */
+const AS_RESTORED_STEPS: readonly WindowStep[] = [
+  { name: 'hold', ...hold },
+  { name: 'fence', ...fence },
+  { name: 'position', ...position },
+  { name: 'prove', act: accountForLoss },
+  { name: 'sequences', ...sequences },
+];
+
+/** The steps of a switch's window, in their order. */
+export const windowSteps = ({ asRestored }: Pick<Switch, 'asRestored'>): readonly WindowStep[] =>
+  asRestored ? AS_RESTORED_STEPS : WINDOW_STEPS;
 
 /** The steps of a switch that goes well, with their undo column, for `show`. */
 export const describeSteps = (s: {

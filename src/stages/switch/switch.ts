@@ -9,12 +9,13 @@ import type { Phase } from '../machine.ts';
 import { routersOf } from '../routes.ts';
 import { carryOutEffect } from '../saga.ts';
 import { type Arrival, arrivalText } from './arrival.ts';
+import { checkAsRestored } from './as-restored.ts';
 import { giveUp } from './give-up.ts';
 import { assertLanes, assertStates, checkBeforeWindow, commandOf } from './guards.ts';
 import { recordRoutes } from './routing.ts';
 import { completeSwitch, settleSwitch } from './settle.ts';
-import { WINDOW_STEPS } from './steps.ts';
-import { recordOf, type Switch, type SwitchResult, type SwitchTools, scopeOfSwitch } from './types.ts';
+import { windowSteps } from './steps.ts';
+import { type AsRestored, recordOf, type Switch, type SwitchResult, type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /**
  * Moves the application's writes of the phases from one side to the other (DESIGN 6). Forward it is a cutover, in reverse
@@ -30,15 +31,18 @@ export const runSwitch = async (
     readonly direction: Switch['direction'];
     readonly phases: readonly Phase[];
     readonly all: readonly Phase[];
+    readonly asRestored?: boolean;
   },
 ): Promise<SwitchResult> => {
   assertStates(options.phases, { ...options, context: tools.context });
-  assertLanes(options.phases);
+  if (!options.asRestored) assertLanes(options.phases);
   const s = newSwitch(tools, options);
   let intended = false;
   let windowBegan = 0;
   try {
-    await tools.tenure.step(scopeOfSwitch(s), 'checks', () => checkBeforeWindow(s));
+    await tools.tenure.step(scopeOfSwitch(s), 'checks', () =>
+      s.asRestored ? checkAsRestored(s) : checkBeforeWindow(s),
+    );
     await describe(s);
     tools.signal.throwIfAborted();
     await tools.tenure.raise();
@@ -55,11 +59,9 @@ export const runSwitch = async (
   return await complete(s, windowBegan);
 };
 
-const newSwitch = (
-  tools: SwitchTools,
-  options: { readonly direction: Switch['direction']; readonly phases: readonly Phase[] },
-): Switch => {
+const newSwitch = (tools: SwitchTools, options: Parameters<typeof runSwitch>[1]): Switch => {
   const state: { deadline: number } = { deadline: Number.POSITIVE_INFINITY };
+  const asRestored: AsRestored | null = options.asRestored ? { comparisonMs: 0, losses: [] } : null;
   return {
     // The epoch that the intent will raise to, so that no two switches of a run, recorded or not, share an outcome.
     id: `${commandOf(options.direction)}-${tools.tenure.epoch + 1n}`,
@@ -68,9 +70,11 @@ const newSwitch = (
     tools,
     document: { before: {}, routes: {}, reverseSlots: {} },
     wayBack: new Map(),
+    asRestored,
     left: () => timeLeft(tools, state.deadline),
     startWindow: () => {
-      state.deadline = monotonicMs() + tools.context.plan.switch.windowMs;
+      const { windowMs } = tools.context.plan.switch;
+      state.deadline = monotonicMs() + windowMs + (asRestored?.comparisonMs ?? 0);
     },
   };
 };
@@ -111,10 +115,11 @@ const intend = async (s: Switch): Promise<void> => {
 
 const runWindow = async (s: Switch): Promise<void> => {
   s.startWindow();
-  for (const step of WINDOW_STEPS) {
+  for (const step of windowSteps(s)) {
     const act = () => (step.isBounded === true ? step.act(s) : within(s, () => step.act(s)));
     const place = { where: scopeOfSwitch(s), step: step.name };
-    await carryOutEffect(s.tools.tenure, place, { act });
+    const { changesNothing } = step;
+    await carryOutEffect(s.tools.tenure, place, { act, ...(changesNothing ? { changesNothing } : {}) });
     s.left();
   }
 };
@@ -181,7 +186,7 @@ const complete = async (s: Switch, windowBegan: number): Promise<SwitchResult> =
     direction: s.direction,
     windowMs,
   });
-  return { switchId: s.id, windowMs, arrival };
+  return { switchId: s.id, windowMs, arrival, ...(s.asRestored ? { losses: s.asRestored.losses } : {}) };
 };
 
 /** The lanes B→A are the phases' lanes from now on. */

@@ -5,6 +5,7 @@ import type { PhaseScope, RunContext, SidePorts } from '../context.ts';
 import { portsOf } from '../context.ts';
 import type { LaneRunner } from '../lane-runner.ts';
 import type { Phase } from '../machine.ts';
+import type { TableLoss } from '../snapshots/loss.ts';
 import type { StepScope, Tenure } from '../tenure.ts';
 import type { Arrival } from './arrival.ts';
 
@@ -21,6 +22,14 @@ export interface SwitchTools {
   readonly asksOnce?: boolean;
 }
 
+/** A failback that gives up what the target has beyond a restored source. */
+export interface AsRestored {
+  /** Milliseconds that the window is longer than the plan's: within it all rows are compared, and not those that changed last. */
+  comparisonMs: number;
+  /** What is lost, when both sides stand still. */
+  losses: readonly TableLoss[];
+}
+
 /** A switch under way. A is the side that loses the writes, B the one that gets them. */
 export interface Switch {
   readonly id: string;
@@ -30,6 +39,8 @@ export interface Switch {
   document: SwitchDocument;
   /** Lanes B→A by phase, opened before the window. */
   readonly wayBack: Map<string, LaneRunner>;
+  /** The source becomes the primary as it was restored, whatever the target has beyond it; see `as-restored.ts`. */
+  readonly asRestored: AsRestored | null;
   /** Begins to count the window. */
   readonly startWindow: () => void;
   /** Milliseconds that are left of the window; throws kind `aborted` when there are none. */
@@ -78,6 +89,8 @@ export interface SwitchResult {
   /** From the first hold to the last release, on a monotonic clock. */
   readonly windowMs: number;
   readonly arrival: Arrival;
+  /** Of a failback to the source as it was restored. */
+  readonly losses?: readonly TableLoss[];
 }
 
 /** The switch as its sidecar row, without the time. */

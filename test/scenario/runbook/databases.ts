@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { type Elsewhere, type Said, startHere } from '../../support/runbook.ts';
 import { makeScene, type Scene } from '../../support/scene.ts';
 import { createDatabase, runSql } from '../../support/servers.ts';
-import { confirmed, type EntryTest, ITEM, type Servers, untilReady } from './begin.ts';
+import { confirmed, doomed, type EntryTest, ITEM, type Servers, untilReady } from './begin.ts';
 
 const COPY_OF_RUN = (row: unknown): string => `
   CREATE SCHEMA switchback;
@@ -64,6 +64,20 @@ export const databases = (servers: Servers, entry: EntryTest): void => {
       play.sees(command.text());
       edit('["public.*", "more.*"]', '["public.*"]');
       await play.does(scene);
+    });
+
+    entry('routers-renamed', async (play) => {
+      const args = ['cutover', scene.run.plan, 'all', '--confirm', 'all'];
+      await doomed(scene, args, 'acted cutover/commit:kill').ended;
+      const before = readFileSync(scene.run.plan, 'utf8');
+      writeFileSync(scene.run.plan, before.replace('"router":"app"', '"router":"way"').replace('  app: ', '  way: '));
+      const hash = hashIn((await cutover()).text);
+      const command = startHere(scene.run, ['run', scene.run.plan, '--accept-plan', hash]);
+      expect(await command.ended).toBe(4);
+      play.sees(command.text());
+      writeFileSync(scene.run.plan, before);
+      expect(await play.does(scene)).toContain('was completed');
+      expect(await confirmed(scene, 'failback')).toMatchObject({ exitCode: 0 });
     });
 
     entry('same-database', async (play) => {

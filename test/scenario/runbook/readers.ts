@@ -127,13 +127,16 @@ export const readers = (servers: Servers, entry: EntryTest): void => {
         more: LAX,
       });
       await untilReady(lost);
-      const lead = (primary: string) =>
-        writeFileSync(join(lost.run.directory, 'bi.json'), JSON.stringify({ all: { primary, held: false } }));
+      const routeFile = join(lost.run.directory, 'bi.json');
+      const lead = (primary: string) => writeFileSync(routeFile, JSON.stringify({ all: { primary, held: false } }));
+      const damage = async () => {
+        await runSql(lost.source, `UPDATE switchback.phase SET doc = '{"name":"copying"}'`);
+        await runSql(lost.target, 'DROP SCHEMA switchback CASCADE');
+      };
       const rows = async () => await runSql(lost.target, 'SELECT count(*)::int AS n FROM item');
       const before = await rows();
       lead('target');
-      await runSql(lost.source, `UPDATE switchback.phase SET doc = '{"name":"copying"}'`);
-      await runSql(lost.target, 'DROP SCHEMA switchback CASCADE');
+      await damage();
       const refused = await say(lost.run, 'resume', lost.run.plan, '--rebuild', '--confirm', 'test');
       expect(refused, refused.text).toMatchObject({ exitCode: 4 });
       expect(refused.text).toContain('router bi leads readers of phase all to the target');
@@ -142,6 +145,16 @@ export const readers = (servers: Servers, entry: EntryTest): void => {
       lead('source');
       expect(await play.does(lost)).toContain('led by router bi, to the source');
       expect(await play.does(lost, { at: 1 })).toContain("the target's tables are emptied and copied anew");
+      await untilReady(lost);
+      await damage();
+      const needless = await say(lost.run, 'resume', lost.run.plan, '--rebuild', '--readers', 'bi=source');
+      expect(needless).toMatchObject({ exitCode: 2, text: expect.stringContaining('that router answers') });
+      writeFileSync(routeFile, '{ half a file');
+      const silent = await say(lost.run, 'resume', lost.run.plan, '--rebuild', '--confirm', 'test');
+      expect(silent).toMatchObject({ exitCode: 4, text: expect.stringContaining('state that: --readers bi=source') });
+      expect(await rows()).toEqual(before);
+      const stated = await play.does(lost, { at: 2, ROUTER: 'bi' });
+      expect(stated).toContain('led by router bi, which leads nobody to the target, as you have stated');
       await lost.close();
     });
 

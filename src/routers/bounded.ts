@@ -1,4 +1,4 @@
-import { after } from '../../platform/clock.ts';
+import { after } from '../platform/clock.ts';
 
 /** What a promise resolves to, or `false` when it takes longer; rejects as it does. What comes later is of no interest. */
 export const within = async <T>(ms: number, promise: Promise<T>): Promise<T | false> => {

@@ -1,10 +1,17 @@
 import pg from 'pg';
 import { SwitchbackError } from '../../domain/errors.ts';
 import type { Position } from '../../domain/position.ts';
-import { quoteName } from '../../platform/postgres/quote.ts';
-import type { PostgresServer } from '../../platform/postgres/server.ts';
-import type { HeldSnapshot } from './context.ts';
-import { CREATE_BUDGET_MS, waitedTooLong } from './slot.ts';
+import { quoteName } from './quote.ts';
+import type { PostgresServer } from './server.ts';
+import { SLOT_BUDGET_MS, waitedTooLong } from './slot-wait.ts';
+
+/** A snapshot of a server that a connection holds open. */
+export interface HeldSnapshot {
+  /** For SET TRANSACTION SNAPSHOT. */
+  readonly name: string;
+  /** Ends the connection; the name is gone afterwards. May be called more than once. */
+  release(): Promise<void>;
+}
 
 /** A snapshot and the position that it stands at. */
 export interface PositionedSnapshot extends HeldSnapshot {
@@ -18,7 +25,7 @@ interface CreatedSlot {
 }
 
 /**
- * Takes a snapshot of the origin whose place in the log is known. Only the making of a slot gives one, so a temporary slot
+ * Takes a snapshot of a server whose place in the log is known. Only the making of a slot gives one, so a temporary slot
  * is made; it goes with its connection. Throws kind `busy` when transactions that are writing take too long to end.
  */
 export const holdSnapshot = async (server: PostgresServer, slot: string): Promise<PositionedSnapshot> => {
@@ -32,7 +39,7 @@ export const holdSnapshot = async (server: PostgresServer, slot: string): Promis
   const late = setTimeout(() => {
     isLate = true;
     void release();
-  }, CREATE_BUDGET_MS);
+  }, SLOT_BUDGET_MS);
   try {
     await client.connect();
     // The connection is idle as long as a table is read; from 14 on the server may end idle ones.

@@ -1,0 +1,29 @@
+import { isOurs, takenAt } from '../stages/snapshots/ours.ts';
+import { storeOf } from '../stages/snapshots/records.ts';
+import { type Arguments, flag, withPlan } from './command.ts';
+import { bytesText, color, say, sayJson, table } from './render.ts';
+
+/** `snapshot list`: what the store has, also while source and target are down. */
+export const list = async (args: Arguments): Promise<number> =>
+  await withPlan(
+    args,
+    () => undefined,
+    async (context) => {
+      const { plan } = context;
+      const snapshots = (await storeOf(context).list()).map((one) => ({ ...one, isOurs: isOurs(plan, one) }));
+      if (flag(args, 'json')) sayJson({ ok: true, snapshots });
+      else if (snapshots.length === 0) say(`there are none; make one: switchback snapshot create ${plan.path}`);
+      else {
+        const rows = snapshots.map(({ id, state, detail, manifest, bytes, isOurs: ours, ...rest }) => [
+          id,
+          state === 'available' ? color.green(state) : color.yellow(state),
+          takenAt({ manifest, ...rest }),
+          bytes === null ? '–' : bytesText(bytes),
+          ours ? (manifest?.reason ?? '') : (detail ?? (state === 'creating' ? 'not finished' : 'not of this plan')),
+          manifest?.by ?? '',
+        ]);
+        say(table([['snapshot', 'state', 'as of', 'size', 'why', 'by'], ...rows]));
+      }
+      return 0;
+    },
+  );

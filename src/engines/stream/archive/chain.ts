@@ -1,0 +1,76 @@
+import type { Direction } from '../../../domain/position.ts';
+import type { ArchivePlace } from '../../archive.ts';
+import { damaged, type Item, prefixOf, readKey } from './item.ts';
+
+/** The objects of a phase that follow one another up to the newest. */
+export interface Chain {
+  /** In order. Without the first ones where they have been removed as no longer needed. */
+  readonly items: readonly Item[];
+  /** What is missing between objects that are there; null when nothing is. */
+  readonly hole: string | null;
+}
+
+/**
+ * Reads which objects there are, and which of them are the chain. A worker that slept may have put an object beside one of
+ * its successor's, and an attempt whose answer was lost one beside what was written instead: the chain is the one that ends
+ * with the newest epoch, or is longer, or reaches further, and what stands beside it is no part of it. All of these hold the
+ * same transactions, since they come from the same log; that decides only which of them is continued.
+ */
+export const readChain = async (place: ArchivePlace): Promise<Chain> => {
+  const all: Item[] = [];
+  for await (const entry of place.objects.list(prefixOf(place))) all.push(readKey(entry, place));
+  return chainOf(all);
+};
+
+/** The chain among these objects; see {@link readChain}. */
+export const chainOf = (all: readonly Item[]): Chain => {
+  const named = new Map(all.map((item) => [nameOf(item.seq, item.hash), item]));
+  const continued = new Set(all.map((item) => nameOf(item.seq - 1, item.previous ?? '')));
+  const tips = all.filter((item) => !continued.has(nameOf(item.seq, item.hash)));
+  const tip = tips.toSorted(byRank).at(-1);
+  const items: Item[] = [];
+  for (let item = tip; item !== undefined; item = named.get(nameOf(item.seq - 1, item.previous ?? '')))
+    items.unshift(item);
+  const first = items[0];
+  const isCut = first !== undefined && all.some((item) => item.seq < first.seq);
+  return { items, hole: isCut ? `what comes before ${first.key} is missing, and older objects are there` : null };
+};
+
+const nameOf = (seq: number, hash: string): string => `${seq} ${hash}`;
+
+const byRank = (a: Item, b: Item): number => compare(a.epoch, b.epoch) || a.seq - b.seq || compare(a.until, b.until);
+
+const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** The newest object of a direction since the archive began anew; undefined when its lane has written nothing. */
+export const lastOf = (items: readonly Item[], direction: Direction): Item | undefined => {
+  const anew = items.findLastIndex((item) => item.kind === 'link' && item.ended === null);
+  return items.slice(Math.max(0, anew)).findLast((item) => item.direction === direction);
+};
+
+/**
+ * Proves that each object goes on where the one before it ended. Throws kind `refused`: for a hole, and for objects that do not
+ * fit together, which no lane of ours writes.
+ */
+export const assertContinuous = (place: ArchivePlace, { items, hole }: Chain): void => {
+  if (hole !== null) throw damaged(place, hole);
+  for (const [at, item] of items.entries()) {
+    const before = items[at - 1];
+    const fact = before === undefined ? null : breakBetween(before, item, items.slice(0, at));
+    if (fact !== null) throw damaged(place, `${item.key} ${fact}`);
+    if (item.until < item.from) throw damaged(place, `${item.key} ends before it begins`);
+  }
+};
+
+const breakBetween = (before: Item, item: Item, earlier: readonly Item[]): string | null => {
+  if (item.epoch < before.epoch) return 'is of an older epoch than the one before it';
+  if (item.kind === 'segment') {
+    const fits = before.direction === item.direction && before.until === item.from;
+    return fits ? null : 'does not begin where the one before it ended';
+  }
+  if (item.ended === null) return null;
+  const other = lastOf(earlier, item.direction === 'forward' ? 'reverse' : 'forward');
+  if (other !== undefined && other.until < item.ended) return 'begins after more than the other lane had brought';
+  const own = lastOf(earlier, item.direction);
+  return own !== undefined && item.from < own.until ? 'begins before its lane had ended' : null;
+};

@@ -1,0 +1,281 @@
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import type { Manifest } from '../../domain/snapshot.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { Envelope, type SealedObject } from '../../platform/objects/envelope.ts';
+import type { Objects } from '../../platform/objects/objects.ts';
+import { damaged } from '../../platform/objects/seal.ts';
+import type { SealKey } from '../../platform/objects/seal-key.ts';
+import type { Snapshot } from '../store.ts';
+
+/** Of the manifest's file; a higher one is of a newer Switchback. */
+const FORMAT = 1;
+/** More than any manifest; a larger file is none. */
+const MAX_BYTES = 256 * 1024 * 1024;
+/** Put before anything else of a snapshot, so that one that was begun can be told from nothing. */
+const BEGUN = 'begun.json';
+/** Put after everything else: without it there is no snapshot. */
+const MANIFEST = 'manifest.json';
+/** Put before anything of a snapshot is removed. */
+const REMOVING = 'removing.json';
+const ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/;
+
+/** What every store that keeps objects writes into its part of a manifest. */
+export interface KeptObjects {
+  readonly objects: readonly SealedObject[];
+}
+
+/** The first line of a manifest's file. What proves the second line: a checksum, or with a key something that only its holder can make. */
+interface Proof {
+  readonly format: number;
+  readonly keyId: string | null;
+  readonly proof: string;
+}
+
+/** Whose snapshots, and how they are kept. */
+export interface CatalogueOptions {
+  readonly objects: Objects;
+  readonly key: SealKey | null;
+  /** Name of the plan: whose they are. */
+  readonly plan: string;
+  /** Kind of store: `pg_dump`. */
+  readonly kind: string;
+}
+
+/** A snapshot that was looked at, with its manifest only where it is whole and ours. */
+interface Looked {
+  readonly keys: ReadonlySet<string>;
+  readonly bytes: number;
+}
+
+const once = async function* (text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+};
+
+/**
+ * The snapshots of a place: a folder of objects for each. First comes what says that one was begun, last its manifest, which names
+ * every object with size and checksum.
+ */
+export class Catalogue {
+  readonly envelope: Envelope;
+  readonly #options: CatalogueOptions;
+
+  constructor(options: CatalogueOptions) {
+    this.#options = options;
+    this.envelope = new Envelope(options.objects, { key: options.key, zstd: false });
+  }
+
+  /** All that are there, the newest first. */
+  async list(): Promise<readonly Snapshot[]> {
+    const folders = new Map<string, Looked & { readonly keys: Set<string> }>();
+    for await (const { key, bytes } of this.#options.objects.list('')) {
+      const at = key.indexOf('/');
+      const id = key.slice(0, at);
+      if (at === -1 || !ID.test(id)) continue;
+      const known = folders.get(id);
+      const keys = known?.keys ?? new Set();
+      keys.add(key.slice(at + 1));
+      folders.set(id, { keys, bytes: (known?.bytes ?? 0) + bytes });
+    }
+    const snapshots: Snapshot[] = [];
+    for (const [id, looked] of folders) if (isSnapshot(looked)) snapshots.push(await this.#read(id, looked));
+    return snapshots.sort((a, b) => (a.createdAt < b.createdAt ? 1 : a.createdAt > b.createdAt ? -1 : 0));
+  }
+
+  /** One of them; null when there is nothing of it. */
+  async look(id: string): Promise<Snapshot | null> {
+    requireId(id);
+    const keys = new Set<string>();
+    let bytes = 0;
+    for await (const entry of this.#options.objects.list(`${id}/`)) {
+      keys.add(entry.key.slice(id.length + 1));
+      bytes += entry.bytes;
+    }
+    return isSnapshot({ keys, bytes }) ? await this.#read(id, { keys, bytes }) : null;
+  }
+
+  /**
+   * Notes that a snapshot is begun, and removes what an earlier attempt left. Returns the snapshot when it is there already.
+   * Throws kind `refused` when something else has its name.
+   */
+  async begin(id: string, about: { readonly by: string; readonly reason: string }): Promise<Snapshot | null> {
+    const known = await this.look(id);
+    if (known?.manifest != null && known.state === 'available') return known;
+    if (known !== null && known.state !== 'creating') {
+      throw new SwitchbackError(
+        'refused',
+        `snapshot ${id} in ${this.#label} is ${known.state}: ${known.detail ?? 'not ours'}`,
+        {
+          remedy: 'make another one',
+        },
+      );
+    }
+    const { plan, objects } = this.#options;
+    await objects.put(`${id}/${BEGUN}`, once(JSON.stringify({ plan, ...about })));
+    for (const key of await this.#keysOf(id)) if (key !== BEGUN) await objects.remove(`${id}/${key}`);
+    return null;
+  }
+
+  /** Makes it a snapshot. */
+  async finish(manifest: Manifest): Promise<Snapshot> {
+    const text = JSON.stringify(manifest);
+    const { key, objects } = this.#options;
+    const proof: Proof = { format: FORMAT, keyId: key?.id ?? null, proof: proofOf(text, manifest.id, key) };
+    await objects.put(`${manifest.id}/${MANIFEST}`, once(`${JSON.stringify(proof)}\n${text}\n`));
+    const { id, createdAt, bytes } = manifest;
+    return { id, state: 'available', detail: null, manifest, createdAt, bytes };
+  }
+
+  /** The manifest of a snapshot that can be restored: whole, ours, and of a key that we have. Throws kind `refused` otherwise. */
+  async manifest(id: string): Promise<Manifest & { readonly store: KeptObjects }> {
+    const snapshot = await this.look(id);
+    if (snapshot === null) {
+      throw new SwitchbackError('refused', `there is no snapshot ${id} in ${this.#label}`, {
+        remedy: 'see which there are: switchback snapshot list PLAN',
+      });
+    }
+    // One that is damaged says so itself.
+    if (snapshot.state === 'creating' || snapshot.state === 'deleting') throw notAvailable(snapshot);
+    return await this.#manifest(id);
+  }
+
+  /** Removes an available snapshot of ours, or goes on with that. Nothing when it is gone. */
+  async remove(id: string): Promise<void> {
+    const snapshot = await this.look(id);
+    if (snapshot === null) return;
+    const { objects, plan } = this.#options;
+    if (snapshot.state === 'available' && snapshot.manifest === null) {
+      throw new SwitchbackError('refused', `snapshot ${id} is not of plan ${plan}`, {
+        remedy: 'let its owner remove it',
+      });
+    }
+    if (snapshot.state !== 'available' && snapshot.state !== 'deleting') throw notAvailable(snapshot);
+    await objects.put(`${id}/${REMOVING}`, once(JSON.stringify({ plan })));
+    failpoint('snapshot:removing');
+    const keys = await this.#keysOf(id);
+    const last = [MANIFEST, BEGUN, REMOVING];
+    for (const key of [...keys.filter((key) => !last.includes(key)), ...last]) await objects.remove(`${id}/${key}`);
+  }
+
+  get #label(): string {
+    return this.#options.objects.label;
+  }
+
+  async #keysOf(id: string): Promise<readonly string[]> {
+    const keys: string[] = [];
+    for await (const { key } of this.#options.objects.list(`${id}/`)) keys.push(key.slice(id.length + 1));
+    return keys;
+  }
+
+  async #read(id: string, { keys, bytes: found }: Looked): Promise<Snapshot> {
+    const bare = { id, manifest: null, createdAt: timeOf(id), bytes: found };
+    if (keys.has(REMOVING)) return { ...bare, state: 'deleting', detail: 'its removal was begun' };
+    if (!keys.has(MANIFEST)) return { ...bare, state: 'creating', detail: null };
+    try {
+      const manifest = await this.#manifest(id);
+      const { createdAt, bytes } = manifest;
+      return { id, state: 'available', detail: null, manifest, createdAt, bytes };
+    } catch (error) {
+      if (!isKind(error, 'refused')) throw error;
+      const isForeign = error.cause === FOREIGN;
+      return { ...bare, state: isForeign ? 'available' : 'failed', detail: messageOf(error) };
+    }
+  }
+
+  async #manifest(id: string): Promise<Manifest & { readonly store: KeptObjects }> {
+    const { objects, plan, key, kind } = this.#options;
+    const name = `${this.#label}/${id}/${MANIFEST}`;
+    const [head = '', text = ''] = (await textOf(objects.get(`${id}/${MANIFEST}`), name)).split('\n');
+    const proof = parsed<Proof>(head, name);
+    if (Number(proof.format) > FORMAT) throw tooNew(id, `the format ${proof.format} of its manifest`);
+    const manifest = parsed<Manifest & { readonly store: KeptObjects }>(text, name);
+    if (Number(manifest.format) > FORMAT) throw tooNew(id, `the format ${manifest.format} of its manifest`);
+    if (manifest.plan?.name !== plan || manifest.kind !== kind) {
+      throw new SwitchbackError('refused', `snapshot ${id} is a ${manifest.kind} of plan ${manifest.plan?.name}`, {
+        remedy: `only a ${kind} of plan ${plan} is ours`,
+        cause: FOREIGN,
+      });
+    }
+    requireProof({ id, text, proof, key });
+    if (manifest.id !== id) throw damaged(name, `it is that of ${manifest.id}`);
+    return manifest;
+  }
+}
+
+/** Marks the error of a snapshot that is not ours. */
+const FOREIGN = Symbol('foreign');
+
+const isSnapshot = ({ keys }: Looked): boolean => keys.has(BEGUN) || keys.has(MANIFEST) || keys.has(REMOVING);
+
+const requireId = (id: string): void => {
+  if (ID.test(id)) return;
+  throw new SwitchbackError('refused', `${JSON.stringify(id)} is no name of a snapshot`, {
+    remedy: 'see which there are: switchback snapshot list PLAN',
+  });
+};
+
+/** The time in a name of ours; of others nobody knows. */
+const timeOf = (id: string): string => {
+  const [, y, mo, d, h, mi, s] = /-(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-[0-9a-f]+$/.exec(id) ?? [];
+  return y === undefined ? '1970-01-01T00:00:00.000Z' : `${y}-${mo}-${d}T${h}:${mi}:${s}.000Z`;
+};
+
+const notAvailable = ({ id, state, detail }: Snapshot): SwitchbackError =>
+  new SwitchbackError('refused', `snapshot ${id} is ${state}${detail === null ? '' : `: ${detail}`}`, {
+    remedy: 'name one that is available: switchback snapshot list PLAN',
+  });
+
+const tooNew = (id: string, what: string): SwitchbackError =>
+  new SwitchbackError('refused', `snapshot ${id} was made by a newer Switchback: ${what} is not known here`, {
+    remedy: 'use the version that made it, or a later one',
+  });
+
+/** Bound to the name, so that nobody passes one off as another. */
+const proofOf = (text: string, id: string, key: SealKey | null): string => {
+  const said = `${id}\n${text}`;
+  if (key === null) return createHash('sha256').update(said).digest('hex');
+  return createHmac('sha256', key.derive(Buffer.from(id), 'manifest'))
+    .update(said)
+    .digest('hex');
+};
+
+const requireProof = (about: {
+  readonly id: string;
+  readonly text: string;
+  readonly proof: Proof;
+  readonly key: SealKey | null;
+}): void => {
+  const { id, text, proof, key } = about;
+  if (proof.keyId !== null && proof.keyId !== key?.id) {
+    const ours = key === null ? 'the plan names none' : `the plan's is ${key.id}`;
+    throw new SwitchbackError('refused', `snapshot ${id} was made with key ${proof.keyId}, and ${ours}`, {
+      remedy: 'let `snapshots.key` of the plan be the key that it was made with; without that nobody can restore it',
+    });
+  }
+  const expected = Buffer.from(proofOf(text, id, proof.keyId === null ? null : key));
+  const found = Buffer.from(String(proof.proof));
+  if (found.length !== expected.length || !timingSafeEqual(found, expected)) {
+    throw damaged(`the manifest of snapshot ${id}`, 'its checksum is another');
+  }
+};
+
+const parsed = <T extends object>(text: string, name: string): Partial<T> & T => {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return value as T;
+  } catch {
+    // Told below.
+  }
+  throw damaged(name, 'it cannot be read');
+};
+
+const textOf = async (bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> => {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of bytes) {
+    size += piece.length;
+    if (size > MAX_BYTES) throw damaged(name, 'it is larger than a manifest');
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString('utf8');
+};

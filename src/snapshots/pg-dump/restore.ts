@@ -1,0 +1,260 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Finding } from '../../domain/finding.ts';
+import type { Manifest } from '../../domain/snapshot.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
+import { namesOf } from '../../platform/postgres/row.ts';
+import { PostgresServer, redactUrl } from '../../platform/postgres/server.ts';
+import { readPostgresUrl } from '../../platform/postgres/url.ts';
+import type { Catalogue } from '../local/catalogue.ts';
+import { versionOf } from '../local/database.ts';
+import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
+import { getFiles, type Spool, transferOf } from '../local/spool.ts';
+import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
+import type { DumpStored, PgDumpOptions } from './options.ts';
+import { Place, type PlaceMark, withDatabase } from './place.ts';
+
+/** What a snapshot is restored with. */
+export interface RestoreContext {
+  readonly options: PgDumpOptions;
+  readonly catalogue: Catalogue;
+  readonly spool: Spool;
+}
+
+type DumpManifest = Manifest & { readonly store: DumpStored };
+
+/** Restores a dump into a database of its own, which gets its name when it is whole. */
+export const restoreDump = async (
+  context: RestoreContext,
+  { id, into }: { readonly id: string; readonly into: Destination },
+  wait: WaitOptions,
+): Promise<RestoredPlace> => {
+  const { options } = context;
+  const manifest = (await context.catalogue.manifest(id)) as DumpManifest;
+  const place = new Place(urlOf(options, into), { plan: options.plan, place: into.name });
+  try {
+    const mark: PlaceMark = {
+      switchback: 'restored',
+      plan: options.plan,
+      snapshot: id,
+      place: into.name,
+      state: 'restoring',
+      differences: [],
+    };
+    const known = await requireOurs(place, mark);
+    if (known !== null) return placeOf(place, mark, known.differences);
+    const differences = await requireFit(place, manifest, { options, purpose: into.purpose });
+    await fill({ ...context, place, mark, hasRoles: !differences.some(isOfRoles) }, manifest, wait);
+    await place.finish({ ...mark, state: 'done', differences });
+    failpoint('restore:named');
+    return placeOf(place, mark, differences);
+  } finally {
+    await place.close();
+  }
+};
+
+/** A rehearsal may leave the choice to us; the source's own server is where its database fits for sure. */
+const urlOf = (options: PgDumpOptions, { name, purpose, at }: Destination): string => {
+  if (at !== null) return at;
+  if (purpose === 'drill') return withDatabase(options.scratchUrl ?? options.sourceUrl, name.slice(0, 63));
+  throw new SwitchbackError('usage', 'nothing says where to restore to', {
+    remedy: 'name a database that is not there yet: postgresql://user@host:port/database',
+  });
+};
+
+/** The mark of a place that stands already; null when there is nothing under its name. Throws kind `refused` for anything else. */
+const requireOurs = async (place: Place, mark: PlaceMark): Promise<PlaceMark | null> => {
+  const found = await place.find(place.name);
+  if (found === null) return null;
+  const { mark: theirs } = found;
+  const isOurs = theirs?.plan === mark.plan && theirs.place === mark.place && theirs.state === 'done';
+  if (isOurs && theirs.snapshot === mark.snapshot) return theirs;
+  const what = isOurs ? `snapshot ${theirs.snapshot} is restored there` : 'it is not of this restore';
+  throw new SwitchbackError('refused', `database ${place.name} of ${redactUrl(place.url)} is there already: ${what}`, {
+    remedy: 'name a database that is not there yet; nothing is ever restored over another one',
+  });
+};
+
+const isOfRoles = ({ id }: Finding): boolean => id === 'restore/roles';
+
+/**
+ * Looks, before anything is touched, whether the server can take the dump. Returns what will be otherwise than it was. Roles are
+ * nobody's to make but the administrator's: a rehearsal goes on without them, a place that an application is to use does not.
+ */
+const requireFit = async (
+  place: Place,
+  { store, server }: DumpManifest,
+  { options, purpose }: { readonly options: PgDumpOptions; readonly purpose: Destination['purpose'] },
+): Promise<readonly Finding[]> => {
+  const program = programIn(options.bin, 'pg_restore');
+  const ours = await majorOf(program);
+  if (ours < store.program) {
+    throw new SwitchbackError(
+      'refused',
+      `${program} is of version ${ours}, and the dump was written by version ${store.program}`,
+      {
+        remedy: `install PostgreSQL's programs of version ${store.program} or later, or name their folder in \`snapshots.bin\``,
+      },
+    );
+  }
+  const theirs = await versionOf(place.server);
+  if (theirs.major < Number.parseInt(server, 10)) {
+    throw new SwitchbackError(
+      'refused',
+      `the server of ${redactUrl(place.url)} is ${theirs.text}, older than ${server} that the snapshot is of`,
+      {
+        remedy: 'restore on a server of the same version or a later one',
+      },
+    );
+  }
+  await requireExtensions(place, store);
+  return await missingRoles(place, store, purpose);
+};
+
+const requireExtensions = async (place: Place, { database }: DumpStored): Promise<void> => {
+  const { rows } = await place.server.query(
+    `SELECT coalesce(json_agg(name), '[]') AS missing FROM unnest($1::text[]) name
+      WHERE name NOT IN (SELECT name FROM pg_available_extensions)`,
+    [database.extensions],
+  );
+  const missing = namesOf(rows[0] ?? {}, 'missing');
+  if (missing.length === 0) return;
+  throw new SwitchbackError('refused', `the server of ${redactUrl(place.url)} has no extension ${missing.join(', ')}`, {
+    remedy: 'install the packages that bring them on that server, then give the command again',
+  });
+};
+
+const missingRoles = async (
+  place: Place,
+  { database }: DumpStored,
+  purpose: Destination['purpose'],
+): Promise<readonly Finding[]> => {
+  const { rows } = await place.server.query(
+    `SELECT coalesce(json_agg(name), '[]') AS missing FROM unnest($1::text[]) name
+      WHERE name NOT IN (SELECT rolname FROM pg_roles)`,
+    [database.roles],
+  );
+  const missing = namesOf(rows[0] ?? {}, 'missing');
+  if (missing.length === 0) return [];
+  const fact = `the server of ${redactUrl(place.url)} has no role ${missing.join(', ')}`;
+  const remedy = `make them there: ${missing.map((name) => `CREATE ROLE ${quoteName(name)}`).join('; ')}`;
+  if (purpose === 'restore') throw new SwitchbackError('refused', fact, { remedy });
+  const owned = `${fact}: everything belongs to our role, and no rights are given`;
+  return [{ id: 'restore/roles', severity: 'warns', subject: place.name, fact: owned, remedy }];
+};
+
+interface FillContext extends RestoreContext {
+  readonly place: Place;
+  readonly mark: PlaceMark;
+  readonly hasRoles: boolean;
+}
+
+/** Gets and proves every byte before the database is made, then fills it. */
+const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOptions): Promise<void> => {
+  const { options, catalogue, spool, place, mark } = context;
+  await spool.with(place.draft, async (directory) => {
+    const total = manifest.store.objects.reduce((sum, { bytes }) => sum + bytes, 0);
+    const transfer = { envelope: catalogue.envelope, id: manifest.id, parallel: options.jobs, total };
+    await getFiles(manifest.store.objects, directory, transferOf(transfer, wait));
+    failpoint('restore:proven');
+    await place.begin(mark, manifest.store.database);
+    failpoint('restore:begun');
+    try {
+      await load(context, { directory, manifest }, wait);
+    } catch (error) {
+      await place.drop(place.draft).catch(() => undefined);
+      throw error;
+    }
+    failpoint('restore:filled');
+  });
+};
+
+/** What pg_restore says of itself that changes nothing: settings of newer versions that an older server does not know. */
+const BENIGN = /unrecognized configuration parameter "transaction_timeout"|must be owner of extension/;
+
+const load = async (
+  { options, place, hasRoles }: FillContext,
+  { directory, manifest }: { readonly directory: string; readonly manifest: DumpManifest },
+  wait: WaitOptions,
+): Promise<void> => {
+  const { libpq, password } = readPostgresUrl(place.draftUrl, place.server.label);
+  const errors: string[] = [];
+  let items = 0;
+  const run: Run = {
+    program: programIn(options.bin, 'pg_restore'),
+    args: [
+      '--format=directory',
+      `--jobs=${options.jobs}`,
+      '--no-subscriptions',
+      '--no-tablespaces',
+      '--no-password',
+      '--verbose',
+      ...(hasRoles ? [] : ['--no-owner', '--no-privileges']),
+      `--dbname=${libpq}`,
+      directory,
+    ],
+    password,
+    signal: wait.signal,
+    onLine: (line) => {
+      if (/error:/.test(line) && !BENIGN.test(line) && errors.length < 20) errors.push(line);
+      if (!/processing|creating|finished item/.test(line)) return;
+      items += 1;
+      wait.progress({ text: `pg_restore: ${items} steps`, percent: null });
+    },
+  };
+  const end = await runToEnd(run);
+  const isWhole = end.code === 0 || (end.code === 1 && /errors ignored on restore/.test(end.stderr));
+  if (!isWhole || errors.length > 0) throw failedProgram(run, { ...end, stderr: errors.join('\n') || end.stderr });
+  await afterwards(place, manifest);
+};
+
+/** What a dump does not carry: the planner's statistics, and the database's own settings. */
+const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> => {
+  const database = new PostgresServer({
+    url: place.draftUrl,
+    label: 'restored place',
+    application: 'switchback:restore',
+  });
+  try {
+    const session = await database.connect('restore');
+    try {
+      await session.query('ANALYZE');
+      for (const setting of store.database.settings) {
+        const at = setting.indexOf('=');
+        const [name, value] = [setting.slice(0, at), setting.slice(at + 1)];
+        await session.query(`ALTER DATABASE ${quoteName(place.draft)} SET ${settingSql(name, value)}`);
+      }
+    } finally {
+      await session.end();
+    }
+  } catch (error) {
+    throw database.wrap(error);
+  } finally {
+    await database.close();
+  }
+};
+
+/** Lists of names are kept as they were written, with quotes where they need them; as one literal they would be one name. */
+const LISTS = new Set(['search_path', 'session_preload_libraries', 'local_preload_libraries', 'temp_tablespaces']);
+
+const settingSql = (name: string, value: string): string => {
+  const quoted = name.split('.').map(quoteName).join('.');
+  return `${quoted} TO ${LISTS.has(name.toLowerCase()) && value !== '' ? value : quoteText(value)}`;
+};
+
+/** Removal looks again whose the database is, since a place may have been given another use long after. */
+const placeOf = (place: Place, mark: PlaceMark, differences: readonly Finding[]): RestoredPlace => ({
+  url: place.url,
+  differences,
+  remove: async () => {
+    const again = new Place(place.url, { plan: mark.plan, place: mark.place });
+    try {
+      await again.drop(again.draft);
+      if ((await again.find(again.name)) === null) return;
+      await requireOurs(again, mark);
+      await again.drop(again.name);
+    } finally {
+      await again.close();
+    }
+  },
+});

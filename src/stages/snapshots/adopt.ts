@@ -1,0 +1,186 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import { diffPlans } from '../../plan/diff.ts';
+import type { Json } from '../../plan/document.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { reinstallSidecar } from '../../sidecar/install.ts';
+import { type Ownership, readOwnership } from '../../sidecar/ownership.ts';
+import { adoptSidecar, claimSource } from '../../sidecar/restored.ts';
+import { type RestoredFrom, type RunRow, readRun, writePlan } from '../../sidecar/run.ts';
+import { salvage } from '../../sidecar/salvage.ts';
+import { isWhole, readShape } from '../../sidecar/shape.ts';
+import type { RunContext, SidePorts } from '../context.ts';
+import { describeRun } from '../open.ts';
+import { EPOCH_MARGIN } from '../rebuild/begin.ts';
+import type { LookOptions } from '../rebuild/look.ts';
+import { propose, rebuild } from '../rebuild/rebuild.ts';
+
+/** What a restored source is, and how far it has been adopted. */
+export interface RestoredSource {
+  readonly restored: RestoredFrom;
+  /** The run that it was of and that the target is a part of. */
+  readonly run: string;
+  /** `foreign`: nothing knows it. `begun`: its adoption has begun and not ended. `adopted`: it is the run's source. */
+  readonly stands: 'foreign' | 'begun' | 'adopted';
+}
+
+const readRunRow = async ({ sql }: SidePorts): Promise<RunRow | null> => {
+  const shape = await readShape(sql);
+  return isWhole(shape, 'run') ? await readRun(sql) : null;
+};
+
+/**
+ * Looks whether the plan's source is a restored place that may take the place of the run's source. Changes nothing. Throws kind
+ * `refused` when it is none, when it or the target is of another run or plan, when another database has taken that place, when
+ * a phase has not all its writes on the target; `unreachable` when a side does not answer.
+ */
+export const readRestored = async (options: LookOptions): Promise<RestoredSource> => {
+  const { context } = options;
+  const [source, target] = await Promise.all([context.source.sessions.describe(), context.target.sessions.describe()]);
+  if (source.instance === target.instance) throw sameDatabase(context, source.identity);
+  const [own, other] = [await readRunRow(context.source), await readRunRow(context.target)];
+  if (!own?.facts.restored) throw notRestored(context, own);
+  if (!other) throw targetForgotten(own.id);
+  assertSameRun(context, { own, other, target: target.identity });
+  const isOwn = own.identity === source.identity;
+  const stands = isOwn ? (own.facts.rebuilding === true ? 'begun' : 'adopted') : 'foreign';
+  if (other.peer !== source.identity && (isOwn || other.peer !== own.identity)) throw replaced(other);
+  if (stands === 'foreign') assertOnTarget(options, await readOwnership(context.target.sql));
+  return { restored: own.facts.restored, run: own.id, stands };
+};
+
+const sameDatabase = ({ plan }: RunContext, identity: string): SwitchbackError =>
+  new SwitchbackError('refused', `source and target are the same database (${identity})`, {
+    remedy: `lead the source's URL to the restored database, then: switchback failback ${plan.path} PHASE --from-snapshot`,
+  });
+
+const notRestored = ({ plan }: RunContext, own: RunRow | null): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    own
+      ? `the source is the run's own (${own.identity}), not one that was restored`
+      : 'the source is no restored place',
+    {
+      remedy: own
+        ? `it can be gone back to without a snapshot: switchback failback ${plan.path} PHASE --confirm PHASE`
+        : `restore one, then lead the source's URL to it: switchback snapshot restore ${plan.path} ID --into URL`,
+    },
+  );
+
+const targetForgotten = (run: string): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `the target knows nothing of run ${run}: its sidecar is gone, as when a run has ended`,
+    {
+      remedy:
+        'where the run has ended, lead the application to the restored database by hand, or migrate to it anew; where the sidecar was lost, docs/runbook.md says how to go on',
+    },
+  );
+
+const replaced = ({ id, peer }: RunRow): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `the target knows ${peer} as the source of run ${id}: another database has taken its place`,
+    {
+      remedy: "lead the source's URL to that database, then: switchback status PLAN",
+    },
+  );
+
+interface Pair {
+  readonly own: RunRow;
+  readonly other: RunRow;
+  /** The target's identity now. */
+  readonly target: string;
+}
+
+/** What may differ from the plan that the run was begun with: where the source is, and how clients are led to it. */
+const MAY_DIFFER = /^(source|routers|snapshots)(\.|\[|$)/;
+
+const assertSameRun = ({ plan }: RunContext, { own, other, target }: Pair): void => {
+  const wrong =
+    (other.side === 'target' ? null : `the plan's target is the ${other.side} of run ${other.id}`) ??
+    (own.side === 'source' ? null : `what was restored was the ${own.side} of run ${own.id}`) ??
+    (other.identity === target ? null : `run ${other.id} has ${other.identity} as its target; it is now ${target}`) ??
+    (own.id === other.id
+      ? null
+      : `the restored source was of run ${own.id} (${own.planName}), the target is of run ${other.id} (${other.planName})`);
+  if (wrong !== null) {
+    throw new SwitchbackError('refused', wrong, {
+      remedy:
+        'lead the URLs to the target of the run and to what was restored of its source, then give the command again',
+    });
+  }
+  const changes = diffPlans(other.plan as Json, plan.canonical).filter(({ path }) => !MAY_DIFFER.test(path));
+  if (changes.length === 0) return;
+  throw new SwitchbackError(
+    'refused',
+    `the plan has changed since the run began: ${changes.map(({ path, before, after }) => `${path}: ${before} → ${after}`).join('; ')}`,
+    { remedy: `put these back: only source, routers and snapshots may differ here: switchback check ${plan.path}` },
+  );
+};
+
+/** Only of a primary that is lifted is it known that nobody has written anywhere else since. */
+const assertOnTarget = ({ context, stated }: LookOptions, rows: readonly Ownership[]): void => {
+  for (const { name } of context.plan.phases) {
+    const row = rows.find(({ phase }) => phase === name);
+    if (row?.role === 'primary' && (!row.fenced || stated.get(name) === 'target')) continue;
+    if (row?.role === 'primary') throw inTheMiddle(context, name);
+    throw new SwitchbackError(
+      'refused',
+      `phase ${name} is not on the target: the source that is lost was its primary`,
+      {
+        remedy:
+          'what was written there after the snapshot is in the change archive or nowhere; this command goes back from the target only: docs/runbook.md says what can be done',
+      },
+    );
+  }
+};
+
+const inTheMiddle = ({ plan }: RunContext, phase: string): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `a failback of phase ${phase} was under way when the source was lost: whether it was committed is not known any more`,
+    {
+      remedy: `find out whether the application has written to the old source after it; if it has not: switchback failback ${plan.path} ${phase} --from-snapshot --primary ${phase}=target --confirm ${phase}`,
+    },
+  );
+
+/**
+ * Makes a restored database the run's source: the target is told first, then the restored sidecar forgets what it was restored
+ * with, then a rebuild concludes from the target what the source's sidecar has to say (`stages/rebuild`). Whatever crash leaves
+ * it half-way, every other command refuses, and this one goes on. Nothing of the application changes. Throws kind `refused` when
+ * a phase has moved meanwhile, `parked` when a rebuild cannot tell where the application may write.
+ */
+export const adopt = async (
+  options: LookOptions & { readonly signal: AbortSignal },
+  looked: RestoredSource,
+): Promise<void> => {
+  if (looked.stands === 'adopted') return;
+  if (looked.stands === 'foreign') await takePlace(options, looked);
+  // What a person has stated is in the restored sidecar's record of the switch by now.
+  const known = { ...options, stated: new Map() };
+  const end = await rebuild(known, await propose(known));
+  if (end.kind === 'rebuilt') return;
+  const why = end.conclusions.flatMap((one) => (one.kind === 'parked' ? [`phase ${one.phase}: ${one.why}`] : []));
+  throw new SwitchbackError('parked', `where the application may write is not known: ${why.join('; ')}`, {
+    remedy:
+      'find out on which side it wrote last, and state it: switchback resume PLAN --rebuild --primary PHASE=target',
+  });
+};
+
+const takePlace = async (options: LookOptions, { run, restored }: RestoredSource): Promise<void> => {
+  const { context } = options;
+  const [source, target] = [await salvage(context.source.sql), await salvage(context.target.sql)];
+  const phases = context.plan.phases.map(({ name }) => name);
+  const row = await describeRun(context, { side: 'source', id: run });
+  const epoch = (source.epoch > target.epoch ? source.epoch : target.epoch) + EPOCH_MARGIN;
+  await context.target.sql.transaction(async (sql) => {
+    await claimSource(sql, { phases, identity: row.identity, epoch }, (rows) => assertOnTarget(options, rows));
+    await writePlan(sql, context.plan);
+  });
+  failpoint('acted adopt/target');
+  await context.source.sql.transaction(async (sql) => {
+    await reinstallSidecar(sql, source.shape);
+    await adoptSidecar(sql, { run: row, restored, phases, epoch, tables: source.run?.facts?.tables });
+  });
+  failpoint('acted adopt/source');
+};

@@ -1,0 +1,102 @@
+import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { failpoint } from '../../platform/failpoint.ts';
+import { sidecarExists } from '../../sidecar/install.ts';
+import { readPhases } from '../../sidecar/phases.ts';
+import { writeSnapshot } from '../../sidecar/snapshots.ts';
+import type { Snapshot, WaitOptions } from '../../snapshots/store.ts';
+import type { RunContext } from '../context.ts';
+import { judge, type KeepVerdict } from './keep.ts';
+import { isOurs, restorable, takenAt } from './ours.ts';
+import { readRecords, recordWherePossible, type SnapshotRecords, storeOf } from './records.ts';
+
+/** What a prune would do, in the order of the store: the newest first. */
+export interface PrunePlan {
+  readonly verdicts: readonly (KeepVerdict & { readonly snapshot: Snapshot })[];
+}
+
+/** Which snapshots would go, and why the others stay. Changes nothing. */
+export const planPrune = async (context: RunContext): Promise<PrunePlan> => {
+  const snapshots = await storeOf(context).list();
+  const referred = await readReferences(context, snapshots);
+  const candidates = snapshots.map((snapshot) => ({
+    id: snapshot.id,
+    state: snapshot.state,
+    at: takenAt(snapshot),
+    isOurs: isOurs(context.plan, snapshot),
+  }));
+  const rules = context.plan.snapshots?.keep ?? { last: 1, daily: 0, weekly: 0 };
+  const verdicts = judge(candidates, rules, referred);
+  return { verdicts: verdicts.flatMap((verdict, at) => ({ ...verdict, snapshot: snapshots[at] as Snapshot })) };
+};
+
+/**
+ * Removes what {@link planPrune} names at this moment, one after the other; what is gone already is no error. Returns what was
+ * removed. What an earlier process has begun to remove is found by the store itself.
+ */
+export const prune = async (context: RunContext, options: WaitOptions): Promise<readonly string[]> => {
+  const store = storeOf(context);
+  const { verdicts } = await planPrune(context);
+  const removed: string[] = [];
+  for (const { id, keeps, snapshot } of verdicts) {
+    if (keeps) continue;
+    options.signal.throwIfAborted();
+    options.progress({ text: `removing ${id}`, percent: null });
+    await store.remove(id, options);
+    failpoint('prune:removed');
+    const { by = '', reason = '' } = snapshot.manifest ?? {};
+    const gone = { id, by, reason, state: 'removed', detail: null, takenAt: takenAt(snapshot) } as const;
+    await recordWherePossible(context, (sql) => writeSnapshot(sql, gone));
+    removed.push(id);
+  }
+  return removed;
+};
+
+/** What a run refers to, by id with the reason. Throws kind `refused` when nobody can tell. */
+const readReferences = async (
+  context: RunContext,
+  snapshots: readonly Snapshot[],
+): Promise<ReadonlyMap<string, string>> => {
+  const records = await readRecords(context);
+  if (records.run === null && records.trouble !== null && (await isUnknown(context))) {
+    throw new SwitchbackError('refused', `nobody can tell which snapshots a run refers to: ${records.trouble}`, {
+      remedy: 'when the source or the target answers again: switchback snapshot prune PLAN',
+    });
+  }
+  const referred = new Map<string, string>();
+  for (const id of await basesOfSoak(context, records, snapshots))
+    referred.set(id, 'what the archive of the soak begins from');
+  for (const { snapshot, state } of records.drills)
+    if (state === 'running') referred.set(snapshot, 'a drill of it is under way');
+  for (const { id, state } of records.snapshots) if (state === 'creating') referred.set(id, 'it is being made');
+  return referred;
+};
+
+/** A source that is lost and a target on which no run is any more: it is over, and refers to nothing. */
+const isUnknown = async ({ target }: RunContext): Promise<boolean> => {
+  try {
+    return await sidecarExists(target.sql);
+  } catch {
+    return true;
+  }
+};
+
+/** From the newest one before each cutover whose soak is archived, any moment of that soak can be reached. */
+const basesOfSoak = async (
+  context: RunContext,
+  records: SnapshotRecords,
+  snapshots: readonly Snapshot[],
+): Promise<readonly string[]> => {
+  if (context.plan.soak.archive === null || records.run === null) return [];
+  const all = restorable(context.plan, snapshots);
+  // Without the source's phases every one may be needed.
+  const phases = await readPhases(context.source.sql).catch((error: unknown) => {
+    context.emit({ type: 'note', phase: null, text: `all snapshots stay, as phases may soak: ${messageOf(error)}` });
+    return null;
+  });
+  if (phases === null) return all.map(({ id }) => id);
+  return phases.flatMap(({ state }) => {
+    if (state.name !== 'soaking') return [];
+    const base = all.find((snapshot) => Date.parse(takenAt(snapshot)) < Date.parse(state.since));
+    return base === undefined ? [] : [base.id];
+  });
+};

@@ -1,0 +1,50 @@
+import type { Manifest } from '../../domain/snapshot.ts';
+import type { Plan } from '../../plan/load.ts';
+import { installSidecar } from '../../sidecar/install.ts';
+import { ownershipGuard } from '../../sidecar/ownership.ts';
+import { markRestored } from '../../sidecar/restored.ts';
+import type { RestoredFrom } from '../../sidecar/run.ts';
+import { salvage } from '../../sidecar/salvage.ts';
+import { SIDECAR_VERSION } from '../../sidecar/tables.ts';
+import type { SidePorts } from '../context.ts';
+import { scopeOf } from '../scope.ts';
+
+/** Nobody knows of the place yet, so whoever holds a lock on its tables is a stray. */
+const FENCE_BUDGET_MS = 60_000;
+
+/** What is known of a place that was just restored. */
+export interface Restored {
+  readonly plan: Plan;
+  readonly manifest: Pick<Manifest, 'id' | 'run' | 'identity'>;
+  readonly replay: Pick<RestoredFrom, 'isReplayed' | 'until'>;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Makes a restored place refuse the application's writes, and its sidecar say what it is, before anybody is told of it: a copy of
+ * the source that could be written would be a second primary (S1). May be repeated. Kinds as {@link SidePorts.database}.
+ */
+export const takeIn = async (place: Pick<SidePorts, 'sql' | 'database'>, restored: Restored): Promise<void> => {
+  const { plan, manifest, replay, signal } = restored;
+  const scope = scopeOf(plan, await place.database.inventory());
+  const phases = [...scope.phases.values()];
+  await place.sql.transaction(async (sql) => {
+    // A snapshot that was made before the run began has no sidecar.
+    await installSidecar(sql);
+    const run = { planName: plan.name, planHash: plan.hash, plan: plan.canonical, version: SIDECAR_VERSION };
+    const identities = { identity: manifest.identity, peer: '' };
+    const marked = { snapshot: manifest.id, ...replay };
+    await markRestored(sql, { id: manifest.run, side: 'source', ...run, ...identities }, marked);
+  });
+  const { epoch } = await salvage(place.sql);
+  const names = phases.map(({ name }) => name);
+  await place.database.fence({
+    tables: phases.flatMap(({ tables }) => tables),
+    reason: `this database was restored from snapshot ${manifest.id}; the application writes elsewhere`,
+    guard: ownershipGuard({ phases: names, epoch, role: 'replica', fenced: true, by: 'snapshot restore' }),
+    blockers: { waitMs: 0, action: 'terminate' },
+    budgetMs: FENCE_BUDGET_MS,
+    onBlocked: () => undefined,
+    signal,
+  });
+};

@@ -1,0 +1,247 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Composition } from '../../src/compose.ts';
+import type { Event } from '../../src/domain/event.ts';
+import { isIdOf } from '../../src/domain/snapshot-id.ts';
+import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { readDrills, readSnapshots, writeDrill, writeSnapshot } from '../../src/sidecar/snapshots.ts';
+import type { RunContext } from '../../src/stages/context.ts';
+import { openRun } from '../../src/stages/open.ts';
+import { alone } from '../../src/stages/snapshots/alone.ts';
+import { createSnapshot } from '../../src/stages/snapshots/create.ts';
+import { drillSnapshot } from '../../src/stages/snapshots/drill.ts';
+import { assertProtected, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
+import { planPrune, prune } from '../../src/stages/snapshots/prune.ts';
+import { keepSnapshots } from '../../src/stages/snapshots/schedule.ts';
+import { makeScenario, type Scenario } from '../support/scenario.ts';
+import { runSql, useServerPair } from '../support/servers.ts';
+import { HeldSnapshots } from '../support/snapshot-store.ts';
+
+// What is done with a store of snapshots, on real servers; the store is a stand-in that holds them in memory. Tests follow each
+// other: the run begins after the first ones.
+
+const SCHEMA = `CREATE TABLE item (id int PRIMARY KEY, name text); CREATE TABLE note (id int PRIMARY KEY, text text)`;
+const ROWS = `INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 50) g; INSERT INTO note VALUES (1, 'it''s')`;
+const PLAN = {
+  store: { kind: 'pg_dump', to: { kind: 'directory', path: '/nowhere' }, key: null, jobs: 1, bin: null },
+  key: null,
+  before: [],
+  everyMs: null,
+  freshForMs: 3_600_000,
+  drillWithinMs: 3_600_000,
+  keep: { last: 1, daily: 0, weekly: 0 },
+  probes: ['select count(*) >= 50 from item'],
+} as const;
+
+const servers = useServerPair({ wal_level: 'logical' });
+let scenario: Scenario;
+let composition: Composition;
+let context: RunContext;
+let store: HeldSnapshots;
+const events: Event[] = [];
+
+const wait = { signal: new AbortController().signal, progress: () => undefined };
+const create = (reason = 'by hand') => createSnapshot(context, { ...wait, reason, isPatient: true });
+const drill = (id: string | null = null) => drillSnapshot(context, { ...wait, id, at: null });
+
+beforeAll(async () => {
+  scenario = await makeScenario(servers(), { schema: SCHEMA, rows: ROWS });
+  composition = await scenario.run.compose((event) => events.push(event));
+  store = new HeldSnapshots({ source: scenario.source, server: servers().source, schema: SCHEMA });
+  const plan = { ...composition.context.plan, snapshots: PLAN };
+  context = { ...composition.context, plan, snapshots: store };
+});
+afterAll(async () => {
+  await composition?.close();
+  await scenario?.close();
+});
+
+describe('before a run is begun', () => {
+  it('a snapshot holds the digests of its own state, and nothing is written to the source', async () => {
+    store.onExported = async () => {
+      await scenario.onSource(`INSERT INTO item VALUES (1000, 'later')`);
+    };
+    const made = await create();
+    store.onExported = async () => undefined;
+    expect(made?.how).toBe('made');
+    const { id, manifest } = made?.snapshot ?? { id: '', manifest: null };
+    expect(isIdOf('test', id)).toBe(true);
+    expect(manifest).toMatchObject({
+      id,
+      run: '',
+      plan: { name: 'test' },
+      reason: 'by hand',
+      by: context.by,
+      lanes: {},
+    });
+    expect(manifest?.server).toMatch(/^13\./);
+    expect(manifest?.phases).toEqual({ all: ['public.item', 'public.note'] });
+    expect(manifest?.digests?.['public.item']?.rows).toBe('50');
+    expect(await scenario.onSource(`SELECT 1 FROM pg_namespace WHERE nspname = 'switchback'`)).toEqual([]);
+  });
+
+  it('one that was broken off is gone on with', async () => {
+    store.onExported = () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    store.onExported = async () => undefined;
+    const [left] = (await store.list()).filter(({ state }) => state === 'creating');
+    expect(await create()).toMatchObject({ how: 'gone on with', snapshot: { id: left?.id } });
+    expect(store.held.size).toBe(2);
+  });
+
+  it('a drill passes and says that it is not recorded', async () => {
+    expect(await drill()).toMatchObject({ drill: { state: 'passed' }, isRecorded: false });
+    expect(store.places.size).toBe(0);
+  });
+});
+
+describe('in a run', () => {
+  beforeAll(async () => {
+    await openRun({ ...context, plan: composition.context.plan });
+    store.held.clear();
+    store.done.create = 0;
+  });
+
+  it('a cutover is refused without a snapshot and without a drill', async () => {
+    await expect(assertProtected(context)).rejects.toThrow('needs a snapshot younger than 60 min: there is none');
+    await create();
+    await expect(assertProtected(context)).rejects.toThrow('a drill that succeeded within 60 min: there was none');
+    await drill();
+    await assertProtected(context);
+    const strict = { ...context, plan: { ...context.plan, snapshots: { ...PLAN, freshForMs: 0 } } };
+    await expect(assertProtected(strict)).rejects.toThrow(/the newest, test-[0-9a-f-]+, is 0 min old/);
+  });
+
+  it('what was made and tried is recorded on both sides', async () => {
+    for (const { sql } of [context.source, context.target]) {
+      expect(await readSnapshots(sql)).toMatchObject([{ state: 'available', reason: 'by hand', by: context.by }]);
+      expect(await readDrills(sql)).toMatchObject([
+        { state: 'passed', outcome: { tables: 2, compared: 2, probes: 1 } },
+      ]);
+    }
+    expect((await readDrills(context.source.sql))[0]?.restoreMs).toBeGreaterThan(0);
+  });
+
+  it('two that are asked for at once are one', async () => {
+    const begun = store.done.create;
+    const isAtIt = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    store.onExported = async () => {
+      isAtIt.resolve();
+      await goOn.promise;
+    };
+    const first = create();
+    await isAtIt.promise;
+    const impatient = await createSnapshot(context, { ...wait, reason: 'while soaking', isPatient: false });
+    expect(impatient).toBeNull();
+    const waiting = Promise.withResolvers<void>();
+    const second = createSnapshot(context, {
+      ...wait,
+      reason: 'by hand',
+      isPatient: true,
+      progress: () => waiting.resolve(),
+    });
+    await waiting.promise;
+    goOn.resolve();
+    store.onExported = async () => undefined;
+    const [one, other] = await Promise.all([first, second]);
+    expect(other).toMatchObject({ how: 'waited for', snapshot: { id: one?.snapshot.id } });
+    expect(store.done.create).toBe(begun + 1);
+  });
+
+  it('one that was made before its maker died is not made again', async () => {
+    const [newest] = await store.list();
+    const begun = store.done.create;
+    const record = (await readSnapshots(context.source.sql)).find(({ id }) => id === newest?.id);
+    if (record === undefined) throw new Error('it is not recorded');
+    await writeSnapshot(context.source.sql, { ...record, state: 'creating', takenAt: null });
+    expect(await create()).toMatchObject({ how: 'gone on with', snapshot: { id: newest?.id } });
+    expect(store.done.create).toBe(begun);
+    expect(await readSnapshots(context.source.sql)).toMatchObject([{ state: 'available' }, { state: 'available' }]);
+  });
+
+  it('the one before prepare is made once for all phases', async () => {
+    const id = await snapshotBeforePrepare(context, wait);
+    expect(isIdOf('test', id)).toBe(true);
+    expect(await snapshotBeforePrepare(context, wait)).toBe(`${id} is there`);
+  });
+
+  it.each([
+    [`UPDATE item SET name = 'other' WHERE id = 7`, 'public.item has 51 rows, which are not the 51 that'],
+    ['DROP TABLE note', 'public.note is not there'],
+    ['DELETE FROM item WHERE id < 9', 'probe "select count(*) >= 50 from item" gave f, not true'],
+  ])('a drill finds %s', async (fault, problem) => {
+    store.onRestored = async (url) => void (await runSql(url, fault));
+    const drilled = await drill();
+    store.onRestored = async () => undefined;
+    expect(drilled).toMatchObject({ drill: { state: 'failed' }, isRecorded: true });
+    expect(drilled.drill.outcome?.problems.join('\n')).toContain(problem);
+    expect(store.places.size).toBe(0);
+    expect((await readDrills(context.source.sql))[0]?.state).toBe('failed');
+  });
+
+  it('a drill that died is found by the next one, also by that of another snapshot, and leaves nothing', async () => {
+    const [newest, older] = (await store.list()).map(({ id }) => id);
+    const died = { by: 'me@here', state: 'running', restoreMs: null, outcome: null } as const;
+    const all = [newest, older].map((snapshot = '') => ({ ...died, id: `${snapshot}-dead`, snapshot }));
+    for (const one of all) await writeDrill(context.source.sql, one);
+    const drilled = await drill(newest ?? '');
+    // It went on with what it found, so that what it took says nothing of a restore.
+    expect(drilled.drill).toMatchObject({ id: `${newest}-dead`, state: 'passed', restoreMs: null });
+    const known = new Map((await readDrills(context.source.sql)).map((one) => [one.id, one]));
+    expect(known.get(`${older}-dead`)).toMatchObject({ state: 'failed', outcome: { problems: ['it was broken off'] } });
+    expect(store.places.size).toBe(0);
+  });
+
+  it('the worker makes one while a phase soaks, when it is due, and tells when it cannot', async () => {
+    const due = { ...context, plan: { ...context.plan, snapshots: { ...PLAN, everyMs: 1 } } };
+    const soaking = [{ state: { name: 'soaking' } }] as never;
+    const stop = new AbortController();
+    const begun = store.done.create;
+    const keeping = keepSnapshots({ context: due, phases: soaking, signal: stop.signal, lookMs: 20 });
+    await expect.poll(() => store.done.create, { timeout: 20_000 }).toBeGreaterThan(begun);
+    store.problems = [{ id: 'x/full', severity: 'blocks', subject: 'x', fact: 'is full', remedy: 'make room' }];
+    const told = () => events.flatMap((event) => (event.type === 'finding' ? [event.finding] : []));
+    await expect.poll(() => told().map(({ id }) => id), { timeout: 20_000 }).toContain('snapshot/failed');
+    stop.abort();
+    await keeping;
+    store.problems = [];
+    expect(told().at(-1)?.fact).toContain('x: is full; make room');
+    const rested = store.done.create;
+    const idle = [{ state: { name: 'following' } }] as never;
+    const over = new AbortController();
+    const still = keepSnapshots({ context: due, phases: idle, signal: over.signal, lookMs: 1 });
+    over.abort();
+    await still;
+    expect(store.done.create).toBe(rested);
+  });
+
+  it('a prune removes what no rule keeps, and leaves the newest and what is being drilled', async () => {
+    const ids = (await store.list()).map(({ id }) => id);
+    expect(ids.length).toBeGreaterThan(3);
+    const [newest = '', , drilled = ''] = ids;
+    const running = { id: 'd', snapshot: drilled, by: '', state: 'running', restoreMs: null, outcome: null } as const;
+    await writeDrill(context.source.sql, running);
+    const { verdicts } = await planPrune(context);
+    expect(verdicts.flatMap(({ id, keeps }) => (keeps ? [id] : []))).toEqual([newest, drilled]);
+    expect(store.held.size).toBe(ids.length);
+    const removed = await prune(context, wait);
+    expect(removed).toEqual(ids.filter((id) => id !== newest && id !== drilled));
+    expect([...store.held.keys()].toSorted()).toEqual([newest, drilled].toSorted());
+    expect(await prune(context, wait)).toEqual([]);
+    const states = (await readSnapshots(context.target.sql)).map(({ id, state }) => [id, state]);
+    for (const id of removed) expect(states).toContainEqual([id, 'removed']);
+  });
+
+  it('work that lost the session which kept others away is broken off', async () => {
+    const sql = new PostgresServer({ url: scenario.source, label: 'source', application: 'switchback:lock' });
+    const turn = { name: 'a test', signal: wait.signal, onTaken: () => false };
+    const work = alone(sql, turn, async (signal) => {
+      await scenario.onSource(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'switchback:lock%'`,
+      );
+      await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    });
+    await expect(work).rejects.toThrow('the session that kept others from doing the same was lost');
+    await sql.close();
+  });
+});

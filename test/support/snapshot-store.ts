@@ -1,0 +1,116 @@
+import pg from 'pg';
+import type { RunningServer } from '../../src/demo/servers.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
+import type { Finding } from '../../src/domain/finding.ts';
+import type { Position } from '../../src/domain/position.ts';
+import { quoteName, quoteTable } from '../../src/platform/postgres/quote.ts';
+import type {
+  CreateSnapshot,
+  Destination,
+  RestoredPlace,
+  Snapshot,
+  SnapshotStore,
+  WaitOptions,
+} from '../../src/snapshots/store.ts';
+import { createDatabase, runSql } from './servers.ts';
+
+/** What a {@link HeldSnapshots} is made with. */
+export interface HeldOptions {
+  /** URL of the database that it is of. */
+  readonly source: string;
+  /** Where scratch places are made. */
+  readonly server: RunningServer;
+  /** Makes the tables of a restored place. */
+  readonly schema: string;
+}
+
+/**
+ * A stand-in for a store of snapshots, for tests of what asks one: it holds them in this process, so that it is none that could
+ * restore anything after it. Creating reads all rows under a real exported snapshot; restoring makes a real database.
+ */
+export class HeldSnapshots implements SnapshotStore {
+  readonly held = new Map<string, Snapshot & { readonly rows: string }>();
+  readonly places = new Set<string>();
+  /** How often each method did its work, not counting calls that found it done. */
+  readonly done: Record<'create' | 'restore' | 'remove', number> = { create: 0, restore: 0, remove: 0 };
+  /** Runs while the exported snapshot stands, before anything is read under it. */
+  onExported: () => Promise<void> = async () => undefined;
+  /** Runs before a restored place is handed over. */
+  onRestored: (url: string) => Promise<void> = async () => undefined;
+  problems: readonly Finding[] = [];
+  readonly #options: HeldOptions;
+
+  constructor(options: HeldOptions) {
+    this.#options = options;
+  }
+
+  async findings(): Promise<readonly Finding[]> {
+    return this.problems;
+  }
+
+  async create({ basis, look }: CreateSnapshot, { progress }: WaitOptions): Promise<Snapshot> {
+    const known = this.held.get(basis.id);
+    if (known?.state === 'available') return known;
+    const begun = { id: basis.id, detail: null, manifest: null, createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
+    this.held.set(basis.id, { ...begun, state: 'creating', rows: '' });
+    progress({ text: 'reading rows', percent: null });
+    const client = new pg.Client({ connectionString: this.#options.source });
+    await client.connect();
+    try {
+      await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+      const { rows } = await client.query(
+        `SELECT pg_export_snapshot() AS name, pg_current_wal_insert_lsn()::text AS at,
+                to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS now`,
+      );
+      const { name, at, now } = rows[0];
+      await this.onExported();
+      const position = { atLeast: at as Position, atMost: at as Position };
+      const seen = await look(name, position);
+      const manifest = { ...basis, ...seen, position, createdAt: now, bytes: 1, store: null };
+      const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
+      this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });
+      this.done.create += 1;
+      return made;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async list(): Promise<readonly Snapshot[]> {
+    return [...this.held.values()].map(({ rows, ...snapshot }) => snapshot).reverse();
+  }
+
+  async restore(id: string, into: Destination): Promise<RestoredPlace> {
+    const snapshot = this.held.get(id);
+    if (snapshot?.state !== 'available') throw new SwitchbackError('refused', `there is no ${id} that is available`);
+    const { server, schema } = this.#options;
+    const remove = async () => {
+      await runSql(server.url, `DROP DATABASE IF EXISTS ${quoteName(into.name)} WITH (FORCE)`);
+      this.places.delete(into.name);
+    };
+    await remove();
+    this.places.add(into.name);
+    const url = await createDatabase(server, into.name);
+    await runSql(url, schema);
+    if (snapshot.rows !== '') await runSql(url, snapshot.rows);
+    this.done.restore += 1;
+    await this.onRestored(url);
+    return { url, differences: [], remove };
+  }
+
+  async remove(id: string): Promise<void> {
+    if (this.held.delete(id)) this.done.remove += 1;
+  }
+}
+
+/** All rows of tables as INSERT statements. */
+const textOfRows = async (client: pg.Client, names: readonly string[]): Promise<string> => {
+  const lines: string[] = [];
+  for (const name of names) {
+    const [schema = '', table = ''] = name.split('.');
+    const into = quoteTable({ schema, name: table });
+    const { rows } = await client.query(`SELECT quote_literal(t::text) AS row FROM ${into} t`);
+    for (const { row } of rows) lines.push(`INSERT INTO ${into} SELECT (${row}::${into}).*;`);
+  }
+  return lines.join('\n');
+};
