@@ -257,8 +257,9 @@ describe('a webhook', () => {
   });
 
   it('never has its secret, its path or its query told, whatever it answers', async () => {
-    const router = routerTo(receiver, { url: receiver.url('/hooks/T0ken-path?key=T0ken-query') });
-    const says = `${SECRET} ${JSON.stringify({ s: SECRET })} cannot POST /hooks/T0ken-path?key=T0ken-query T0ken-query`;
+    const router = routerTo(receiver, { url: receiver.url('/hooks/T0ken4PartOfThePath?key=T0ken-query') });
+    const parts = 'no T0ken4PartOfThePath, T0ken-query';
+    const says = `${SECRET} ${JSON.stringify({ s: SECRET })} cannot POST /hooks/T0ken4PartOfThePath?key=T0ken-query ${parts}`;
     receiver.breaks({ status: 400, says }, { status: 200, says });
     const errors = [await failureOf(router.hold(['orders'], BUDGET_MS)), await failureOf(router.observe('orders'))];
     for (const error of errors) {
