@@ -204,6 +204,24 @@ describeWithMoto('snapshots by RDS', () => {
     expect(proxy.writes).toEqual([]);
   });
 
+  it.each(KINDS)('of an %s does not remove a place whose tags are not ours any more', async (kind) => {
+    const { store, id } = await madeBy(ofKind(kind));
+    const name = freshName();
+    const place = await store.restore(id, into(name, 'drill'), waiting());
+    const arn = `arn:aws:rds:${REGION}:123456789012:${kind === 'instance' ? 'db' : 'cluster'}:${name}`;
+    await setTags(arn, { 'switchback:plan': 'other' });
+    proxy.reset();
+    const error = {
+      kind: 'refused',
+      message: `the name of ${kind} ${name} is taken by somebody else: its tags say plan other`,
+    };
+    await expect(place.remove(waiting())).rejects.toMatchObject({
+      ...error,
+      message: expect.stringContaining(error.message),
+    });
+    expect(proxy.writes).toEqual([]);
+  });
+
   it('refuses a manifest that was changed, is newer or is not closed, before anything is touched', async () => {
     const cases = [
       [{ 'switchback:m0': 'AAAA' }, /do not give the checksum/],
@@ -214,9 +232,9 @@ describeWithMoto('snapshots by RDS', () => {
       const { store, id } = await madeBy();
       await setTags((await heldAt(id))?.DBSnapshotArn, tags);
       proxy.reset();
-      for (const refused of [store.restore(id, into(freshName()), waiting()), store.remove(id, waiting())]) {
-        await expect(refused).rejects.toMatchObject({ kind: 'refused', message });
-      }
+      const restored = store.restore(id, into(freshName()), waiting());
+      await expect(restored).rejects.toMatchObject({ kind: 'refused', message });
+      await expect(store.remove(id, waiting())).rejects.toMatchObject({ kind: 'refused', message });
       await expect(store.create(specOf(id), waiting())).rejects.toMatchObject({ kind: 'refused', message });
       expect(proxy.writes).toEqual([]);
       const [listed] = (await store.list()).filter((one) => one.id === id);
