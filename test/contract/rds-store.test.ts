@@ -148,6 +148,23 @@ describeWithMoto('snapshots by RDS', () => {
     ]);
   });
 
+  it('gives no figures for a volume that takes none, whatever RDS tells of it', async () => {
+    await world.instance('shop-small', {
+      AllocatedStorage: 100,
+      StorageType: 'gp3',
+      Iops: 3_000,
+      StorageThroughput: 125,
+    });
+    const { store, id } = await madeBy({ kind: 'instance', id: 'shop-small' });
+    await store.restore(id, into(freshName()), waiting());
+    const asked = proxy.calls.find(({ action }) => action === 'RestoreDBInstanceFromDBSnapshot')?.parameters;
+    expect(['StorageType', 'Iops', 'StorageThroughput'].map((name) => asked?.get(name) ?? null)).toEqual([
+      'gp3',
+      null,
+      null,
+    ]);
+  });
+
   it('leaves alone what somebody changed of a place that is finished', async () => {
     const { store, id } = await madeBy();
     const name = freshName();
@@ -283,6 +300,8 @@ describeWithMoto('snapshots by RDS', () => {
       kind: 'refused',
       message: `the snapshot is encrypted, and \`copy_to\` names no key of ${ELSEWHERE}`,
     });
+    const home = rdsStore(ofKind('instance'), { copyTo: [{ region: REGION, kmsKey: mine }] });
+    await expect(home.create(specOf(freshId()), waiting())).rejects.toThrow('where the snapshot itself is');
     expect(proxy.writes).toEqual([]);
 
     const copyTo = [{ region: ELSEWHERE, kmsKey: there }];
