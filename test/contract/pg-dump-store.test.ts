@@ -13,11 +13,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as s3 from '@aws-sdk/client-s3';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { insideTree, serviceProblem, servicesDirectory } from '../../scripts/services/tree.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import type { Destination, SnapshotStore } from '../../src/snapshots/store.ts';
+import { describeWithMoto } from '../support/moto.ts';
 import { runSql, useServer } from '../support/servers.ts';
+import { describeUnless } from '../support/services.ts';
 import { type SnapshotOrder, storeOf } from '../support/snapshot-program.ts';
 import { freshId, specOf, waiting } from '../support/snapshots.ts';
 import { failureOf } from './objects.ts';
@@ -40,12 +44,12 @@ const SCHEMA = `
   CREATE PUBLICATION switchback_all FOR TABLE item;
   SELECT lo_from_bytea(4711, 'large');`;
 const CONTENT = `
-  SELECT (SELECT string_agg(i::text, ';' ORDER BY id) FROM item i)
-      || (SELECT string_agg(o::text, ';' ORDER BY a) FROM "Odd ""name'" o)
+  SELECT (SELECT md5(string_agg(i::text, ';' ORDER BY id)) FROM item i)
+      || (SELECT md5(string_agg(o::text, ';' ORDER BY a)) FROM "Odd ""name'" o)
       || (SELECT string_agg(p::text, ';') FROM switchback.progress p) || (SELECT count(*) FROM named)
       || (SELECT string_agg(pubname, ';') FROM pg_publication) || encode(lo_get(4711), 'escape')
       || (SELECT string_agg(conname || pg_get_constraintdef(oid), ';' ORDER BY conname) FROM pg_constraint
-           WHERE connamespace = 'public'::regnamespace) || current_setting('search_path') AS content`;
+           WHERE connamespace = 'public'::regnamespace AND contype <> 'n') || current_setting('search_path') AS content`;
 
 let worlds = 0;
 
@@ -311,6 +315,56 @@ describe('a snapshot by pg_dump', () => {
     expect(readdirSync(join(world.order.to, '.spool'))).toEqual([]);
   });
 
+  it('says what to do where a disk is full, and keeps nothing of it', async () => {
+    const bin = join(world.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(
+      join(bin, 'pg_dump'),
+      '#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 15.1" && exit\necho "pg_dump: error: could not write: No space left on device" >&2; exit 1',
+    );
+    chmodSync(join(bin, 'pg_dump'), 0o755);
+    expect(await failureOf(create(world.with({ bin })))).toMatchObject({
+      kind: 'unreachable',
+      message: expect.stringMatching(/pg_dump failed: .*No space left on device/),
+      remedy: expect.stringMatching(/make room/),
+    });
+    expect(readdirSync(join(world.order.to, '.spool'))).toEqual([]);
+    expect(
+      await world.sql(
+        'SELECT 1 FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database()',
+      ),
+    ).toEqual([]);
+  });
+
+  it('ends what runs when it is interrupted, and when we are killed', async () => {
+    const bin = join(world.folder, 'bin');
+    mkdirSync(bin);
+    const pids = join(world.folder, 'pids');
+    writeFileSync(
+      join(bin, 'pg_dump'),
+      `#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 15.1" && exit\nsleep 600 & echo $$ $! > ${pids}.new; mv ${pids}.new ${pids}; wait`,
+    );
+    chmodSync(join(bin, 'pg_dump'), 0o755);
+    // One that has ended may not have been waited for yet.
+    const isThere = (pid: string): boolean =>
+      existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    const running = (): readonly string[] => readFileSync(pids, 'utf8').trim().split(' ').filter(isThere);
+    const stop = new AbortController();
+    const created = failureOf(world.with({ bin }).create(specOf(freshId(), 'pg_dump'), waiting(stop.signal).options));
+    await expect.poll(() => existsSync(pids)).toBe(true);
+    expect(running()).toHaveLength(2);
+    stop.abort();
+    expect((await created).name).toBe('AbortError');
+    expect(running()).toEqual([]);
+    rmSync(pids);
+    const program = new URL('../support/snapshot-program.ts', import.meta.url).pathname;
+    const order: SnapshotOrder = { ...world.order, bin, act: 'create', id: freshId() };
+    const child = spawn(process.execPath, [program, JSON.stringify(order)], { stdio: 'ignore' });
+    await expect.poll(() => existsSync(pids)).toBe(true);
+    child.kill('SIGKILL');
+    await expect.poll(running).toEqual([]);
+  });
+
   describe('survives that we are killed', () => {
     const doomed = async (order: Partial<SnapshotOrder>, failpoint: string): Promise<void> => {
       const program = new URL('../support/snapshot-program.ts', import.meta.url).pathname;
@@ -359,5 +413,70 @@ describe('a snapshot by pg_dump', () => {
       expect(await world.open().list()).toEqual([]);
       expect(readdirSync(world.order.to).filter((name) => name !== '.spool')).toEqual([]);
     });
+  });
+});
+
+describeWithMoto('a snapshot by pg_dump in S3', () => {
+  it('is made, restored and removed as in a directory', async () => {
+    const client = new s3.S3Client({ forcePathStyle: true });
+    const location = { LocationConstraint: 'eu-central-1' } as const;
+    await client.send(new s3.CreateBucketCommand({ Bucket: 'dumps', CreateBucketConfiguration: location }));
+    const world = await makeWorld(KEY);
+    const store = world.with({ to: 's3://dumps/of/shop' });
+    const id = freshId();
+    const made = await store.create(specOf(id, 'pg_dump'), waiting().options);
+    expect(await store.list()).toEqual([made]);
+    const place = await store.restore(id, world.destination('place', 'restore'), waiting().options);
+    expect(await world.contentOf?.(place.url)).toBe(await world.contentOf?.(null));
+    await store.remove(id, waiting().options);
+    const { Contents = [] } = await client.send(new s3.ListObjectsV2Command({ Bucket: 'dumps' }));
+    expect(Contents).toEqual([]);
+    await world.close();
+  });
+});
+
+const newer = useServer({ version: 18, settings: { fsync: 'off' } });
+
+describeUnless(serviceProblem('pgcopydb'), 'a snapshot by the programs of 18', () => {
+  it('is restored on the version that it is of, and on a later one', async () => {
+    const world = await makeWorld();
+    const bin = join(world.folder, 'bin');
+    mkdirSync(bin);
+    for (const name of ['pg_dump', 'pg_restore']) {
+      const words = [...insideTree(servicesDirectory()), `/usr/lib/postgresql/18/bin/${name}`];
+      const quoted = words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+      writeFileSync(join(bin, name), `#!/bin/sh\nexec ${quoted} "$@"\n`);
+      chmodSync(join(bin, name), 0o755);
+    }
+    const id = freshId();
+    await world.with({ bin }).create(specOf(id, 'pg_dump'), waiting().options);
+    const at = [world.destination('place', 'restore').at, newer().urlFor('shop_restored')];
+    for (const [index, url] of at.entries()) {
+      const into: Destination = { name: `place-${index}`, purpose: 'restore', at: url };
+      const place = await world.with({ bin }).restore(id, into, waiting().options);
+      expect(place.differences).toEqual([]);
+      expect(await world.contentOf?.(place.url)).toBe(await world.contentOf?.(null));
+    }
+    const ofNewer = new PostgresServer({
+      url: newer().urlFor('shop_restored'),
+      label: 'source',
+      application: 'switchback:test',
+    });
+    const second = storeOf({ ...world.order, sourceUrl: newer().urlFor('shop_restored'), bin }, ofNewer);
+    expect((await second.findings()).map(({ severity }) => severity)).toEqual([]);
+    const newId = freshId();
+    const spec = specOf(newId, 'pg_dump');
+    await second.create({ ...spec, basis: { ...spec.basis, server: newer().version } }, waiting().options);
+    const back: Destination = { name: 'back', purpose: 'restore', at: newer().urlFor('shop_back') };
+    const place = await second.restore(newId, back, waiting().options);
+    expect(await world.contentOf?.(place.url)).toBe(await world.contentOf?.(null));
+    expect(
+      await failureOf(second.restore(newId, world.destination('older', 'restore'), waiting().options)),
+    ).toMatchObject({
+      kind: 'refused',
+      message: expect.stringMatching(/is 13\.\d+, older than/),
+    });
+    await ofNewer.close();
+    await world.close();
   });
 });

@@ -1,6 +1,7 @@
 import { openObjects } from '../../src/platform/objects/open.ts';
 import { SealKey } from '../../src/platform/objects/seal-key.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { PgBasebackupStore } from '../../src/snapshots/pg-basebackup/store.ts';
 import { PgDumpStore } from '../../src/snapshots/pg-dump/store.ts';
 import type { Destination, SnapshotStore } from '../../src/snapshots/store.ts';
 import { specOf, waiting } from './snapshots.ts';
@@ -30,8 +31,7 @@ export const storeOf = (
     key: key === null ? null : SealKey.read(key, 'it'),
     bin,
   };
-  if (kind === 'pg_dump') return new PgDumpStore({ ...common, jobs: 2 });
-  throw new Error(`no store ${kind}`);
+  return kind === 'pg_dump' ? new PgDumpStore({ ...common, jobs: 2 }) : new PgBasebackupStore(common);
 };
 
 /** Does what it is told, so that a failpoint can end it in the middle. */

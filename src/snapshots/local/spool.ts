@@ -6,6 +6,7 @@ import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import { DirectoryObjects } from '../../platform/objects/directory.ts';
 import type { Envelope, SealedObject } from '../../platform/objects/envelope.ts';
 import type { Objects } from '../../platform/objects/objects.ts';
+import type { WaitOptions } from '../store.ts';
 
 const READ_BYTES = 1024 * 1024;
 
@@ -118,6 +119,21 @@ export interface Transfer {
   /** Called with the bytes of each file that is through. Must not throw. */
   readonly onBytes: (bytes: number) => void;
 }
+
+/** A transfer of a snapshot's objects that is told as it goes on; `total` is null where it is not known before. */
+export const transferOf = (
+  about: { readonly envelope: Envelope; readonly id: string; readonly parallel: number; readonly total: number | null },
+  { signal, progress }: WaitOptions,
+): Transfer => {
+  const { envelope, id, parallel, total } = about;
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    if (total === null) progress({ text: `${done} bytes kept in ${envelope.objects.label}`, percent: null });
+    else progress({ text: `${done} of ${total} bytes proven`, percent: (100 * done) / Math.max(1, total) });
+  };
+  return { envelope, prefix: `${id}/data`, parallel, signal, onBytes };
+};
 
 /** Does something for each item, several at once; the first failure ends the others, after the item that each is at. */
 const forEach = async <T>(items: readonly T[], { parallel, signal }: Transfer, act: (item: T) => Promise<void>) => {

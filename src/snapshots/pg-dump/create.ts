@@ -5,7 +5,7 @@ import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import type { Catalogue } from '../local/catalogue.ts';
 import { readFacts } from '../local/database.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
-import { putFiles, type Spool } from '../local/spool.ts';
+import { putFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { CreateSnapshot, SeenAt, Snapshot, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
 
@@ -47,17 +47,8 @@ export const createDump = async (
   return await spool.with(id, async (directory) => {
     const read = await readUnderSnapshot({ options, directory }, spec, wait);
     failpoint('snapshot:dumped');
-    let done = 0;
-    const objects = await putFiles(directory, {
-      envelope: catalogue.envelope,
-      prefix: `${id}/data`,
-      parallel: options.jobs,
-      signal: wait.signal,
-      onBytes: (bytes) => {
-        done += bytes;
-        wait.progress({ text: `${done} bytes kept in ${options.objects.label}`, percent: null });
-      },
-    });
+    const transfer = { envelope: catalogue.envelope, id, parallel: options.jobs, total: null };
+    const objects = await putFiles(directory, transferOf(transfer, wait));
     failpoint('snapshot:kept');
     const { createdAt, database, position, seen } = read;
     const stored: DumpStored = { objects, program, database };

@@ -6,10 +6,10 @@ import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { namesOf } from '../../platform/postgres/row.ts';
 import { PostgresServer, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
-import type { Catalogue } from '../local/catalogue.ts';
+import { type Catalogue, requireNoTime } from '../local/catalogue.ts';
 import { versionOf } from '../local/database.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
-import { getFiles, type Spool } from '../local/spool.ts';
+import { getFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
 import { Place, type PlaceMark, withDatabase } from './place.ts';
@@ -30,6 +30,7 @@ export const restoreDump = async (
   wait: WaitOptions,
 ): Promise<RestoredPlace> => {
   const { options } = context;
+  requireNoTime(into);
   const manifest = (await context.catalogue.manifest(id)) as DumpManifest;
   const place = new Place(urlOf(options, into), { plan: options.plan, place: into.name });
   try {
@@ -154,17 +155,8 @@ const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOpti
   const { options, catalogue, spool, place, mark } = context;
   await spool.with(place.draft, async (directory) => {
     const total = manifest.store.objects.reduce((sum, { bytes }) => sum + bytes, 0);
-    let done = 0;
-    await getFiles(manifest.store.objects, directory, {
-      envelope: catalogue.envelope,
-      prefix: `${manifest.id}/data`,
-      parallel: options.jobs,
-      signal: wait.signal,
-      onBytes: (bytes) => {
-        done += bytes;
-        wait.progress({ text: `${done} of ${total} bytes proven`, percent: (100 * done) / Math.max(1, total) });
-      },
-    });
+    const transfer = { envelope: catalogue.envelope, id: manifest.id, parallel: options.jobs, total };
+    await getFiles(manifest.store.objects, directory, transferOf(transfer, wait));
     failpoint('restore:proven');
     await place.begin(mark, manifest.store.database);
     failpoint('restore:begun');
