@@ -34,8 +34,6 @@ export interface Composition {
   readonly context: RunContext;
   /** For a rebuild alone. */
   readonly traces: Traces;
-  /** The ports of a database beside the two, such as a restored one. Whoever asks for it closes it. */
-  readonly placeAt: (url: string) => SidePorts & { close(): Promise<void> };
   close(): Promise<void>;
 }
 
@@ -147,7 +145,7 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       schema: postgresSchema({ source, target, sourceUrl: plan.source.url }),
       routers,
       probes: probesOf(plan),
-      snapshots: snapshotsFor(plan),
+      snapshots: snapshotsFor(plan, source),
       openPlace: (url) => openPlace(url, applicationName(holder)),
       preflight: async (input) => [
         ...(await postgresChecks({ source, target, ...input })),
@@ -163,23 +161,6 @@ export const compose = (plan: Plan, emit: Emit): Composition => {
       source: postgresTraces(source, holder),
       target: postgresTraces(target, holder),
       lanes,
-    },
-    placeAt: (url) => {
-      const server = new PostgresServer({ url, label: 'restored place', application: applicationName(holder) });
-      const own = new PostgresSessions(server);
-      const ports = {
-        side: 'source',
-        sql: server,
-        database: postgresDatabase(server),
-        digests: postgresDigests(server),
-        sessions: own,
-        clients: postgresClients(server),
-      } as const;
-      const close = async () => {
-        await own.close();
-        await server.close();
-      };
-      return { ...ports, close };
     },
     close: async () => {
       await Promise.allSettled([sessions.source.close(), sessions.target.close()]);

@@ -1,11 +1,10 @@
-import { createInterface } from 'node:readline/promises';
-import { SwitchbackError } from '../domain/errors.ts';
 import { sidecarExists } from '../sidecar/install.ts';
 import type { JournalEntry } from '../sidecar/journal.ts';
 import { READERS_COMMANDS, type RequestCommand, type RequestResult } from '../sidecar/requests.ts';
 import { carryOut } from '../stages/command.ts';
 import { COMMAND_SCOPE } from '../stages/execute.ts';
-import { type Arguments, type CommandModule, flag, interruption, list, text, withPlan } from './command.ts';
+import { type Arguments, type CommandModule, flag, interruption, list, withPlan } from './command.ts';
+import { confirm } from './confirm.ts';
 import { adoptFirst, assertSnapshotOptions, SNAPSHOT_OPTIONS } from './failback-snapshot.ts';
 import { assertNoRebuildOptions, REBUILD_OPTIONS, rebuildFirst } from './rebuild.ts';
 import { color, eventText, say, sayJson } from './render.ts';
@@ -134,21 +133,4 @@ const print = (result: RequestResult): void => {
     return;
   }
   say(color.green(result.message));
-};
-
-const confirm = async (args: Arguments, command: string, name: string): Promise<void> => {
-  const given = text(args, 'confirm');
-  if (given === name) return;
-  if (given !== undefined) {
-    throw new SwitchbackError('usage', `--confirm ${given} does not match`, { remedy: `--confirm ${name}` });
-  }
-  if (!process.stdin.isTTY || !process.stdout.isTTY) {
-    throw new SwitchbackError('usage', `${command} needs confirmation and there is no terminal to ask on`, {
-      remedy: `--confirm ${name}`,
-    });
-  }
-  const lines = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await lines.question(`Type ${name} to ${command}: `);
-  lines.close();
-  if (answer.trim() !== name) throw new SwitchbackError('usage', 'not confirmed; nothing was done');
 };

@@ -20,7 +20,10 @@ export const check: CommandModule = {
         const input = await readCheckInput(context, runs);
         const { scope } = input;
         const found = await context.preflight(input);
-        const findings = [...scope.findings, ...found, ...(await probeFindings(context, scope.phases.keys()))];
+        const probed = await probeFindings(context, scope.phases.keys());
+        // Asked here and by `snapshot create`, and not before a switch: no failback waits for what a snapshot needs.
+        const ofSnapshots = (await context.snapshots?.findings()) ?? [];
+        const findings = [...scope.findings, ...found, ...probed, ...ofSnapshots];
         const tables = [...scope.phases.values()].reduce((sum, phase) => sum + phase.tables.length, 0);
         const ok = !blocks(findings);
         if (flag(args, 'json')) sayJson({ ok, phases: scope.phases.size, tables, findings });

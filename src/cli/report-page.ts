@@ -10,6 +10,7 @@ import { lagPlot, pointsOf } from './report-plot.ts';
 import { REPORT_STYLE } from './report-style.ts';
 import { switchesSection } from './report-timeline.ts';
 import { andList, headline, spanText, stateText, timeText } from './report-words.ts';
+import { snapshotLines } from './snapshot-text.ts';
 
 /** More tables or failures than this are for programs: they are in the JSON. */
 const ROWS_SHOWN = 500;
@@ -45,6 +46,7 @@ ${switchesSection(report.switches, report.worker?.alive === true)}
 ${estimatesSection(report.outcomes)}
 ${lagSection(report)}
 ${certificatesSection(report)}
+${snapshotsSection(report.snapshots)}
 ${journalSection(report.journal)}
 </main>
 </body>
@@ -174,6 +176,13 @@ const certificatesSection = ({ phases }: Report): Html | null => {
   return html`<section><h2>Certificates</h2>
 <p class="soft">Each server computes the digest of a table itself. In a clean certificate both found the same, with everything older arrived.</p>
 ${certified.map(certificateArticle)}</section>`;
+};
+
+const snapshotsSection = (snapshots: Report['snapshots']): Html | null => {
+  if (snapshots === null) return null;
+  return html`<section><h2>Snapshots</h2>
+<p class="soft">Safety copies of the source. A drill restores one beside it, compares it, and measures how long that takes.</p>
+<ul>${snapshotLines(snapshots, true).map((line) => html`<li>${line}</li>`)}</ul></section>`;
 };
 
 const certificateArticle = ({ name, certified, certificate }: ReportPhase): Html | null => {

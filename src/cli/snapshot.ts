@@ -1,5 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
-import { type Arguments, type CommandModule, text } from './command.ts';
+import { type Arguments, type CommandModule, flag, text } from './command.ts';
 
 /** One action of `snapshot`. It is loaded when it is asked for, so that other commands do not wait for it. */
 type Action = (args: Arguments) => Promise<number>;
@@ -8,6 +8,7 @@ const ACTIONS: Readonly<Record<string, () => Promise<Action>>> = {
   create: async () => (await import('./snapshot-create.ts')).create,
   list: async () => (await import('./snapshot-list.ts')).list,
   show: async () => (await import('./snapshot-show.ts')).show,
+  restore: async () => (await import('./snapshot-restore.ts')).restore,
   drill: async () => (await import('./snapshot-drill.ts')).drill,
   prune: async () => (await import('./snapshot-prune.ts')).prune,
 };
@@ -16,7 +17,7 @@ const ACTIONS: Readonly<Record<string, () => Promise<Action>>> = {
 export const snapshot: CommandModule = {
   usage: 'snapshot <action> <plan> [id]',
   describe:
-    'Safety copies of the source: `create` one, `list` them, `show` one, `drill` its restore on a scratch place, `prune` old ones',
+    'Safety copies of the source: `create` one, `list` them, `show` one, `restore` one beside, `drill` its restore on a scratch place, `prune` old ones',
   positionals: {
     action: { choices: Object.keys(ACTIONS), describe: 'What to do' },
     plan: { type: 'string', describe: 'The plan' },
@@ -24,7 +25,19 @@ export const snapshot: CommandModule = {
   },
   options: {
     at: { type: 'string', describe: 'drill: where the scratch place is to be, if not where the store chooses' },
-    confirm: { type: 'string', describe: "prune: the plan's name; without it, it is only shown what would go" },
+    into: {
+      type: 'string',
+      describe: 'restore: URL of the database that is to be made, if not where the store chooses',
+    },
+    replay: { type: 'boolean', default: false, describe: 'restore: replay the archive of changes onto it' },
+    until: {
+      type: 'string',
+      describe: "restore --replay: up to this position of the target's log; what came later is lost",
+    },
+    confirm: {
+      type: 'string',
+      describe: "restore: the plan's name, instead of typing it; prune: without it, it is only shown what would go",
+    },
   },
   run: async (args) => {
     const name = text(args, 'action') ?? '';
@@ -37,12 +50,16 @@ export const snapshot: CommandModule = {
 
 /** The actions that read an argument. What is given to another one would be ignored. */
 const READ_BY: Readonly<Record<string, readonly string[]>> = {
-  id: ['show', 'drill'],
+  id: ['show', 'restore', 'drill'],
   at: ['drill'],
-  confirm: ['prune'],
+  into: ['restore'],
+  until: ['restore'],
+  confirm: ['restore', 'prune'],
 };
 
 const assertRead = (args: Arguments, action: string): void => {
+  if (flag(args, 'replay') && action !== 'restore')
+    throw new SwitchbackError('usage', `snapshot ${action} does not read --replay`);
   for (const [name, actions] of Object.entries(READ_BY)) {
     if (text(args, name) === undefined || actions.includes(action)) continue;
     const given = name === 'id' ? `an id (${text(args, name)})` : `--${name}`;

@@ -3,7 +3,7 @@ export const TRY_STAGE_AGAIN =
   'then: switchback resume PLAN PHASE; or, where no worker runs any more: switchback run PLAN';
 
 /** One of our own commands in a remedy, as far as a reader would copy it. */
-const COMMAND = /switchback [a-z]+ PLAN(?: (?:PHASE|--[a-z-]+))*/g;
+const COMMAND = /switchback [a-z]+(?: [a-z]+)? PLAN(?: (?:PHASE|--[a-z-]+))*/g;
 
 /** What a reader of a remedy calls things. */
 export interface RemedyNames {

@@ -29,3 +29,6 @@ export const isIdOf = (plan: string, id: string): boolean =>
 
 /** The scratch place of a drill: the same in every repetition, so that one that is left over is found. */
 export const drillPlace = (id: string): string => `drill-${id}`;
+
+/** The place that a snapshot is restored to for good: the same in every repetition, so that one that is half-made is gone on with. */
+export const restoredName = (id: string): string => `restored-${id}`;

@@ -42,6 +42,7 @@ export interface PgbouncerRouterPlan {
   readonly instances: readonly { readonly admin: string; readonly config: string }[];
   /** The pooler's database of each phase that the router leads. */
   readonly databases: ReadonlyMap<string, string>;
+  readonly foreignSettings: 'refuse' | 'end';
   readonly source: PooledSidePlan;
   readonly target: PooledSidePlan;
 }
@@ -80,6 +81,7 @@ const pgbouncerOf = (
     kind: 'pgbouncer',
     instances: listOf(router.admin).map((admin, index) => ({ admin, config: configs[index] ?? configs[0] ?? '' })),
     databases: new Map(Object.entries(databases)),
+    foreignSettings: router.foreign_settings,
     source: written(router.source),
     target: written(router.target),
   };

@@ -112,6 +112,14 @@ const pgbouncerRouter = z
         description: 'The entry of each phase, when the router leads several: no two share one.',
         examples: [{ catalog: 'shop_catalog', orders: 'shop_orders' }],
       }),
+    foreign_settings: z
+      .enum(['refuse', 'end'])
+      .default('refuse')
+      .meta({
+        description:
+          'What is done where PgBouncer, from 1.26 on, has learned a setting from one server that the other does not know (`scram_iterations`, before PostgreSQL 16), so that clients would be turned away there: no switch begins, or all clients are ended once when they are led there, and connect again.',
+        examples: ['end'],
+      }),
     source: pooledSide('source'),
     target: pooledSide('target'),
     probe,

@@ -9,6 +9,7 @@ const isWritten = (root: Json, path: Path): boolean => (valueAt(root, path) ?? n
 const STORES_OF: Readonly<Record<string, readonly string[]>> = {
   to: ['pg_dump', 'pg_basebackup'],
   bin: ['pg_dump', 'pg_basebackup'],
+  scratch: ['pg_dump', 'pg_basebackup'],
   jobs: ['pg_dump'],
   instance: ['rds'],
   cluster: ['rds'],

@@ -19,6 +19,8 @@ export interface DumpStorePlan {
   readonly jobs: number;
   /** Absolute folder of the programs, or null: found by PATH. */
   readonly bin: string | null;
+  /** Where drills restore to: a URL, which holds secrets, with `pg_dump`, else an absolute folder; or null: the store's choice. */
+  readonly scratch: string | null;
 }
 
 /** Snapshots that RDS makes and keeps. */
@@ -81,8 +83,19 @@ export const placeOf = (place: string | undefined, { directory, region }: PlaceA
   return { kind: 's3', bucket, prefix: parts.filter((part) => part !== '').join('/'), region: region ?? null };
 };
 
+/** A place as a plan has it: an absolute folder, or `s3://bucket/prefix`. */
+export const placeText = (place: ObjectsPlan): string =>
+  place.kind === 'directory'
+    ? place.path
+    : `s3://${[place.bucket, place.prefix].filter((part) => part !== '').join('/')}`;
+
 const keyOf = (key: string | undefined): Uint8Array | null =>
   key === undefined ? null : Buffer.from(key, key.length === 64 ? 'hex' : 'base64');
+
+const scratchOf = ({ store, scratch }: SnapshotsDocument, directory: string): string | null => {
+  if (scratch === undefined) return null;
+  return store === 'pg_dump' ? scratch : resolve(directory, scratch);
+};
 
 const storeOf = (document: SnapshotsDocument, directory: string): SnapshotStorePlan => {
   const { store, instance, cluster, region } = document;
@@ -101,6 +114,7 @@ const storeOf = (document: SnapshotsDocument, directory: string): SnapshotStoreP
     key: keyOf(document.key),
     jobs: document.jobs ?? JOBS,
     bin: document.bin === undefined ? null : resolve(directory, document.bin),
+    scratch: scratchOf(document, directory),
   };
 };
 

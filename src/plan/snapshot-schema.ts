@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MOST_ITEMS, optionalDuration, text } from './values.ts';
+import { isPostgresUrl, MOST_ITEMS, optionalDuration, text } from './values.ts';
 
 /** `s3://bucket/prefix`, of the characters that names of objects have everywhere. */
 const S3_PLACE = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9._=-]+)*\/?$/;
@@ -109,6 +109,14 @@ export const snapshotsSchema = z
           'With `pg_dump` and `pg_basebackup`, the folder of these programs and of pg_restore, pg_ctl and postgres. Without it they are found by PATH.',
         examples: ['/usr/lib/postgresql/13/bin'],
       }),
+    scratch: text()
+      .optional()
+      .meta({
+        description:
+          "Where a drill restores to: with `pg_dump` the URL of another server's database, beside which a scratch one is made, by a role that may make it; with `pg_basebackup` a folder. Without it `pg_dump` makes it on the source's server, which a drill then loads, and `pg_basebackup` in the folder for temporary files.",
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference of the plan's language
+        examples: ['${SCRATCH_URL}'],
+      }),
     instance: identifier()
       .optional()
       .meta({ description: 'With `rds`, the instance that is the source.', examples: ['shop-old'] }),
@@ -169,6 +177,17 @@ export const snapshotsSchema = z
           'SQL that a restored database is asked, in a drill and after a restore. Each gives one row with one column that is true.',
         examples: [['select count(*) > 0 from public.product']],
       }),
+  })
+  .superRefine(({ store, scratch }, context) => {
+    if (scratch === undefined || store === 'rds' || isPostgresUrl(scratch) === (store === 'pg_dump')) return;
+    context.addIssue({
+      code: 'custom',
+      path: ['scratch'],
+      message:
+        store === 'pg_dump'
+          ? 'is no PostgreSQL URL; with store: pg_dump write postgresql://user@host:port/database'
+          : 'is a URL; with store: pg_basebackup write a folder',
+    });
   })
   .optional()
   .meta({

@@ -66,7 +66,8 @@ export const listOf = (value: string | readonly string[]): readonly string[] =>
 /** Text that is not empty. */
 export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');
 
-const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.parse(value)?.protocol ?? '');
+/** Whether it is a connection URL. */
+export const isPostgresUrl = (value: string): boolean => /^postgres(ql)?:$/.test(URL.parse(value)?.protocol ?? '');
 
 /** A connection URL; what it says is read when a session is made. */
 export const postgresUrl = () =>

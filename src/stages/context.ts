@@ -68,8 +68,8 @@ export interface RunContext {
   readonly engine: Engine;
   /** Where lanes archive what they carry; absent where the plan has no archive. Only with an engine that has `archives`. */
   readonly archive?: Objects;
-  /** Which slots there are, whatever the sidecar knows of them. */
-  readonly traces: Pick<LaneTraces, 'slots'>;
+  /** Which slots there are, whatever the sidecar knows of them, and what positions mean. */
+  readonly traces: Pick<LaneTraces, 'slots' | 'covers'>;
   readonly schema: SchemaTool;
   readonly routers: ReadonlyMap<string, Router>;
   /** The paths by which clients of a phase come that a router leads. */

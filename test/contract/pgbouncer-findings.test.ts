@@ -4,11 +4,13 @@ import { beforeAll, expect, it } from 'vitest';
 import type { Pooler } from '../../src/demo/poolers.ts';
 import { inspect } from '../../src/routers/pgbouncer/checks.ts';
 import { Console } from '../../src/routers/pgbouncer/console.ts';
+import type { ForeignSettings } from '../../src/routers/pgbouncer/foreign.ts';
 import { describeWithNewPoolers, describeWithPoolers, type MakePooler } from '../support/pgbouncer.ts';
 
 /** What is seen before a switch of that which would stop it behind its commit record. No server is needed for that. */
 const ENTRIES = 'shop = host=old.example port=5432 dbname=shop\n';
-const ADDRESSES = ['old.example', 'new.example'].map((host) => ({ host, port: '5432', dbname: 'shop' }));
+const at = (host: string) => ({ host, port: '5432', dbname: 'shop' });
+const ADDRESSES = { source: at('old.example'), target: at('new.example') };
 
 const testsOf = (makePooler: MakePooler): void => {
   let pooler: Pooler;
@@ -19,7 +21,7 @@ const testsOf = (makePooler: MakePooler): void => {
 
   const findingsOf = async (
     { admin, config }: { admin: string; config: string },
-    unshared: readonly string[] = [],
+    foreign: ForeignSettings | null = null,
   ): Promise<readonly string[]> => {
     const console = new Console(admin);
     const found = await inspect({
@@ -28,7 +30,7 @@ const testsOf = (makePooler: MakePooler): void => {
       databases: ['shop'],
       addresses: ADDRESSES,
       windowMs: 1_000,
-      unshared,
+      foreign,
     });
     return found.map(({ id, severity }) => `${id} ${severity}`);
   };
@@ -69,10 +71,14 @@ const testsOf = (makePooler: MakePooler): void => {
     expect(await findingsOf({ config: shared.config, admin: `${shared.admin}?host=${folder}` })).toEqual([]);
   });
 
-  it('a setting that one server does not know is found where the pooler would set it there', async () => {
+  it('a setting that one server does not know blocks a cutover, and no failback', async () => {
     const isNew = Number((await new Console(pooler.admin).version()).split('.')[1]) >= 26;
-    const found = isNew ? ['router/unshared-setting warns'] : [];
-    expect(await findingsOf(pooler, ['scram_iterations'])).toEqual(found);
+    const foreign = { names: ['scram_iterations'], unknownOn: 'source', action: 'refuse' } as const;
+    expect(await findingsOf(pooler, foreign)).toEqual(isNew ? ['router/unshared-setting blocks'] : []);
+    expect(await findingsOf(pooler, { ...foreign, action: 'end' })).toEqual(isNew ? ['router/ends-clients warns'] : []);
+    await pooler.setEntries(ENTRIES.replace('old', 'new'));
+    expect(await findingsOf(pooler, foreign)).toEqual(isNew ? ['router/unshared-setting warns'] : []);
+    await pooler.setEntries(ENTRIES);
   });
 };
 

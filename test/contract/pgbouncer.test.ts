@@ -35,6 +35,7 @@ const routerOn = (poolers: readonly Pooler[], other: Partial<PgbouncerOptions> =
     sides: { source: { url: urls.source }, target: { url: urls.target } },
     servers: sql,
     blockers: { waitMs: 500, action: 'abort' },
+    foreignSettings: 'refuse',
     ...other,
   });
 

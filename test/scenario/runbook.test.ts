@@ -18,6 +18,7 @@ import { rights } from './runbook/rights.ts';
 import { routers } from './runbook/routers.ts';
 import { serversDown } from './runbook/servers-down.ts';
 import { silent } from './runbook/silent.ts';
+import { snapshots } from './runbook/snapshots.ts';
 import { stages } from './runbook/stages.ts';
 import { undone } from './runbook/undone.ts';
 
@@ -60,6 +61,7 @@ patient({ pair: servers, other }, entry, () => {
     poolers(servers, entry);
     readers(servers, entry);
     damaged(servers, entry);
+    snapshots(servers, entry);
   });
 });
 serversDown(servers, entry);

@@ -130,7 +130,8 @@ export const simulatedEngine = (parts: EngineParts): Engine => {
 };
 
 /** The slots that there are on a side. */
-export const simulatedTraces = (network: Network, process: Process): Pick<LaneTraces, 'slots'> => ({
+export const simulatedTraces = (network: Network, process: Process): Pick<LaneTraces, 'slots' | 'covers'> => ({
+  covers: (position, confirmed) => Number(position) >= Number(confirmed),
   slots: (direction, prefix) =>
     network.request(process, sidesOf(direction).from, 'read slots', (server, reply) => {
       const found = [...server.slots].filter(([name]) => name.startsWith(prefix));

@@ -261,6 +261,19 @@ export const sampleReport = (): Report => {
         SHOP.map((name) => `public.${name}`),
       ),
     ],
+    snapshots: {
+      newest: { id: 'shop-20261127-020304-0a1b', reason: 'while soaking', ageMs: 7_200_000 },
+      unfinished: { id: 'shop-20261127-140000-4d2e', askedMs: 60_000, detail: 'the store did not answer' },
+      drill: {
+        snapshot: 'shop-20261127-020304-0a1b',
+        by: 'mo@ops-2',
+        at: isoAt(1_200_000),
+        ageMs: 660_000,
+        passed: false,
+        problems: ['public.orders is not there'],
+      },
+      restoreMs: 184_000,
+    },
     routes: [sampleRoute('catalog', 'app'), sampleRoute('orders', 'pooler'), sampleRoute('orders', 'dns', 'source')],
     switches: [
       sampleSwitch(journal, 'cutover-1', 'committed'),

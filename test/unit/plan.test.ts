@@ -251,6 +251,7 @@ describe('a plan', () => {
       kind: 'pgbouncer',
       instances: [{ admin: ENV.PGBOUNCER_ADMIN_URL, config: join(process.cwd(), 'plans/d.ini') }],
       databases: new Map([['all', 'shop']]),
+      foreignSettings: 'refuse',
       source: {},
       target: {},
     });

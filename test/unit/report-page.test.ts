@@ -55,6 +55,16 @@ describe('the page of a report', () => {
     );
   });
 
+  it('says how old the newest snapshot is, what the last drill found and what restoring took', () => {
+    const page = reportPage(sampleReport());
+    expect(page).toContain('<li>snapshot  shop-20261127-020304-0a1b, 2.0 h old (while soaking)</li>');
+    expect(page).toContain(
+      'shop-20261127-140000-4d2e was begun 60.0 s ago and is not finished: the store did not answer',
+    );
+    expect(page).toContain('<li>drill     failed 11 min ago: public.orders is not there; restoring took 3 min</li>');
+    expect(reportPage(emptyReport)).not.toContain('Snapshots');
+  });
+
   it('has the same markup whatever the texts in it say', () => {
     const report = sampleReport();
     // Some names mean something to the page: which steps are before the commit record, which switch belongs to a lane.

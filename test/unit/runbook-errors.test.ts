@@ -85,6 +85,25 @@ const INSIDE: Readonly<Record<string, string>> = {
   'the window of … ms has run out': 'window-out',
   // One cause of what is stuck there.
   '… cannot be copied: its columns have changed in the meantime': 'cannot-copy',
+  // Of a snapshot that was named.
+  'snapshot … is …, not available…': 'no-snapshot',
+  'snapshot … is not one of plan …': 'no-snapshot',
+  // A source that is restored: what stands in the way of going back to it is said before anything is changed.
+  'the source is no restored place': 'restored-source',
+  'the target (…) has no record of run …, whose target was …': 'restored-source',
+  'run … has ended, so that nothing says where the application writes phase …': 'restored-source',
+  'the target knows … as the source of run …: another database has taken its place': 'restored-source',
+  'phase … is not on the target: the source that is lost was its primary': 'restored-source',
+  'a failback of phase … was under way when the source was lost: whether it was committed is not known any more':
+    'restored-source',
+  'the source was restored up to …, and what came later would be read again from the target': 'restored-source',
+  // As a rebuild says it.
+  'where the application may write is not known: …': 'primary-unknown',
+  // Of a restore, which has changed nothing of the run.
+  'what snapshot … was restored to is the source of run … by now': 'no-snapshot',
+  'it was restored with a replay up to … before': 'no-snapshot',
+  'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
+  'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',
   // Who begins a command looks for the same row first, and parks.
   'the journal has no switch …': 'records-damaged',
 };
@@ -92,6 +111,8 @@ const INSIDE: Readonly<Record<string, string>> = {
 /** Texts that no run shows. */
 const NOT_OF_A_RUN: Readonly<Record<string, string>> = {
   'the database already has a schema named shop': 'of the demonstration, which has no run yet',
+  'the archive of phase … in … is not whole: …': 'of a restore, which says so before anything is touched',
+  'lane … cannot be archived: with engine native its changes do not pass through us': 'the plan says so before',
 };
 
 /** What keeps snapshots says by itself what to do, before anything is touched; nobody is in the middle of a run there. */
@@ -104,6 +125,8 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/aws/value-router.ts: refused, refusal.message': [],
   'src/stages/driver.ts: known.kind, known.message': [],
   // Say what a drain, a lane or a program found.
+  'src/engines/stream/archive/open.ts: busy, text': ['undone-otherwise'],
+  'src/engines/stream/archive/writer.ts: aborted, text': ['drain-late', 'behind'],
   'src/platform/postgres/drain.ts: aborted, text': ['drain-late', 'behind'],
   'src/platform/aws/errors.ts: kind, …': ['findings', 'router-mute', 'parked'],
   'src/routers/command.ts: kind, …': ['router-command', 'parked', 'undone-otherwise'],
@@ -112,6 +135,8 @@ const COMPOSED: Readonly<Record<string, readonly string[]>> = {
   'src/routers/kubernetes/kubeconfig.ts: refused, message': [],
   'src/routers/webhook/router.ts: kind, …': ['router-mute', 'parked', 'undone-otherwise'],
   'src/stages/certify.ts: aborted, message': ['undone-otherwise'],
+  // Which of the two databases is not of this run.
+  'src/stages/snapshots/adopt.ts: refused, wrong': ['restored-source'],
   // Say which of several routers said it.
   'src/stages/switch/routing.ts: kind, text': ['parked'],
   'src/stages/switch/routing.ts: kind, …': ['undone-otherwise'],

@@ -38,7 +38,14 @@ describe('snapshots of a plan', () => {
 
   test('have defaults, absolute paths and milliseconds', () => {
     expect(parsed('snapshots: { store: pg_dump, to: backups }').snapshots).toEqual({
-      store: { kind: 'pg_dump', to: { kind: 'directory', path: '/plans/backups' }, key: null, jobs: 4, bin: null },
+      store: {
+        kind: 'pg_dump',
+        to: { kind: 'directory', path: '/plans/backups' },
+        key: null,
+        jobs: 4,
+        bin: null,
+        scratch: null,
+      },
       key: null,
       before: [],
       everyMs: null,
@@ -49,8 +56,10 @@ describe('snapshots of a plan', () => {
     });
     const rest =
       'every: 24h, fresh_for: 12h, drill_within: 7d, keep: 5, before: [prepare, cutover], probes: ["select true"]';
-    expect(parsed(`snapshots: { store: pg_basebackup, to: /b, bin: pg/bin, ${rest} }`).snapshots).toMatchObject({
-      store: { kind: 'pg_basebackup', to: { path: '/b' }, bin: '/plans/pg/bin' },
+    expect(
+      parsed(`snapshots: { store: pg_basebackup, to: /b, bin: pg/bin, scratch: tmp, ${rest} }`).snapshots,
+    ).toMatchObject({
+      store: { kind: 'pg_basebackup', to: { path: '/b' }, bin: '/plans/pg/bin', scratch: '/plans/tmp' },
       everyMs: 86_400_000,
       freshForMs: 43_200_000,
       drillWithinMs: 604_800_000,
@@ -119,6 +128,16 @@ soak: { archive: "s3://other/" }`);
     [
       'store: pg_basebackup, to: /b, jobs: 4',
       ['7:44: snapshots.jobs is not read with store: pg_basebackup: value "4"; take it out, or write store: pg_dump'],
+    ],
+    [
+      'store: pg_dump, to: /b, scratch: /tmp',
+      [
+        '7:47: snapshots.scratch is no PostgreSQL URL: value "/tmp"; with store: pg_dump write postgresql://user@host:port/database',
+      ],
+    ],
+    [
+      'store: pg_basebackup, to: /b, scratch: "postgresql://h/d"',
+      ['7:53: snapshots.scratch is a URL: value "postgresql://h/d"; with store: pg_basebackup write a folder'],
     ],
     [
       'store: rds, instance: a, to: /b',

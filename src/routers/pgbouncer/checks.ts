@@ -1,9 +1,11 @@
 import { isKind, messageOf, type SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
+import type { Side } from '../../domain/position.ts';
 import { readContent, tryReplacing } from '../../platform/replace-file.ts';
 import { configFiles } from './conffile.ts';
 import type { Console, ShownDatabase } from './console.ts';
 import { databaseFiles } from './files.ts';
+import { type ForeignSettings, TRACKS_ALL, tracksAll } from './foreign.ts';
 import { type Address, addressText, sameAddress } from './ini.ts';
 import { ledText } from './sides.ts';
 
@@ -13,15 +15,12 @@ export interface Inspected {
   /** The file with its entries. */
   readonly config: string;
   readonly databases: readonly string[];
-  readonly addresses: readonly Address[];
+  readonly addresses: Readonly<Record<Side, Address>>;
   /** How long a switch may keep clients waiting. */
   readonly windowMs: number;
-  /** Settings that servers report to their clients, and that one side has and the other does not. */
-  readonly unshared: readonly string[];
+  /** What one side reports to its clients and the other does not know; null for nothing. */
+  readonly foreign: ForeignSettings | null;
 }
-
-/** From this version on a pooler remembers every setting that a server reports, and sets it on the next server. */
-const TRACKS_ALL = [1, 26] as const;
 
 /** Everything that would keep the router from leading clients, as far as it can be seen. Throws kind `unreachable`. */
 export const inspect = async (it: Inspected): Promise<readonly Finding[]> => {
@@ -75,17 +74,30 @@ const processesOf = (it: Inspected, settings: ReadonlyMap<string, string>): read
 
 /**
  * Seen with 1.26.1 after a failback from 18 to 13: what the pool had learned of the 18 was set on the 13, which does not know
- * it. Clients that had connected meanwhile and all new ones were turned away, whatever was set on the console.
+ * it. Clients that had connected meanwhile and all new ones were turned away, whatever was set on the console and whatever
+ * `ignore_startup_parameters` said; only KILL, which makes the pool anew, let them in again. A switch that leads into that is
+ * blocked before it begins; one that leads back from the target is not, since nobody may be kept from going back.
  */
 const trackingFindings = async (it: Inspected): Promise<readonly Finding[]> => {
-  if (it.unshared.length === 0) return [];
+  if (it.foreign === null) return [];
   const version = await it.console.version();
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (major < TRACKS_ALL[0] || (major === TRACKS_ALL[0] && minor < TRACKS_ALL[1])) return [];
-  const names = it.unshared.join(', ');
-  const fact = `PgBouncer ${version} takes ${names} from the newer server and sets it on the older one, which does not know it: when clients are led to the older one again, it turns new ones away`;
-  const remedy = `use one before ${TRACKS_ALL.join('.')} until the old server is gone; or start it anew right after a failback, which breaks its clients' connections once`;
-  return [{ id: 'router/unshared-setting', severity: 'warns', subject: it.console.name, fact, remedy }];
+  if (!tracksAll(version)) return [];
+  const { names, unknownOn, action } = it.foreign;
+  const when = unknownOn === 'source' ? 'a failback' : 'a cutover';
+  const learned = `PgBouncer ${version} sets ${names.join(', ')} on the ${unknownOn}, which does not know it, for clients that connect while they are led to the other side`;
+  const subject = it.console.name;
+  if (action === 'end') {
+    const fact = `${learned}: so ${when} ends all its clients once, and they connect again`;
+    const remedy = `nothing, if they can; else use one before ${TRACKS_ALL.join('.')}`;
+    return [{ id: 'router/ends-clients', severity: 'warns', subject, fact, remedy }];
+  }
+  const entries = await Promise.all(it.databases.map((database) => databaseFiles.read(it.config, database)));
+  const isBefore = entries.some(({ address }) => sameAddress(address, it.addresses.source));
+  const fact = `${learned}: after ${when} it turns them away, and everybody who is new`;
+  const older = `or use one before ${TRACKS_ALL.join('.')} until the old server is gone`;
+  const after = `or give it right after ${when}: ${it.databases.map((name) => `KILL ${name}; RESUME ${name}`).join('; ')}`;
+  const remedy = `write foreign_settings: end for the router, so that its clients are ended once then, and connect again; ${isBefore ? older : after}`;
+  return [{ id: 'router/unshared-setting', severity: isBefore ? 'blocks' : 'warns', subject, fact, remedy }];
 };
 
 /** Addresses that happen to be the same hide that a pooler reads another file, until nothing can be undone any more. */
@@ -142,8 +154,9 @@ const placeFindings = (
     const remedy = `RELOAD it; or name the file that it reads, which begins at ${conffile}`;
     return [blocking(it, 'router/other-file', fact, remedy)];
   }
-  if (it.addresses.some((one) => sameAddress(one, address))) return [];
-  const fact = `${database} leads to ${addressText(address)}, and the sides are ${it.addresses.map(addressText).join(' and ')}`;
+  const sides = Object.values(it.addresses);
+  if (sides.some((one) => sameAddress(one, address))) return [];
+  const fact = `${database} leads to ${addressText(address)}, and the sides are ${sides.map(addressText).join(' and ')}`;
   const remedy = "write what an entry says of each side under the router's `source` and `target`";
   return [blocking(it, 'router/leads-elsewhere', fact, remedy)];
 };

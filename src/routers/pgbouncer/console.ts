@@ -8,6 +8,7 @@ import { readPostgresUrl } from '../../platform/postgres/url.ts';
 import { before, within } from '../bounded.ts';
 import { inTurn } from '../in-turn.ts';
 import type { Address } from './ini.ts';
+import { resumeOn } from './resume.ts';
 import { Sessions } from './sessions.ts';
 
 /** A database as the pooler shows it. */
@@ -32,17 +33,9 @@ export interface ServerSession {
 /** How long a command may take that is answered at once, connecting included, in milliseconds. */
 const ANSWER_MS = 5_000;
 const LOOK_AGAIN_MS = 10;
-const RETRY = 'server_login_retry';
-/** A value that nobody else would set, so that it is known for ours. */
-const SHORT_RETRY_S = 0.017;
-/** For how long a pool may have clients and no session on the way to a server, in milliseconds. */
-const STARVED_MS = 300;
-/** Columns of SHOW POOLS that count sessions with a server. */
-const SERVERS = ['sv_active', 'sv_idle', 'sv_used', 'sv_tested', 'sv_login'] as const;
 const DATABASE = 'pgbouncer';
 /** PgBouncer has one code, 08P01, for everything it says. */
 const NOT_LET_IN = /admin access needed|not allowed|authentication failed|no such user|no pg_hba|login rejected|SASL/i;
-const NOTHING_TO_RESUME = /is not paused|no such database/;
 const ALREADY_PAUSED = /already paused/;
 
 /**
@@ -147,20 +140,21 @@ export class Console {
     });
   }
 
-  /**
-   * Lets clients of databases go on; nothing for those that are not paused. A client that was new while a pause was on made
-   * 1.18 begin a session with the server and cut it, which counts as a failed login, so that nobody of its user would get a
-   * session before `server_login_retry` (15 s) is over. That is made short, where it is seen, until all have one on the way.
-   */
+  /** Lets clients of databases go on; nothing for those that are not paused. */
   async resume(databases: readonly string[], withinMs = ANSWER_MS): Promise<void> {
     await inTurn(`${this.name} retry`, async () => {
       await this.#with(async (client, open) => {
         await before(
           withinMs,
-          open().then(() => resumeAll(client, databases)),
+          open().then(() => resumeOn(client, databases)),
         );
       });
     });
+  }
+
+  /** Ends all clients of databases and forgets what was learned from their servers. Who comes waits until `resume`. */
+  async end(databases: readonly string[]): Promise<void> {
+    for (const database of databases) await this.#ask(`KILL ${quoteName(database)}`);
   }
 
   /** Reads its configuration again. */
@@ -230,49 +224,6 @@ const shownOf = ({ host = null, port, database, paused, pool_mode = null }: Text
   isPaused: paused === '1',
   poolMode: pool_mode,
 });
-
-const resumeAll = async (client: pg.Client, databases: readonly string[]): Promise<void> => {
-  for (const database of databases) {
-    await client.query(`RESUME ${quoteName(database)}`).catch((error: unknown) => {
-      if (!NOTHING_TO_RESUME.test(messageOf(error))) throw error;
-    });
-  }
-  if (!(await isStarved(client, databases))) return;
-  await withShortRetry(client, async () => {
-    const begun = monotonicMs();
-    // A server that is down is no reason to wait for it.
-    while ((await isStarved(client, databases)) && monotonicMs() - begun <= STARVED_MS) await sleep(LOOK_AGAIN_MS);
-  });
-};
-
-/** Whether clients of one of them wait while no session with a server is there, or on the way. */
-const isStarved = async (client: pg.Client, databases: readonly string[]): Promise<boolean> => {
-  const { rows } = await client.query<TextRow>('SHOW POOLS');
-  return rows.some(
-    (row) =>
-      databases.includes(row.database ?? '') && row.cl_waiting !== '0' && SERVERS.every((name) => row[name] === '0'),
-  );
-};
-
-/** Sets `server_login_retry` for the time of the work. One that a worker left short when it died goes back to what it is by default. */
-const withShortRetry = async (client: pg.Client, work: () => Promise<void>): Promise<void> => {
-  const { rows } = await client.query<TextRow>('SHOW CONFIG');
-  const { value = null, default: byDefault = null } = rows.find(({ key }) => key === RETRY) ?? {};
-  const usual = Number(value) === SHORT_RETRY_S ? byDefault : value;
-  // Not a pooler that we know: clients go on all the same.
-  if (usual === null) return await work();
-  const isShort = await client.query(`SET ${RETRY} = '${SHORT_RETRY_S}'`).then(
-    () => true,
-    () => false,
-  );
-  // Clients that wait a while longer are better than clients that wait for ever.
-  if (!isShort) return await work();
-  try {
-    await work();
-  } finally {
-    await client.query(`SET ${RETRY} = '${usual}'`);
-  }
-};
 
 /** Looks at the pooler's sessions on servers until none is one of those. */
 const untilNone = async (client: pg.Client, isOne: (row: TextRow) => boolean): Promise<void> => {

@@ -11,6 +11,7 @@ import type { Repoint, Route, Router } from '../router.ts';
 import { inspect } from './checks.ts';
 import { Console, type ServerSession, type ShownDatabase } from './console.ts';
 import { databaseFiles } from './files.ts';
+import { type ForeignSettings, foreignOn, tracksAll } from './foreign.ts';
 import { type Address, addressText, type Entry, sameAddress } from './ini.ts';
 import { addressesOf, ledText, type PooledSide } from './sides.ts';
 
@@ -26,6 +27,8 @@ export interface PgbouncerOptions {
   readonly servers: Readonly<Record<Side, SqlSide>>;
   /** How long sessions may keep a pause waiting, and whether they are then ended. */
   readonly blockers: { readonly waitMs: number; readonly action: 'terminate' | 'abort' };
+  /** What is done about a server that would turn clients away for what a pooler has learned from the other one. */
+  readonly foreignSettings: ForeignSettings['action'];
 }
 
 /** What is left for taking back a hold that failed, so that it is over within a second after its budget. */
@@ -37,11 +40,6 @@ const END_SESSIONS = `
   SELECT pg_terminate_backend(a.pid) FROM unnest($1::text[], $2::text[]) AS ended(pid, usename)
   JOIN pg_stat_activity a ON a.pid::text = ended.pid AND a.usename = ended.usename
   WHERE a.datname = current_database()`;
-/**
- * Settings that servers report to their clients since they have them: `default_transaction_read_only` and `search_path`, which
- * are reported since 14 and 18, were there before, so that older servers can be told them.
- */
-const LATE_REPORTED = ['scram_iterations'];
 /** How many sessions a message names. */
 const NAMED = 5;
 
@@ -122,18 +120,24 @@ export class PgbouncerRouter implements Router {
   /** What would keep it from leading clients of the phases, which are waiting for `windowMs` at most. */
   async findings(phases: readonly string[], windowMs: number): Promise<readonly Finding[]> {
     const databases = phases.flatMap((phase) => this.#options.databases.get(phase) ?? []);
-    const addresses = [this.#addresses.source, this.#addresses.target];
-    const known = await Promise.all(Object.values(this.#options.servers).map(reportedSettings));
-    const unshared = LATE_REPORTED.filter(
-      (name) => known.some((of) => of.has(name)) && !known.every((of) => of.has(name)),
-    );
+    const addresses = this.#addresses;
+    const foreign = await this.#foreign();
     const found = await Promise.all(
       this.#consoles.map((console, index) => {
         const config = this.#options.instances[index]?.config ?? '';
-        return inspect({ console, config, databases, addresses, windowMs, unshared });
+        return inspect({ console, config, databases, addresses, windowMs, foreign });
       }),
     );
     return found.flat();
+  }
+
+  async #foreign(): Promise<ForeignSettings | null> {
+    const { servers, foreignSettings: action } = this.#options;
+    for (const unknownOn of ['source', 'target'] as const) {
+      const names = await foreignOn(unknownOn, servers);
+      if (names.length > 0) return { names, unknownOn, action };
+    }
+    return null;
   }
 
   #databaseOf(phase: string): string {
@@ -203,8 +207,16 @@ export class PgbouncerRouter implements Router {
     throw failed.reason;
   }
 
-  /** Makes a pooler lead where the file does. */
   async #follow(console: Console, databases: readonly string[], to: Side): Promise<void> {
+    await this.#lead(console, databases, to);
+    const { servers, foreignSettings } = this.#options;
+    if (foreignSettings === 'refuse' || !tracksAll(await console.version())) return;
+    // Also where it leads there already: a worker may have died in between.
+    if ((await foreignOn(to, servers)).length > 0) await console.end(databases);
+  }
+
+  /** Makes a pooler lead where the file does. */
+  async #lead(console: Console, databases: readonly string[], to: Side): Promise<void> {
     const astray = async (): Promise<[string, ShownDatabase | null] | undefined> => {
       const shown = await console.databases();
       const name = databases.find((one) => this.#sideOf(shown.get(one)?.address) !== to);
@@ -253,12 +265,6 @@ export class PgbouncerRouter implements Router {
     }
   }
 }
-
-/** Which of the settings that were not always there a server has. */
-const reportedSettings = async (server: SqlSide): Promise<ReadonlySet<string>> => {
-  const { rows } = await server.query('SELECT name FROM pg_settings WHERE name = ANY($1::text[])', [LATE_REPORTED]);
-  return new Set(rows.map(({ name }) => name ?? ''));
-};
 
 const versionOf = ({ address: { host, port, dbname }, epoch }: Entry): string =>
   createHash('sha256')

@@ -1,3 +1,6 @@
+import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import type { TestWorker } from '../../support/run.ts';
 import { say } from '../../support/runbook.ts';
@@ -6,7 +9,7 @@ import { runSql } from '../../support/servers.ts';
 import { confirmed, type EntryTest, type Servers, stateOf, WIDE } from './begin.ts';
 
 /** One phase for each thing that can halt a lane, so that one worker follows them all. */
-const TABLES = ['grown', 'stray', 'choosy', 'unkeyed', 'guarded', 'lost', 'moved'] as const;
+const TABLES = ['grown', 'stray', 'choosy', 'unkeyed', 'guarded', 'lost', 'moved', 'kept'] as const;
 const SCHEMA = `${TABLES.map((name) => `CREATE TABLE ${name} (id int PRIMARY KEY, name text);`).join('\n')}
   CREATE TABLE reading (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
   CREATE TABLE reading_1 PARTITION OF reading FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');`;
@@ -44,6 +47,7 @@ export const lanes = (servers: Servers, entry: EntryTest): void => {
   describe('a lane that is halted', () => {
     let scene: Scene;
     let worker: TestWorker;
+    const archive = mkdtempSync(join(tmpdir(), 'switchback-archive-'));
     const onSource = async (sql: string) => await runSql(scene.source, sql);
     const onTarget = async (sql: string) => await runSql(scene.target, sql);
     const untilHalted = async (phase: string) =>
@@ -57,12 +61,27 @@ export const lanes = (servers: Servers, entry: EntryTest): void => {
     const expectArrived = async (table: string, id: number) =>
       await expect.poll(() => onTarget(`SELECT FROM ${table} WHERE id = ${id}`), { timeout: 20_000 }).toHaveLength(1);
 
+    /** Its connection breaks, and it begins to follow again. */
+    const beginAgain = async (phase: string) =>
+      await onSource(
+        `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name =
+           (SELECT slot FROM switchback.lane WHERE name = '${phase}/forward')`,
+      );
+
     beforeAll(async () => {
-      scene = await makeScene(servers(), { schema: SCHEMA, rows: ROWS, phases: PHASES, more: WIDE });
+      scene = await makeScene(servers(), {
+        schema: SCHEMA,
+        rows: ROWS,
+        phases: PHASES,
+        more: `${WIDE}\nsoak: { for: 72h, archive: ${archive} }`,
+      });
       worker = scene.worker();
       await worker.untilState('ready', ...PHASES.map(({ name }) => name));
     });
-    afterAll(async () => await scene?.close());
+    afterAll(async () => {
+      await scene?.close();
+      rmSync(archive, { recursive: true });
+    });
 
     entry('lane-halted', async (play) => {
       await onSource(`ALTER TABLE grown ADD COLUMN price numeric; INSERT INTO grown VALUES (100, 'new', 1)`);
@@ -122,10 +141,7 @@ export const lanes = (servers: Servers, entry: EntryTest): void => {
     entry('no-key-index', async (play) => {
       await onTarget('ALTER TABLE unkeyed DROP CONSTRAINT unkeyed_pkey');
       // The lane looks at what it writes to when it begins to follow.
-      await onSource(
-        `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name =
-           (SELECT slot FROM switchback.lane WHERE name = 'unkeyed/forward')`,
-      );
+      await beginAgain('unkeyed');
       await onSource(`INSERT INTO unkeyed VALUES (100, 'new')`);
       await untilHalted('unkeyed');
       play.sees(await status('unkeyed'));
@@ -153,6 +169,22 @@ export const lanes = (servers: Servers, entry: EntryTest): void => {
       await play.does(scene, { PHASE: 'parts' });
       await onSource(`INSERT INTO reading VALUES (100, '2024-02-05')`);
       await expectArrived('reading', 100);
+    });
+
+    entry('archive-gap', async (play) => {
+      const [run = ''] = readdirSync(archive);
+      const own = join(archive, run, 'kept');
+      // What was drained when it was verified.
+      const last = readdirSync(own).toSorted().at(-1) ?? '';
+      rmSync(join(own, last));
+      await beginAgain('kept');
+      await untilHalted('kept');
+      play.sees(await status('kept'));
+      renameSync(own, join(archive, run, 'kept-before'));
+      await play.does(scene, { PHASE: 'kept' });
+      await onSource(`INSERT INTO kept VALUES (100, 'new')`);
+      await expectArrived('kept', 100);
+      expect(readdirSync(own)).not.toEqual([]);
     });
 
     entry('slot-lost', async (play) => {

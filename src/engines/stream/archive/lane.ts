@@ -2,8 +2,7 @@ import { displayName } from '../../../domain/table.ts';
 import { Lsn } from '../../../platform/postgres/lsn.ts';
 import type { LaneArchive, LaneProgress } from '../../engine.ts';
 import { type LaneContext, SHARED_MARKER } from '../context.ts';
-import { halted } from '../halt.ts';
-import { resumeArchive } from './open.ts';
+import { archiveGap, resumeArchive } from './open.ts';
 import { Tap } from './tap.ts';
 import { ArchiveWriter, type ArchiveWriterOptions } from './writer.ts';
 
@@ -21,7 +20,7 @@ export type ArchivingOptions = Pick<
 
 /**
  * Goes on with a lane's archive. Throws kind `halted`, finding `lane/archive-gap`, when the slot cannot bring any more what comes
- * next in it: a lane that followed without its archive, or an archive that lost its end.
+ * next in it (a lane that followed without its archive, or an archive that lost its end), or when it has a hole.
  */
 export const openArchiving = async (
   { spec, from, marker = SHARED_MARKER }: LaneContext,
@@ -40,11 +39,6 @@ export const openArchiving = async (
     return { tap: new Tap({ sink: writer, marker: displayName(marker), from: writer.durable }), writer };
   }
   await writer.end();
-  throw halted({
-    id: 'lane/archive-gap',
-    subject: spec.lane,
-    fact: `its archive in ${archive.objects.label} ends at ${archived}, and slot ${slot} on the ${from.label} brings only what comes after ${confirmed}; a replay would miss what is between`,
-    remedy:
-      'give soak.archive another place in the plan, so that the archive begins anew, then: switchback resume PLAN PHASE; and take a snapshot to replay on: switchback snapshot create PLAN',
-  });
+  const fact = `ends at ${archived}, and slot ${slot} on the ${from.label} brings only what comes after ${confirmed}`;
+  throw archiveGap(archive, direction, fact);
 };

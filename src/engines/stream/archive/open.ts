@@ -3,6 +3,7 @@ import { type Direction, opposite, type Position } from '../../../domain/positio
 import { Lsn } from '../../../platform/postgres/lsn.ts';
 import type { ArchivePlace } from '../../archive.ts';
 import type { LaneArchive } from '../../engine.ts';
+import { halted } from '../halt.ts';
 import { lastOf, readChain } from './chain.ts';
 import { type Header, type Item, itemOf, lineOf } from './item.ts';
 
@@ -41,15 +42,25 @@ export const beginArchive = async (archive: LaneArchive, beginning: Beginning): 
   await putLink(archive, beginning, items.at(-1));
 };
 
+/** Halts a lane whose archive would not be whole, and says how it begins anew. */
+export const archiveGap = (archive: LaneArchive, direction: Direction, fact: string): SwitchbackError =>
+  halted({
+    id: 'lane/archive-gap',
+    subject: `${archive.phase}/${direction}`,
+    fact: `its archive in ${archive.objects.label} ${fact}; a replay would miss what is between`,
+    remedy: `move the objects below ${archive.run}/${archive.phase}/ there somewhere else, so that the archive begins anew, then: switchback resume PLAN PHASE; and take a snapshot to replay on: switchback snapshot create PLAN`,
+  });
+
 /**
- * The newest object of the chain for a lane that goes on. One that nobody began there (the plan had no archive yet) begins at
+ * The newest object of the chain for a lane that goes on. Kind `halted` when something is missing before it. One that nobody began there (the plan had no archive yet) begins at
  * what is applied; one whose switch was undone goes on where it was.
  */
 export const resumeArchive = async (
   archive: LaneArchive,
   { direction, applied }: { readonly direction: Direction; readonly applied: Position },
 ): Promise<Item> => {
-  const { items } = await readChain(archive);
+  const { items, hole } = await readChain(archive);
+  if (hole !== null) throw archiveGap(archive, direction, `has a hole: ${hole}`);
   const tail = items.at(-1);
   assertNewest(archive, tail);
   if (tail?.direction === direction) return tail;
