@@ -1,5 +1,6 @@
 import * as rds from '@aws-sdk/client-rds';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import type { Position } from '../../src/domain/position.ts';
 import { describeWithMoto, useEndpoint } from '../support/moto.ts';
 import { type Fault, RdsProxy } from '../support/rds-proxy.ts';
 import { freshId, freshName, QUICK, RdsWorld, rdsStore, specOf, waiting } from '../support/rds-world.ts';
@@ -153,6 +154,25 @@ describeWithMoto('faults of RDS', () => {
     const stuck = options.told.filter((line) => line.includes('has not moved for long'));
     expect(stuck).toEqual([expect.stringContaining(`snapshot ${id} is still creating`)]);
     expect(proxy.count('DescribeEvents')).toBe(1);
+  });
+
+  it('do not move its position: that is asked for before RDS is, and again only when RDS is done', async () => {
+    const id = freshId();
+    const looksBefore: (readonly [made: number, looks: number])[] = [];
+    let positions = 0;
+    const head = async () => {
+      looksBefore.push([proxy.count('CreateDBSnapshot'), proxy.count('DescribeDBSnapshots')]);
+      positions += 1;
+      return `0/${positions}` as Position;
+    };
+    proxy.faults.push(isCreating(40, 6));
+    const { manifest } = await rdsStore(INSTANCE, { head }).create(specOf(id), waiting());
+    // One look for the name, one for what was begun, four that find it on its way and one that finds it done.
+    expect(looksBefore).toEqual([
+      [0, 1],
+      [1, 7],
+    ]);
+    expect(manifest?.position).toEqual({ atLeast: '0/1', atMost: '0/2' });
   });
 
   it('that nobody waits for any more go on at AWS, and are found again', async () => {

@@ -148,6 +148,23 @@ describeWithMoto('snapshots by RDS', () => {
     ]);
   });
 
+  it('gives no figures for a volume that takes none, whatever RDS tells of it', async () => {
+    await world.instance('shop-small', {
+      AllocatedStorage: 100,
+      StorageType: 'gp3',
+      Iops: 3_000,
+      StorageThroughput: 125,
+    });
+    const { store, id } = await madeBy({ kind: 'instance', id: 'shop-small' });
+    await store.restore(id, into(freshName()), waiting());
+    const asked = proxy.calls.find(({ action }) => action === 'RestoreDBInstanceFromDBSnapshot')?.parameters;
+    expect(['StorageType', 'Iops', 'StorageThroughput'].map((name) => asked?.get(name) ?? null)).toEqual([
+      'gp3',
+      null,
+      null,
+    ]);
+  });
+
   it('leaves alone what somebody changed of a place that is finished', async () => {
     const { store, id } = await madeBy();
     const name = freshName();
@@ -204,6 +221,24 @@ describeWithMoto('snapshots by RDS', () => {
     expect(proxy.writes).toEqual([]);
   });
 
+  it.each(KINDS)('of an %s does not remove a place whose tags are not ours any more', async (kind) => {
+    const { store, id } = await madeBy(ofKind(kind));
+    const name = freshName();
+    const place = await store.restore(id, into(name, 'drill'), waiting());
+    const arn = `arn:aws:rds:${REGION}:123456789012:${kind === 'instance' ? 'db' : 'cluster'}:${name}`;
+    await setTags(arn, { 'switchback:plan': 'other' });
+    proxy.reset();
+    const error = {
+      kind: 'refused',
+      message: `the name of ${kind} ${name} is taken by somebody else: its tags say plan other`,
+    };
+    await expect(place.remove(waiting())).rejects.toMatchObject({
+      ...error,
+      message: expect.stringContaining(error.message),
+    });
+    expect(proxy.writes).toEqual([]);
+  });
+
   it('refuses a manifest that was changed, is newer or is not closed, before anything is touched', async () => {
     const cases = [
       [{ 'switchback:m0': 'AAAA' }, /do not give the checksum/],
@@ -214,9 +249,9 @@ describeWithMoto('snapshots by RDS', () => {
       const { store, id } = await madeBy();
       await setTags((await heldAt(id))?.DBSnapshotArn, tags);
       proxy.reset();
-      for (const refused of [store.restore(id, into(freshName()), waiting()), store.remove(id, waiting())]) {
-        await expect(refused).rejects.toMatchObject({ kind: 'refused', message });
-      }
+      const restored = store.restore(id, into(freshName()), waiting());
+      await expect(restored).rejects.toMatchObject({ kind: 'refused', message });
+      await expect(store.remove(id, waiting())).rejects.toMatchObject({ kind: 'refused', message });
       await expect(store.create(specOf(id), waiting())).rejects.toMatchObject({ kind: 'refused', message });
       expect(proxy.writes).toEqual([]);
       const [listed] = (await store.list()).filter((one) => one.id === id);
@@ -265,6 +300,8 @@ describeWithMoto('snapshots by RDS', () => {
       kind: 'refused',
       message: `the snapshot is encrypted, and \`copy_to\` names no key of ${ELSEWHERE}`,
     });
+    const home = rdsStore(ofKind('instance'), { copyTo: [{ region: REGION, kmsKey: mine }] });
+    await expect(home.create(specOf(freshId()), waiting())).rejects.toThrow('where the snapshot itself is');
     expect(proxy.writes).toEqual([]);
 
     const copyTo = [{ region: ELSEWHERE, kmsKey: there }];

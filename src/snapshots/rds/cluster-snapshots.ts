@@ -1,6 +1,6 @@
 import type { DBCluster, DBClusterSnapshot, DBInstance } from '@aws-sdk/client-rds';
 import type { RdsApi } from './api.ts';
-import { allPages, given, type Held, type Member, notRestoredOf, ownTags, type SnapshotKind } from './kind.ts';
+import { allPages, given, type Held, type Member, notRestoredOf, ownTags, type SnapshotKind, timeOr } from './kind.ts';
 import { tagsByKey } from './manifest-tags.ts';
 import { isAbsent } from './meanings.ts';
 import { CLUSTER, MEMBER, valuesOf } from './settings.ts';
@@ -11,7 +11,7 @@ const heldOf = (snapshot: DBClusterSnapshot): Held => ({
   status: snapshot.Status ?? 'unknown',
   percent: snapshot.PercentProgress ?? null,
   tags: tagsByKey(snapshot.TagList),
-  createdAt: snapshot.SnapshotCreateTime?.toISOString() ?? '',
+  createdAt: timeOr(snapshot.SnapshotCreateTime),
   // For Aurora, AllocatedStorage is always 1.
   bytes: null,
   key: snapshot.StorageEncrypted === true ? (snapshot.KmsKeyId ?? null) : null,

@@ -1,6 +1,6 @@
 import type { DBInstance, DBSnapshot } from '@aws-sdk/client-rds';
 import type { RdsApi } from './api.ts';
-import { allPages, given, type Held, notRestoredOf, ownTags, type SnapshotKind, type Source } from './kind.ts';
+import { allPages, given, type Held, notRestoredOf, ownTags, type SnapshotKind, type Source, timeOr } from './kind.ts';
 import { tagsByKey } from './manifest-tags.ts';
 import { isAbsent } from './meanings.ts';
 import { INSTANCE, valuesOf } from './settings.ts';
@@ -13,7 +13,7 @@ const heldOf = (snapshot: DBSnapshot): Held => ({
   status: snapshot.Status ?? 'unknown',
   percent: snapshot.PercentProgress ?? null,
   tags: tagsByKey(snapshot.TagList),
-  createdAt: (snapshot.OriginalSnapshotCreateTime ?? snapshot.SnapshotCreateTime)?.toISOString() ?? '',
+  createdAt: timeOr(snapshot.OriginalSnapshotCreateTime ?? snapshot.SnapshotCreateTime),
   // What it costs where RDS says it; else the whole volume, which is what a restore needs.
   bytes: snapshot.FullSnapshotSizeInBytes ?? (snapshot.AllocatedStorage ?? 0) * GIB,
   key: snapshot.Encrypted === true ? (snapshot.KmsKeyId ?? null) : null,

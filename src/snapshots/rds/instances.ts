@@ -59,7 +59,7 @@ export const settleInstance = async (
   },
 ): Promise<readonly Finding[]> => {
   const { settings, values, options } = about;
-  const instance = await whenInstance(api, name, { options, isReady: isQuiet });
+  const instance = await whenInstance(api, name, { options, isReady: patiently(api, isQuiet) });
   const left = (now: DBInstance) => changeTo(settings, values, now);
   const change = left(instance);
   if (Object.keys(change).length === 0) return [];
@@ -69,8 +69,8 @@ export const settleInstance = async (
     if (isRefusedSetting(error)) return [refusedChange(name, messageOf(error))];
     throw error;
   }
-  const isSettled = patiently(api, (now: DBInstance) => Object.keys(left(now)).length === 0);
-  await whenInstance(api, name, { options, isReady: (now) => isQuiet(now) && isSettled(now) });
+  const isReady = patiently(api, (now: DBInstance) => isQuiet(now) && Object.keys(left(now)).length === 0);
+  await whenInstance(api, name, { options, isReady });
   return [];
 };
 

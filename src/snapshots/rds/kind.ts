@@ -1,5 +1,6 @@
 import type { SourceType, Tag } from '@aws-sdk/client-rds';
 import { SwitchbackError } from '../../domain/errors.ts';
+import { wallMs } from '../../platform/clock.ts';
 import type { RdsApi } from './api.ts';
 import { PREFIX } from './manifest-tags.ts';
 import type { Values } from './settings.ts';
@@ -44,7 +45,7 @@ export interface Held {
   readonly status: string;
   readonly percent: number | null;
   readonly tags: ReadonlyMap<string, string>;
-  /** ISO 8601, by AWS's clock; empty while RDS does not say. */
+  /** ISO 8601, by AWS's clock. */
   readonly createdAt: string;
   readonly bytes: number | null;
   /** That it is encrypted with; null when it is not. */
@@ -101,6 +102,9 @@ export const notRestoredOf = (
   ...(secret === undefined ? [] : [`its master password is kept by Secrets Manager in ${secret}`]),
   ...roles.map((role) => `it may take on the IAM role ${role}`),
 ];
+
+/** When RDS made something; while it is making it, it does not say: then it is now. */
+export const timeOr = (time: Date | undefined): string => (time ?? new Date(wallMs())).toISOString();
 
 /** Follows RDS's pages. */
 export const allPages = async <T>(

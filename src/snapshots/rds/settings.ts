@@ -33,8 +33,12 @@ export interface Setting<D, R, M> extends Changed<D, M> {
 /** For PostgreSQL, from here on a gp3 volume takes other figures than the baseline; below it RDS refuses the baseline's too. */
 const STRIPED_GIB = 400;
 
-const takesFigures = ({ StorageType, AllocatedStorage = 0 }: DBInstance): boolean =>
-  StorageType !== 'gp3' || AllocatedStorage >= STRIPED_GIB;
+const isStriped = ({ StorageType, AllocatedStorage = 0 }: DBInstance): boolean =>
+  StorageType === 'gp3' && AllocatedStorage >= STRIPED_GIB;
+
+/** RDS tells figures of volumes that take none, too. */
+const iopsOf = (d: DBInstance): number | null =>
+  isStriped(d) || d.StorageType?.startsWith('io') === true ? (d.Iops ?? null) : null;
 
 /** Default option groups are of one version, and RDS chooses them by itself. */
 const ownGroup = (name: string | undefined): string | undefined => (name?.startsWith('default:') ? undefined : name);
@@ -83,10 +87,10 @@ export const INSTANCE: readonly InstanceSetting[] = [
   { name: 'port', of: (d) => d.Endpoint?.Port, make: 'Port' },
   { name: 'storage type', of: (d) => d.StorageType, make: 'StorageType', change: 'StorageType' },
   { name: 'storage in GiB', of: (d) => d.AllocatedStorage },
-  { name: 'iops', of: (d) => (takesFigures(d) ? d.Iops : null), make: 'Iops', change: 'Iops' },
+  { name: 'iops', of: iopsOf, make: 'Iops', change: 'Iops' },
   {
     name: 'storage throughput',
-    of: (d) => (takesFigures(d) ? d.StorageThroughput : null),
+    of: (d) => (isStriped(d) ? d.StorageThroughput : null),
     make: 'StorageThroughput',
     change: 'StorageThroughput',
   },

@@ -27,6 +27,11 @@ const withoutKey = (region: string): SwitchbackError =>
     remedy: `give that entry a \`kms_key\` of ${region}: a key is of one region`,
   });
 
+const ofItself = (region: string): SwitchbackError =>
+  new SwitchbackError('refused', `\`copy_to\` names ${region}, where the snapshot itself is`, {
+    remedy: 'take it out: a copy is kept in another region, under the same name',
+  });
+
 const ofDefaultKey = (key: string): SwitchbackError =>
   new SwitchbackError('refused', `a snapshot that is encrypted with ${key}, a default key of AWS, cannot be shared`, {
     remedy:
@@ -43,6 +48,8 @@ export const shareable = async (
   key: string | null,
   { copyTo, shareWith }: Sharing,
 ): Promise<{ readonly itself: boolean; readonly copies: readonly string[] }> => {
+  const home = await api.region();
+  if (copyTo.some(({ region }) => region === home)) throw ofItself(home);
   const without = copyTo.find(({ kmsKey }) => key !== null && kmsKey === null);
   if (without !== undefined) throw withoutKey(without.region);
   if (shareWith.length === 0) return { itself: false, copies: [] };
