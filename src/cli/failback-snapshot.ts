@@ -28,7 +28,8 @@ export const SNAPSHOT_OPTIONS: CommandModule['options'] = {
   primary: {
     type: 'string',
     array: true,
-    describe: 'With --from-snapshot: PHASE=target, where a failback was under way when the source was lost',
+    describe:
+      'With --from-snapshot: PHASE=target, where a failback was under way when the source was lost, or the run had ended',
   },
 };
 

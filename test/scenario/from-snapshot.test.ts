@@ -57,9 +57,7 @@ const dieAt = async (point: string, name: string, ...args: readonly string[]): P
   const { self, plan } = scenario.run;
   const more = { TEST_SOURCE_URL: urls.source, SWITCHBACK_FAILPOINT: `${point}:kill` };
   const dying = { ...self, environment: { ...self.environment, ...more } };
-  await expect(runCommand(dying, [...name.split(' '), plan, ...args], { anyExitCode: true })).resolves.toMatchObject({
-    exitCode: 128,
-  });
+  expectExit(await runCommand(dying, [...name.split(' '), plan, ...args], { anyExitCode: true }), 128);
 };
 
 /** What the clients were told, against what the source holds. */
@@ -149,6 +147,9 @@ it(
       expect(await refuses(urls.source)).toBe(true);
     }
     expectExit(await failback());
+    // It is the primary now, and must never be fenced by whoever gives the command of before again.
+    expectExit(await command('snapshot restore', ...args), 4);
+    expect(await refuses(urls.source)).toBe(false);
     await sleep(A_WHILE_MS);
     await writing.stop();
     const verdict = await verdictOfSource();
@@ -175,6 +176,24 @@ it(
       expect(await refuses(urls.source)).toBe(true);
     }
     expectExit(await failback());
+    await sleep(A_WHILE_MS);
+    await writing.stop();
+    expect(await verdictOfSource()).toMatchObject(CLEAN);
+    expect(await refuses(urls.target)).toBe(true);
+  },
+  SLOW_MS,
+);
+
+it(
+  'goes back to one when the run has ended, as soon as somebody says where the application writes, and nothing is lost',
+  async () => {
+    const id = await cutOverAfterSnapshot();
+    expectExit(await command('finalise', ...BOTH, '--early', '--confirm', BOTH.join(',')));
+    await restore(id, 'over');
+    const unsaid = await failback();
+    expectExit(unsaid, 4);
+    expect(saidBy(unsaid).remedy).toContain('--primary catalog=target --primary orders=target');
+    expectExit(await failback('--primary', 'catalog=target', '--primary', 'orders=target'));
     await sleep(A_WHILE_MS);
     await writing.stop();
     expect(await verdictOfSource()).toMatchObject(CLEAN);

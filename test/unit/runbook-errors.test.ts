@@ -90,7 +90,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   'snapshot … is not one of plan …': 'no-snapshot',
   // A source that is restored: what stands in the way of going back to it is said before anything is changed.
   'the source is no restored place': 'restored-source',
-  'the target knows nothing of run …: its sidecar is gone, as when a run has ended': 'restored-source',
+  'the target (…) has no record of run …, whose target was …': 'restored-source',
+  'run … has ended, so that nothing says where the application writes phase …': 'restored-source',
   'the target knows … as the source of run …: another database has taken its place': 'restored-source',
   'phase … is not on the target: the source that is lost was its primary': 'restored-source',
   'a failback of phase … was under way when the source was lost: whether it was committed is not known any more':
@@ -99,6 +100,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   // As a rebuild says it.
   'where the application may write is not known: …': 'primary-unknown',
   // Of a restore, which has changed nothing of the run.
+  'what snapshot … was restored to is the source of run … by now': 'no-snapshot',
+  'it was restored with a replay up to … before': 'no-snapshot',
   'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
   'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',
   // Who begins a command looks for the same row first, and parks.

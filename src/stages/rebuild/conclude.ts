@@ -169,7 +169,7 @@ const onTarget = (e: PhaseEvidence, because: string): Conclusion => {
   const basis = { primary: 'target', because } as const;
   const record = isRecordUsable(e);
   if (record && e.recorded?.name === 'finalised') return settled(e, basis, { state: 'recorded' });
-  if (isFinalised(e)) return settled(e, basis, { state: 'finalised' });
+  if (isFinalised(e) && e.isRestored !== true) return settled(e, basis, { state: 'finalised' });
   const lane = laneOf(e, 'reverse') ?? lostLane(e, 'reverse', 'its position is not known any more');
   return settled(e, basis, {
     state: record ? 'recorded' : 'soaking',
@@ -221,6 +221,6 @@ const lostLane = (e: PhaseEvidence, direction: Direction, fact: string): LaneCon
     remedy:
       direction === 'forward'
         ? `it has to be copied again: ${beginAnew(e.phase)}`
-        : 'the way back is gone: switchback finalise PLAN PHASE --early --confirm PHASE; before that, restore a snapshot beside if you must go back',
+        : 'where the source was restored, what is missing is read again from the target: switchback failback PLAN PHASE --from-snapshot; otherwise restore a snapshot beside it first (switchback snapshot restore PLAN), or give the way back up: switchback finalise PLAN PHASE --early --confirm PHASE',
   },
 });

@@ -66,6 +66,8 @@ export interface PhaseEvidence {
   readonly routers: readonly ({ readonly primary: Side | null; readonly held: boolean } | null)[];
   /** What each router of the phase's readers answered; null where it does not know, or could not be asked. */
   readonly readers: readonly ReaderEvidence[];
+  /** The source was restored from a snapshot, so a soak that was ended is begun again: there is a way back once more. */
+  readonly isRestored?: boolean;
   /** The primary, as a person has stated. */
   readonly stated: Side | null;
 }

@@ -146,6 +146,7 @@ const readPhase = async (options: LookOptions, from: PhaseSources): Promise<Phas
     isKeyed: scope.tables.every((table) => table.key !== null),
     routers: await askWriters(options.context, scope.name),
     readers: await askReaders(options, scope.name),
+    isRestored: source.run?.facts?.restored !== undefined,
     stated: options.stated.get(scope.name) ?? null,
   };
 };

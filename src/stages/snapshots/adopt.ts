@@ -1,11 +1,12 @@
 import { SwitchbackError } from '../../domain/errors.ts';
+import type { SqlExecutor } from '../../domain/sql.ts';
 import { diffPlans } from '../../plan/diff.ts';
 import type { Json } from '../../plan/document.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { reinstallSidecar } from '../../sidecar/install.ts';
-import { type Ownership, readOwnership } from '../../sidecar/ownership.ts';
+import { installSidecar, reinstallSidecar } from '../../sidecar/install.ts';
+import { type Ownership, ownershipGuard, readOwnership } from '../../sidecar/ownership.ts';
 import { adoptSidecar, claimSource } from '../../sidecar/restored.ts';
-import { type RestoredFrom, type RunRow, readRun, writePlan } from '../../sidecar/run.ts';
+import { type RestoredFrom, type RunRow, readRun, writePlan, writeRun } from '../../sidecar/run.ts';
 import { salvage } from '../../sidecar/salvage.ts';
 import { isWhole, readShape } from '../../sidecar/shape.ts';
 import type { RunContext, SidePorts } from '../context.ts';
@@ -21,6 +22,8 @@ export interface RestoredSource {
   readonly run: string;
   /** `foreign`: nothing knows it. `begun`: its adoption has begun and not ended. `adopted`: it is the run's source. */
   readonly stands: 'foreign' | 'begun' | 'adopted';
+  /** The target has no sidecar any more, because the run had ended; a person has stated that the application writes there. */
+  readonly isOver: boolean;
 }
 
 const readRunRow = async ({ sql }: SidePorts): Promise<RunRow | null> => {
@@ -39,13 +42,13 @@ export const readRestored = async (options: LookOptions): Promise<RestoredSource
   if (source.instance === target.instance) throw sameDatabase(context, source.identity);
   const [own, other] = [await readRunRow(context.source), await readRunRow(context.target)];
   if (!own?.facts.restored) throw notRestored(context, own);
-  if (!other) throw targetForgotten(own.id);
+  if (!other) return await readOver(options, { own, target: target.identity });
   assertSameRun(context, { own, other, target: target.identity });
   const isOwn = own.identity === source.identity;
   const stands = isOwn ? (own.facts.rebuilding === true ? 'begun' : 'adopted') : 'foreign';
   if (other.peer !== source.identity && (isOwn || other.peer !== own.identity)) throw replaced(other);
   if (stands === 'foreign') assertOnTarget(options, await readOwnership(context.target.sql));
-  return { restored: own.facts.restored, run: other.id, stands };
+  return { restored: own.facts.restored, run: other.id, stands, isOver: false };
 };
 
 const sameDatabase = ({ plan }: RunContext, identity: string): SwitchbackError =>
@@ -64,13 +67,34 @@ const notRestored = ({ plan }: RunContext, own: RunRow | null): SwitchbackError 
   });
 };
 
-const targetForgotten = (run: string): SwitchbackError =>
+/**
+ * The end of a run takes the target's sidecar away. What was restored says which database that was, and nobody but a person knows
+ * whether the application still writes there.
+ */
+const readOver = async (
+  { context, stated }: LookOptions,
+  { own, target }: { readonly own: RunRow; readonly target: string },
+): Promise<RestoredSource> => {
+  const { exists } = await readShape(context.target.sql);
+  if (exists || own.peer !== target || !own.facts.restored) throw targetUnknown(own, target);
+  const open = context.plan.phases.filter(({ name }) => stated.get(name) !== 'target').map(({ name }) => name);
+  if (open.length === 0) return { restored: own.facts.restored, run: own.id, stands: 'foreign', isOver: true };
+  const statements = context.plan.phases.map(({ name }) => `--primary ${name}=target`).join(' ');
+  throw new SwitchbackError(
+    'refused',
+    `run ${own.id} has ended, so that nothing says where the application writes phase ${open.join(', ')}`,
+    {
+      remedy: `if it writes to the target: switchback failback ${context.plan.path} PHASE --from-snapshot ${statements} --confirm PHASE`,
+    },
+  );
+};
+
+const targetUnknown = ({ id, peer }: RunRow, target: string): SwitchbackError =>
   new SwitchbackError(
     'refused',
-    `the target knows nothing of run ${run}: its sidecar is gone, as when a run has ended`,
+    `the target (${target}) has no record of run ${id}, whose target was ${peer || 'none yet'}`,
     {
-      remedy:
-        'where the run has ended, lead the application to the restored database by hand, or migrate to it anew; where the sidecar was lost, docs/runbook.md says how to go on',
+      remedy: "lead the target's URL to the target of that run, then give the command again",
     },
   );
 
@@ -166,13 +190,15 @@ export const adopt = async (
   });
 };
 
-const takePlace = async (options: LookOptions, { run, restored }: RestoredSource): Promise<void> => {
+const takePlace = async (options: LookOptions, { run, restored, isOver }: RestoredSource): Promise<void> => {
   const { context } = options;
   const [source, target] = [await salvage(context.source.sql), await salvage(context.target.sql)];
   const phases = context.plan.phases.map(({ name }) => name);
   const row = await describeRun(context, { side: 'source', id: run });
   const epoch = (source.epoch > target.epoch ? source.epoch : target.epoch) + EPOCH_MARGIN;
+  const peer = isOver ? await describeRun(context, { side: 'target', id: run }) : null;
   await context.target.sql.transaction(async (sql) => {
+    if (peer) await beginAgain(sql, { peer, phases, epoch, by: context.holder });
     await claimSource(sql, { phases, identity: row.identity, epoch }, (rows) => assertOnTarget(options, rows));
     await writePlan(sql, context.plan);
   });
@@ -182,4 +208,18 @@ const takePlace = async (options: LookOptions, { run, restored }: RestoredSource
     await adoptSidecar(sql, { run: row, restored, phases, epoch, tables: source.run?.facts?.tables });
   });
   failpoint('acted adopt/source');
+};
+
+interface Again {
+  readonly peer: Parameters<typeof writeRun>[1];
+  readonly phases: readonly string[];
+  readonly epoch: bigint;
+  readonly by: string;
+}
+
+/** The target's part of a run that has ended, as it was: the application writes there. */
+const beginAgain = async (sql: SqlExecutor, { peer, phases, epoch, by }: Again): Promise<void> => {
+  await installSidecar(sql);
+  await writeRun(sql, peer);
+  await ownershipGuard({ phases, epoch, role: 'primary', fenced: false, by })(sql);
 };

@@ -44,7 +44,8 @@ export const findLoss = async ({ tables, primary, restored, signal }: LossOption
   const losses: TableLoss[] = [];
   for (const { table: name, divergent, unsettled, stopped } of compared.tables) {
     const table = tables.find((one) => displayName(one) === name);
-    const keys = [...divergent, ...unsettled];
+    // A row may have been told twice, where ranges overlap.
+    const keys = [...new Map([...divergent, ...unsettled].map((key) => [JSON.stringify(key), key])).values()];
     if (table === undefined || keys.length === 0) continue;
     const counted =
       table.key === null ? await countWhole(table, primary, restored) : await count(table, keys, { primary, restored });

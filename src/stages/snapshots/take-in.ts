@@ -1,10 +1,12 @@
+import { SwitchbackError } from '../../domain/errors.ts';
 import type { Manifest } from '../../domain/snapshot.ts';
 import type { Plan } from '../../plan/load.ts';
 import { installSidecar } from '../../sidecar/install.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
 import { markRestored } from '../../sidecar/restored.ts';
-import type { RestoredFrom } from '../../sidecar/run.ts';
+import { type RestoredFrom, readRun } from '../../sidecar/run.ts';
 import { salvage } from '../../sidecar/salvage.ts';
+import { isWhole, readShape } from '../../sidecar/shape.ts';
 import { SIDECAR_VERSION } from '../../sidecar/tables.ts';
 import type { SidePorts } from '../context.ts';
 import { scopeOf } from '../scope.ts';
@@ -22,10 +24,15 @@ export interface Restored {
 
 /**
  * Makes a restored place refuse the application's writes, and its sidecar say what it is, before anybody is told of it: a copy of
- * the source that could be written would be a second primary (S1). May be repeated. Kinds as {@link SidePorts.database}.
+ * the source that could be written would be a second primary (S1). May be repeated, until the place is somebody's: throws kind
+ * `refused` for one that has become the run's source, which may be the primary by now, and for one that was restored otherwise.
  */
-export const takeIn = async (place: Pick<SidePorts, 'sql' | 'database'>, restored: Restored): Promise<void> => {
+export const takeIn = async (
+  place: Pick<SidePorts, 'sql' | 'database' | 'sessions'>,
+  restored: Restored,
+): Promise<void> => {
   const { plan, manifest, replay, signal } = restored;
+  await assertUntaken(place, restored);
   const scope = scopeOf(plan, await place.database.inventory());
   const phases = [...scope.phases.values()];
   await place.sql.transaction(async (sql) => {
@@ -46,5 +53,27 @@ export const takeIn = async (place: Pick<SidePorts, 'sql' | 'database'>, restore
     budgetMs: FENCE_BUDGET_MS,
     onBlocked: () => undefined,
     signal,
+  });
+};
+
+const assertUntaken = async (
+  { sql, sessions }: Pick<SidePorts, 'sql' | 'sessions'>,
+  { manifest, replay }: Restored,
+): Promise<void> => {
+  const row = isWhole(await readShape(sql), 'run') ? await readRun(sql) : null;
+  const before = row?.facts.restored;
+  if (!row || !before) return;
+  if (row.identity === (await sessions.describe()).identity) {
+    throw new SwitchbackError(
+      'refused',
+      `what snapshot ${manifest.id} was restored to is the source of run ${row.id} by now`,
+      {
+        remedy: 'restore into another database: switchback snapshot restore PLAN ID --into URL',
+      },
+    );
+  }
+  if (!before.isReplayed || before.until === replay.until) return;
+  throw new SwitchbackError('refused', `it was restored with a replay up to ${before.until ?? 'the end'} before`, {
+    remedy: 'restore into another database: switchback snapshot restore PLAN ID --into URL',
   });
 };

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { findLoss, lossText } from '../../src/stages/snapshots/loss.ts';
+import { FakeDigests, fakeTable } from '../support/fake-digests.ts';
+
+const { signal } = new AbortController();
+
+/** A primary and what was restored, both with the same rows of table `t`. */
+const sides = (rows: number) => {
+  const primary = new FakeDigests();
+  for (let id = 1; id <= rows; id++) primary.rows('t').set(String(id), `row ${id}`);
+  const restored = new FakeDigests();
+  restored.become(primary);
+  return { primary, restored };
+};
+
+describe('what going back loses', () => {
+  it('is nothing where all rows are equal', async () => {
+    const losses = await findLoss({ ...sides(100), tables: [fakeTable('t', { rows: 100 })], signal });
+    expect(losses).toEqual([]);
+    expect(lossText(losses)).toBe('no row differs from the target');
+  });
+
+  it('is counted by what became of each row', async () => {
+    const { primary, restored } = sides(12_000);
+    for (let id = 12_001; id <= 12_300; id++) primary.rows('t').set(String(id), 'inserted since');
+    for (let id = 1; id <= 40; id++) primary.rows('t').set(String(id), 'updated since');
+    for (let id = 500; id < 507; id++) primary.rows('t').delete(String(id));
+    const losses = await findLoss({ primary, restored, tables: [fakeTable('t', { rows: 12_000 })], signal });
+    expect(losses).toEqual([{ table: 'public.t', missing: 300, differing: 40, extra: 7, isExact: true }]);
+    expect(lossText(losses)).toBe(
+      'lost are 300 rows that are on the target only, 40 that have newer values there, 7 that were deleted there and come back (public.t)',
+    );
+  });
+
+  it('is the least that it can be of a table without a key', async () => {
+    const { primary, restored } = sides(50);
+    primary.rows('t').set('51', 'inserted since');
+    const losses = await findLoss({ primary, restored, tables: [fakeTable('t', { keyed: false })], signal });
+    expect(losses).toEqual([{ table: 'public.t', missing: 1, differing: 0, extra: 0, isExact: false }]);
+    expect(lossText(losses)).toContain('lost are at least 1 rows');
+  });
+});
