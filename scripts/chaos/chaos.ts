@@ -4,9 +4,10 @@ import { randomOf } from '../../src/demo/operations.ts';
 import { monotonicMs } from '../../src/platform/clock.ts';
 import { judge } from './checkers/judge.ts';
 import { plantAll } from './checkers/plant.ts';
+import { plantInRouting, routingProblems } from './checkers/routing.ts';
 import { violationsIn } from './checkers/verdict.ts';
 import { Clients } from './clients.ts';
-import { compareSides, readEnds, resumeAndVerify } from './end.ts';
+import { compareSides, readEnds, readRouting, resumeAndVerify } from './end.ts';
 import { type Equipment, equip } from './equipment.ts';
 import { Deck } from './faults/deck.ts';
 import { Dice, type World } from './faults/fault.ts';
@@ -14,10 +15,11 @@ import { History } from './history.ts';
 import { countOutcomes } from './look.ts';
 import { Prober } from './prober.ts';
 import { killAll, type Place } from './program.ts';
+import { Readers } from './readers.ts';
 import { RunRecord } from './record.ts';
 import { playRound } from './round.ts';
 import { type OnCall, untilReady } from './settle.ts';
-import { type Engine, makeDirectory, type Stage, setStage, strike, urlOf } from './stage.ts';
+import { type Engine, makeDirectory, type Routers, type Stage, setStage, strike, urlOf } from './stage.ts';
 import { type Judged, type Summary, summarise } from './summary.ts';
 import { Supervisor } from './supervisor.ts';
 import { WORKLOAD_NAMES } from './workloads.ts';
@@ -30,6 +32,7 @@ export interface ChaosOptions {
   readonly switches: number;
   readonly clients: number;
   readonly engine: Engine;
+  readonly routers: Routers;
   /** Leave logs and histories also when the run was clean. */
   readonly keep: boolean;
   readonly signal: AbortSignal;
@@ -71,7 +74,8 @@ const withEquipment = async (directory: string, record: RunRecord, options: Chao
       source: clocks?.environment('source') ?? {},
       target: clocks?.environment('target') ?? {},
     };
-    stage = await setStage({ directory, serverDirectories, environments, engine: options.engine });
+    const { engine, routers } = options;
+    stage = await setStage({ directory, serverDirectories, environments, engine, routers });
     return await play({ stage, record, equipment, options });
   } finally {
     killAll();
@@ -111,16 +115,18 @@ const play = async (run: Run): Promise<Summary> => {
   const onCall: OnCall = { prober, place: { urls: stage.directUrls, prefix: [], environment: {} } };
   const clients = new Clients({
     urls: stage.clientUrls,
-    routeFile: stage.routeFile,
+    routeFiles: stage.routeFiles.writers,
     history,
     clients: options.clients,
     seed: options.seed,
     onUnexpected: (what) => record.violate(what),
   });
+  const readers = readersOf(stage, record);
   try {
     if (await untilReady(world, onCall)) {
       // Not before: until it is prepared the target is nobody's, and writable.
       prober.start();
+      readers?.start();
       record.note('copied and followed; switches and faults begin');
       await playRounds({ world, onCall, equipment }, options);
     }
@@ -131,13 +137,20 @@ const play = async (run: Run): Promise<Summary> => {
     await clients.stop();
     await supervisor.stop();
     await prober.stop();
+    await readers?.stop();
     await history.close();
   }
   const isOver = options.signal.aborted;
-  const judged = isOver ? undefined : await judgeAll(world, history);
+  const judged = isOver ? undefined : await judgeAll(world, { history, readers });
   const outcomes = isOver ? { committed: 0, aborted: 0 } : await countOutcomes(stage);
   const seconds = (monotonicMs() - begun) / 1000;
-  return summarise({ options, stage, record, prober, outcomes, judged, seconds, skipped: equipment.skipped });
+  return summarise({ options, stage, record, prober, readers, outcomes, judged, seconds, skipped: equipment.skipped });
+};
+
+const readersOf = (stage: Stage, record: RunRecord): Readers | undefined => {
+  const { readers } = stage.routeFiles;
+  if (readers === undefined) return undefined;
+  return new Readers({ urls: stage.directUrls, routeFile: readers, onProblem: (what) => record.violate(what) });
 };
 
 const playRounds = async (
@@ -160,7 +173,10 @@ const playRounds = async (
 };
 
 /** Judges the histories, and then the checkers: faults that are planted in a copy of what they saw must all be reported. */
-const judgeAll = async (world: World, history: History): Promise<Judged> => {
+const judgeAll = async (
+  world: World,
+  { history, readers }: { readonly history: History; readonly readers: Readers | undefined },
+): Promise<Judged> => {
   await compareSides(world);
   const operations = history.operations();
   const ends = await readEnds(world.stage);
@@ -169,7 +185,10 @@ const judgeAll = async (world: World, history: History): Promise<Judged> => {
     if (violationsIn(verdicts[name]) === 0) continue;
     for (const example of verdicts[name].examples) world.record.violate(`${name}: ${example}`);
   }
-  const controls = plantAll(operations, ends, verdicts);
+  const routing = await readRouting(world.stage);
+  for (const problem of routingProblems(routing)) world.record.violate(problem);
+  const planted = plantAll(operations, ends, verdicts);
+  const controls = [...planted, ...plantInRouting(routing, readers?.seen.values() ?? [])];
   for (const { what, isReported } of controls) {
     if (!isReported) world.record.violate(`negative control: ${what} was planted and not reported`);
   }

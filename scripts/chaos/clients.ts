@@ -5,13 +5,14 @@ import { messageOf } from '../../src/domain/errors.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
 import type { Deed, History } from './history.ts';
-import { routeNow } from './route.ts';
+import { agreedRoute, type RouteFiles, routeNow } from './route.ts';
 import { type Choosing, intend, WORKLOAD_NAMES, WORKLOADS, type WorkloadName } from './workloads.ts';
 
 /** Who writes where. */
 export interface ClientsOptions {
   readonly urls: Readonly<Record<Side, string>>;
-  readonly routeFile: string;
+  /** Of the phases' routers: clients are spread over them. */
+  readonly routeFiles: RouteFiles['writers'];
   readonly history: History;
   /** How many clients; each has one workload, in turn. */
   readonly clients: number;
@@ -111,11 +112,19 @@ class Client {
     return Math.floor((this.#options.number - 1) / WORKLOAD_NAMES.length) % 2 === 0;
   }
 
+  /** That of the router which leads this client; of each workload, and of those who wait and those who do not, each leads some. */
+  get #routeFile(): string {
+    const { number, routeFiles } = this.#options;
+    const turn = number + Math.floor((number - 1) / WORKLOAD_NAMES.length);
+    return routeFiles[turn % routeFiles.length] ?? routeFiles[0];
+  }
+
   /** One attempt. Returns false after a failure, so that nobody hammers a server that is down. */
   async #operate(): Promise<boolean> {
-    const { history, number, routeFile, workload } = this.#options;
+    const { history, number, routeFiles, workload } = this.#options;
     const phase = WORKLOADS[workload];
-    const route = routeNow(routeFile, phase);
+    const route = routeNow(this.#routeFile, phase);
+    const before = agreedRoute(routeFiles, phase);
     if (route === undefined || (route.held && this.#heedsHold)) {
       await sleep(HELD_LOOK_MS);
       return true;
@@ -127,8 +136,8 @@ class Client {
     const late = setTimeout(() => session.connection.stream.destroy(), SILENT_AFTER_MS);
     const result = await attempt(session, () => intention.act(session, pending.op));
     clearTimeout(late);
-    const after = routeNow(routeFile, phase);
-    const isCurrent = intention.isRead && after?.text === route.text;
+    const after = agreedRoute(routeFiles, phase);
+    const isCurrent = intention.isRead && before !== undefined && after?.text === before.text;
     if (result.outcome === 'done') {
       history.end(pending, { outcome: 'acknowledged', code: '', isCurrent, deed: result.answer });
       this.#learn(pending.op, result.answer);

@@ -1,9 +1,12 @@
+import { basename } from 'node:path';
 import type { Side } from '../../src/domain/position.ts';
 import { sleep } from '../../src/platform/clock.ts';
 import type { Ends } from './checkers/judge.ts';
+import type { Led, RoutingEnd } from './checkers/routing.ts';
 import type { World } from './faults/fault.ts';
 import { lookAtPhases, sideOfState } from './look.ts';
 import { Command } from './program.ts';
+import { routeNow } from './route.ts';
 import type { OnCall } from './settle.ts';
 import { runSql, type Stage } from './stage.ts';
 import { PHASE_NAMES, PHASES, type PhaseName } from './workloads.ts';
@@ -67,6 +70,26 @@ export const compareSides = async (world: World): Promise<void> => {
     const [source, target] = [await digests('source'), await digests('target')];
     if (source !== target) world.record.violate(`${table} differs: source ${source}, target ${target}`);
   }
+};
+
+const MOVES_SQL = `SELECT facts::json -> 'readers' AS moves FROM switchback.run`;
+
+/** Where all routers lead in the end, and what the run has recorded of its readers' last moves. */
+export const readRouting = async (stage: Stage): Promise<readonly RoutingEnd[]> => {
+  const sides = await primaries(stage);
+  const { writers, readers } = stage.routeFiles;
+  const [row] = await runSql(stage.directUrls.source, MOVES_SQL);
+  const moves = (row?.moves ?? {}) as Readonly<Record<string, { readonly to: Side; readonly isDone: boolean }>>;
+  return PHASE_NAMES.map((phase) => {
+    const led = (path: string): Led => {
+      const route = routeNow(path, phase);
+      return { router: basename(path, '.json'), side: route?.primary ?? null, held: route?.held ?? false };
+    };
+    const move = moves[phase];
+    const last = { to: move?.to ?? null, isDone: move?.isDone ?? true };
+    const ofReaders = readers === undefined ? null : { side: led(readers).side, ...last };
+    return { phase, primary: sides[phase], writers: writers.map(led), readers: ofReaders };
+  });
 };
 
 /** The primary of each phase at the end, by its state. */

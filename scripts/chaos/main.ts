@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { type ChaosOptions, runChaos } from './chaos.ts';
 import { summaryText } from './summary.ts';
 
-const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed S] [--switches N] [--clients N] [--engine E] [--keep] [--json]
+const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed S] [--switches N] [--clients N] [--engine E] [--routers R] [--keep] [--json]
 
 Real servers, workers and clients; cutovers and failbacks in a loop under faults; the histories are judged at the end.
   --minutes   how long (3)
@@ -10,6 +10,7 @@ Real servers, workers and clients; cutovers and failbacks in a loop under faults
   --switches  how many must be committed (10, or fewer in a run of less than 3 minutes)
   --clients   how many write and read (12)
   --engine    stream or native (stream)
+  --routers   one for each phase, or several: two, and one of its readers (by the seed, one of them in every other)
   --keep      keep logs and histories of a clean run too
   --json      the last line is one object with all counts and the verdict
 `;
@@ -25,20 +26,32 @@ const engineOf = (text: string | undefined): ChaosOptions['engine'] => {
   throw new RangeError(`--engine ${text} is neither stream nor native`);
 };
 
+/** Left to the seed, so that runs with new seeds meet both. */
+const routersOf = (text: string | undefined, seed: number): ChaosOptions['routers'] => {
+  if (text === undefined) return seed % 2 === 0 ? 'several' : 'one';
+  if (text === 'one' || text === 'several') return text;
+  throw new RangeError(`--routers ${text} is neither one nor several`);
+};
+
 const optionsOf = (args: readonly string[]): Omit<ChaosOptions, 'signal' | 'tell'> & { readonly json: boolean } => {
   const text = { type: 'string' } as const;
   const isSet = { type: 'boolean', default: false } as const;
   const { values } = parseArgs({
     args: [...args],
-    options: { minutes: text, seed: text, switches: text, clients: text, engine: text, keep: isSet, json: isSet },
+    options: {
+      ...{ minutes: text, seed: text, switches: text, clients: text, engine: text, routers: text },
+      ...{ keep: isSet, json: isSet },
+    },
   });
   const minutes = numberOf('minutes', values.minutes, 3);
+  const seed = Math.floor(numberOf('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31)));
   return {
     minutes,
-    seed: Math.floor(numberOf('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31))),
+    seed,
     switches: numberOf('switches', values.switches, Math.max(1, Math.min(10, Math.floor((minutes * 10) / 3)))),
     clients: numberOf('clients', values.clients, 12),
     engine: engineOf(values.engine),
+    routers: routersOf(values.routers, seed),
     keep: values.keep,
     json: values.json,
   };

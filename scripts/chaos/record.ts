@@ -22,6 +22,8 @@ export class RunRecord {
   readonly violations: string[] = [];
   /** Commands that asked for a switch, by exit code. */
   readonly exits: Record<string, number> = {};
+  /** Commands that asked for a move of readers, by exit code. */
+  readonly readersExits: Record<string, number> = {};
   /** How the worker's processes ended, by exit code; 128 is a signal. */
   readonly workerExits: Record<string, number> = {};
   /** Findings that stopped a lane or a phase until `resume`, by id. */

@@ -4,7 +4,7 @@ import { lookAtPhases, sideOfState } from './look.ts';
 import type { Prober } from './prober.ts';
 import { Command, type Place } from './program.ts';
 import { count } from './record.ts';
-import { routeNow } from './route.ts';
+import { agreedRoute } from './route.ts';
 import { PHASE_NAMES } from './workloads.ts';
 
 /** L2: from every crash state a command brings one writable side back within this time, in milliseconds. */
@@ -22,7 +22,7 @@ export interface OnCall {
 }
 
 /**
- * Whether every phase can be written at exactly one side, where its clients are led without being held. Judged by probes
+ * Whether every phase can be written at exactly one side, where all routers lead its clients without holding them. Judged by probes
  * that were begun after the call, so it takes a moment.
  */
 export const isSettled = async (world: World, { prober }: OnCall): Promise<boolean> => {
@@ -33,7 +33,7 @@ export const isSettled = async (world: World, { prober }: OnCall): Promise<boole
   }
   return PHASE_NAMES.every((phase) => {
     const side = prober.writableSide(phase, sinceMs);
-    const route = routeNow(world.stage.routeFile, phase);
+    const route = agreedRoute(world.stage.routeFiles.writers, phase);
     return side !== undefined && route?.primary === side && !route.held;
   });
 };

@@ -7,15 +7,16 @@ import { giveTo, unprivileged } from '../../src/demo/binaries.ts';
 import { type RunningServer, startServer } from '../../src/demo/servers.ts';
 import type { Side } from '../../src/domain/position.ts';
 import { FlakyProxy } from './proxy.ts';
-import { PHASE_NAMES, PHASES, ROWS_SQL, SCHEMA_SQL } from './workloads.ts';
+import type { RouteFiles } from './route.ts';
+import { PHASE_NAMES, PHASES, type PhaseName, ROWS_SQL, SCHEMA_SQL } from './workloads.ts';
 
 /** The two servers with the ways to them, and the plan. */
 export interface Stage {
-  /** Holds the plan, the route file, logs, histories and both servers' directories. */
+  /** Holds the plan, the route files, logs, histories and both servers' directories. */
   readonly directory: string;
   readonly plan: string;
   readonly engine: Engine;
-  readonly routeFile: string;
+  readonly routeFiles: RouteFiles;
   /** The program's script, for Node. */
   readonly script: string;
   readonly servers: Readonly<Record<Side, RunningServer>>;
@@ -49,7 +50,25 @@ const engineText = (engine: Engine, urls: Urls): string =>
     ? 'engine: stream'
     : `engine: native\nnative: { source: { url: "${urls.source}" }, target: { url: "${urls.target}" } }`;
 
-const planText = (engine: Engine, urls: Urls): string => `# Made by scripts/chaos.
+/** A phase with one router, or with two that act one after the other and one of its readers. */
+export type Routers = 'one' | 'several';
+
+const NAMES = {
+  one: { writers: ['app'], readers: undefined },
+  several: { writers: ['app', 'other'], readers: 'readers' },
+} as const;
+
+const phaseText = (name: PhaseName, routers: Routers): string => {
+  const { writers, readers } = NAMES[routers];
+  const reads = readers === undefined ? '' : `, reads: ${readers}`;
+  return `  - { name: ${name}, tables: ${JSON.stringify(PHASES[name])}, router: [${writers.join(', ')}]${reads} }`;
+};
+
+const routerText = (name: string): string => `  ${name}: { kind: file, path: ${name}.json }`;
+
+const namesOf = (routers: Routers): readonly string[] => Object.values(NAMES[routers]).flatMap((names) => names ?? []);
+
+const planText = (engine: Engine, routers: Routers, urls: Urls): string => `# Made by scripts/chaos.
 version: 1
 name: chaos
 source: { url: "\${OLD_DATABASE_URL}" }
@@ -57,8 +76,9 @@ target: { url: "\${NEW_DATABASE_URL}" }
 schema: { from: existing }
 ${engineText(engine, urls)}
 phases:
-${PHASE_NAMES.map((name) => `  - { name: ${name}, tables: ${JSON.stringify(PHASES[name])}, router: app }`).join('\n')}
-routers: { app: { kind: file, path: route.json } }
+${PHASE_NAMES.map((name) => phaseText(name, routers)).join('\n')}
+routers:
+${namesOf(routers).map(routerText).join('\n')}
 switch: { max_lag: 5s, window: 5s, blockers: { wait: 500ms, then: terminate } }
 `;
 
@@ -70,6 +90,7 @@ export interface StageOptions {
   readonly serverDirectories: Readonly<Record<Side, string>>;
   readonly directory: string;
   readonly engine: Engine;
+  readonly routers: Routers;
 }
 
 /** A new directory that the servers' user can reach. */
@@ -86,9 +107,9 @@ export const makeServerDirectory = (directory: string, side: Side): string => {
   return path;
 };
 
-/** Starts both servers with their proxies, makes the tables, and writes the plan and its route file. */
+/** Starts both servers with their proxies, makes the tables, and writes the plan and its route files. */
 export const setStage = async (options: StageOptions): Promise<Stage> => {
-  const { directory, serverDirectories, environments, engine } = options;
+  const { directory, serverDirectories, environments, engine, routers } = options;
   const start = async (side: Side) =>
     await startServer({
       version: VERSIONS[side],
@@ -106,13 +127,9 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
   }
   await runSql(servers.source.urlFor(DATABASE), ROWS_SQL);
   const plan = join(directory, 'plan.yaml');
-  const routeFile = join(directory, 'route.json');
   const directUrls = { source: servers.source.urlFor(DATABASE), target: servers.target.urlFor(DATABASE) };
-  writeFileSync(plan, planText(engine, directUrls));
-  writeFileSync(
-    routeFile,
-    JSON.stringify(Object.fromEntries(PHASE_NAMES.map((name) => [name, { primary: 'source' }]))),
-  );
+  writeFileSync(plan, planText(engine, routers, directUrls));
+  const routeFiles = writeRoutes(directory, routers);
   const proxies = async () => ({
     source: await FlakyProxy.start(servers.source.port),
     target: await FlakyProxy.start(servers.target.port),
@@ -122,13 +139,27 @@ export const setStage = async (options: StageOptions): Promise<Stage> => {
     directory,
     plan,
     engine,
-    routeFile,
+    routeFiles,
     script: fileURLToPath(new URL('../../src/main.ts', import.meta.url)),
     servers,
     workerProxies,
     clientProxies,
     directUrls,
     clientUrls: { source: urlOf('127.0.0.1', clientProxies.source), target: urlOf('127.0.0.1', clientProxies.target) },
+  };
+};
+
+const writeRoutes = (directory: string, routers: Routers): RouteFiles => {
+  const written = (name: string): string => {
+    const path = join(directory, `${name}.json`);
+    writeFileSync(path, JSON.stringify(Object.fromEntries(PHASE_NAMES.map((phase) => [phase, { primary: 'source' }]))));
+    return path;
+  };
+  const { writers, readers } = NAMES[routers];
+  const [first, ...rest] = writers;
+  return {
+    writers: [written(first), ...rest.map(written)],
+    readers: readers === undefined ? undefined : written(readers),
   };
 };
 

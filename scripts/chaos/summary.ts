@@ -1,6 +1,7 @@
 import type { Verdict } from './checkers/verdict.ts';
 import { violationsIn } from './checkers/verdict.ts';
 import type { Prober } from './prober.ts';
+import type { Readers } from './readers.ts';
 import { count, type Recovery, type RunRecord } from './record.ts';
 import type { Stage } from './stage.ts';
 import { WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
@@ -38,6 +39,9 @@ export interface Summary {
   /** How the commands that asked for a switch ended. */
   readonly exits: Counts;
   readonly worker_exits: Counts;
+  /** Routers of each phase's writers, moves of readers by exit code, and how often readers have looked at each side; null without a router of theirs. */
+  readonly routers: number;
+  readonly readers: { readonly moves: Counts; readonly looks: Counts } | null;
   readonly workloads: Readonly<Partial<Record<WorkloadName, WorkloadSummary>>>;
   readonly operations: number;
   readonly unknown_outcomes: number;
@@ -64,6 +68,7 @@ export const summarise = (made: {
   readonly stage: Stage;
   readonly record: RunRecord;
   readonly prober: Prober;
+  readonly readers?: Readers | undefined;
   readonly outcomes: { readonly committed: number; readonly aborted: number };
   readonly judged: Judged | undefined;
   readonly seconds: number;
@@ -86,6 +91,8 @@ export const summarise = (made: {
     switches: { asked: options.switches, committed: outcomes.committed, undone: outcomes.aborted },
     exits: record.exits,
     worker_exits: record.workerExits,
+    routers: stage.routeFiles.writers.length,
+    readers: made.readers === undefined ? null : { moves: record.readersExits, looks: made.readers.looks },
     workloads,
     operations,
     unknown_outcomes: all.reduce((sum, workload) => sum + workload.unknown, 0),
@@ -130,6 +137,7 @@ export const summaryText = (s: Summary): string => {
   const lines = [
     `PostgreSQL ${s.servers.source} → ${s.servers.target}, ${s.seconds} s`,
     `switches: ${s.switches.committed} committed (${s.switches.asked} asked for), ${s.switches.undone} undone; commands by exit code ${countsText(s.exits)}`,
+    ...(s.readers === null ? [] : [readersText(s.routers, s.readers)]),
     `operations: ${s.operations} checked, ${s.unknown_outcomes} of unknown outcome`,
     ...Object.entries(s.workloads).map(
       ([name, w]) =>
@@ -149,6 +157,9 @@ export const summaryText = (s: Summary): string => {
   ];
   return lines.join('\n');
 };
+
+const readersText = (routers: number, { moves, looks }: NonNullable<Summary['readers']>): string =>
+  `routers: ${routers} of each phase, and one of its readers: moves by exit code ${countsText(moves)}; looks at ${countsText(looks)}`;
 
 const total = (counts: Counts): number => Object.values(counts).reduce((sum, n) => sum + n, 0);
 

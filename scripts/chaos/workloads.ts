@@ -20,7 +20,8 @@ export type WorkloadName = keyof typeof WORKLOADS;
 
 export const WORKLOAD_NAMES: readonly WorkloadName[] = ['append', 'insert', 'bank', 'register'];
 
-const ACCOUNTS = 12;
+/** None is added or removed. */
+export const FIRST_ACCOUNTS = 12;
 export const FIRST_BALANCE = 1_000;
 const REGISTERS = 8;
 /** Lists that are appended to at a time, and how many operations later others take their place. */
@@ -39,7 +40,7 @@ CREATE TABLE register (key int PRIMARY KEY, version bigint NOT NULL, writer bigi
 
 /** The first rows, for the source. */
 export const ROWS_SQL = `
-INSERT INTO account SELECT id, ${FIRST_BALANCE} FROM generate_series(1, ${ACCOUNTS}) id;
+INSERT INTO account SELECT id, ${FIRST_BALANCE} FROM generate_series(1, ${FIRST_ACCOUNTS}) id;
 INSERT INTO register SELECT key, 0, 0 FROM generate_series(1, ${REGISTERS}) key;
 `;
 
@@ -132,8 +133,8 @@ const find = (choosing: Choosing): Intention => {
 };
 
 const transfer = (choosing: Choosing): Intention => {
-  const from = 1 + below(choosing, ACCOUNTS);
-  const to = 1 + ((from + below(choosing, ACCOUNTS - 1)) % ACCOUNTS);
+  const from = 1 + below(choosing, FIRST_ACCOUNTS);
+  const to = 1 + ((from + below(choosing, FIRST_ACCOUNTS - 1)) % FIRST_ACCOUNTS);
   const deed = { kind: 'transfer', from, to, amount: 1 + below(choosing, 50) } as const;
   return {
     deed,

@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
+import type { Plan } from '../plan/load.ts';
 import type { PhaseScope } from '../stages/context.ts';
 import { ESTIMATED_STAGES, estimatePhase, type PhaseEstimate, sizeOf } from '../stages/estimate/estimate.ts';
 import { FIT } from '../stages/estimate/fit.ts';
@@ -32,6 +33,16 @@ const PREPARE_STEPS = [
   { step: 'verify', does: 'digests of every table, computed by both servers', undo: '–' },
 ] as const;
 
+const SNAPSHOT_STEP = {
+  step: 'snapshot',
+  does: 'a safety copy of the source, once for all phases',
+  undo: 'snapshot prune',
+};
+
+/** What preparing a phase of a plan does. */
+const prepareSteps = ({ snapshots }: Plan) =>
+  snapshots?.before.includes('prepare') ? [PREPARE_STEPS[0], SNAPSHOT_STEP, ...PREPARE_STEPS.slice(1)] : PREPARE_STEPS;
+
 const assertKnown = (wanted: readonly string[], known: readonly string[]): void => {
   const unknown = wanted.find((name) => !known.includes(name));
   if (unknown === undefined) return;
@@ -56,7 +67,7 @@ export const show: CommandModule = {
         const phases = [...scope.phases.values()].filter((p) => wanted.length === 0 || wanted.includes(p.name));
         const data = phases.map((phase) => ({
           ...summary(phase),
-          prepare: PREPARE_STEPS,
+          prepare: prepareSteps(context.plan),
           cutover: describeSteps({ direction: 'forward', tables: phase.tables }),
           failback: describeSteps({ direction: 'reverse', tables: phase.tables }),
         }));

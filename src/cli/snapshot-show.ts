@@ -1,3 +1,4 @@
+import type { ArchivedPhase } from '../stages/snapshots/archived.ts';
 import { type Shown, showSnapshot } from '../stages/snapshots/show.ts';
 import { type Arguments, flag, text, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
@@ -42,11 +43,17 @@ const print = ({ snapshot, drills, loss }: Shown): void => {
   say(
     loss.ageMs === null
       ? `lost if it were restored now: cannot be told: ${loss.trouble}`
-      : lossText(loss.ageMs, loss.archive),
+      : `lost if it were restored now: what was written in the last ${durationText(loss.ageMs)}`,
   );
+  for (const archived of loss.archived) say(`  ${archivedText(archived)}`);
 };
 
-const lossText = (ageMs: number, archive: string | null): string =>
-  archive === null
-    ? `lost if it were restored now: what was written in the last ${durationText(ageMs)}`
-    : `lost if it were restored now: what was written in the last ${durationText(ageMs)}, but for what the archive ${archive} has`;
+/** What the archive would bring back of one phase. */
+const archivedText = ({ phase, since, end, trouble }: ArchivedPhase): string => {
+  if (trouble !== null) return color.red(`the archive of ${phase} cannot be read: ${trouble}`);
+  if (since === null || end === null) return `but the archive has nothing of ${phase}`;
+  if (since.missing !== null) return color.yellow(`the archive of ${phase} does not follow it: ${since.missing}`);
+  const { atLeast, atMost } = since.changes;
+  const changes = atLeast === atMost ? countText(atLeast) : `${countText(atLeast)} to ${countText(atMost)}`;
+  return `less what the archive of ${phase} has: ${changes} changes, up to ${end.position}`;
+};

@@ -1,3 +1,5 @@
+import { sidesOf } from '../domain/position.ts';
+import type { ArchivedPhase } from '../stages/snapshots/archived.ts';
 import type { SnapshotStatus } from '../stages/snapshots/summary.ts';
 import { color, durationText } from './render.ts';
 
@@ -23,4 +25,12 @@ export const snapshotLines = (snapshots: SnapshotStatus, isPlain = false): reado
   else if (drill.passed) lines.push(`drill     passed ${durationText(drill.ageMs)} ago, by ${drill.by}${took}`);
   else lines.push(paint.red(`drill     failed ${durationText(drill.ageMs)} ago: ${drill.problems.join('; ')}${took}`));
   return lines;
+};
+
+/** Where the archive of a phase ends. */
+export const archiveLine = ({ phase, end, newestAt, trouble }: ArchivedPhase): string => {
+  if (trouble !== null) return color.red(`archive   ${phase}: cannot be read: ${trouble}`);
+  if (end === null) return `archive   ${phase}: nothing yet`;
+  const newest = newestAt === null ? '' : `; the newest change is of ${newestAt}`;
+  return `archive   ${phase}: up to ${end.position} of the ${sidesOf(end.direction).from}${newest}`;
 };

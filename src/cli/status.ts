@@ -4,11 +4,12 @@ import { readRoutes } from '../stages/reads/routes.ts';
 import type { ObservedRoute } from '../stages/routes.ts';
 import { type ObservedSessions, observeSessionsLeft } from '../stages/sessions-left.ts';
 import { findOrphanSlots, type OrphanSlot } from '../stages/slots.ts';
+import { type ArchivedPhase, readArchived } from '../stages/snapshots/archived.ts';
 import { type PhaseStatus, type RunStatus, readStatusFromEither } from '../stages/status.ts';
 import { type CommandModule, flag, interruption, withPlan } from './command.ts';
 import { printProofs } from './proofs.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
-import { snapshotLines } from './snapshot-text.ts';
+import { archiveLine, snapshotLines } from './snapshot-text.ts';
 import { printRoutes } from './status-routes.ts';
 
 const WATCH_MS = 1_000;
@@ -30,8 +31,10 @@ export const status: CommandModule = {
             const routes = await readRoutes(context, now);
             const orphans = await findOrphanSlots(context).catch(() => []);
             const left = await observeSessionsLeft(context, now.phases);
-            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, left, orphans });
-            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, left, orphans });
+            // A listing of all its objects: once, and not every second.
+            const archived = now.run === null || flag(args, 'watch') ? [] : await readArchived(context, now.run.id);
+            if (flag(args, 'json')) sayJson({ ok: true, ...now, routes, left, orphans, archived });
+            else print(now, { path: context.plan.path, watch: flag(args, 'watch'), routes, left, orphans, archived });
             if (!flag(args, 'watch') || stopping.signal.aborted) return 0;
             await sleep(WATCH_MS, stopping.signal).catch(() => undefined);
             if (stopping.signal.aborted) return 0;
@@ -51,12 +54,14 @@ const print = (
     routes,
     left,
     orphans,
+    archived,
   }: {
     readonly path: string;
     readonly watch: boolean;
     readonly routes: readonly ObservedRoute[];
     readonly left: readonly ObservedSessions[];
     readonly orphans: readonly OrphanSlot[];
+    readonly archived: readonly ArchivedPhase[];
   },
 ): void => {
   if (watch && process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[2J');
@@ -94,6 +99,7 @@ const print = (
   printRoutes(routes, status);
   printProofs(status.phases, left);
   for (const line of status.snapshots === null ? [] : snapshotLines(status.snapshots)) say(line);
+  for (const one of archived) say(archiveLine(one));
   printOrphans(orphans);
   if (status.lastSwitch) {
     say();

@@ -1,10 +1,9 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { sleep } from '../platform/clock.ts';
 import { giveTo, makeTemporaryDirectory, unprivileged } from './binaries.ts';
+import { GuardedProcess } from './guarded.ts';
 import { freePort } from './servers.ts';
 
 /** How a pooler is set up. */
@@ -46,8 +45,6 @@ export interface Pooler {
 }
 
 const ADMIN_PASSWORD = 'pooler-secret';
-const READY_WITHIN_MS = 20_000;
-const STEP_MS = 25;
 
 /** What keeps PgBouncer from running here; undefined when nothing does. */
 export const poolerProblem = (): string | undefined => {
@@ -79,8 +76,7 @@ class LocalPooler implements Pooler {
   readonly #directory: string;
   readonly #runAs = unprivileged();
   readonly #program: readonly string[] | undefined;
-  #guard: ChildProcess | undefined;
-  #pid = 0;
+  #process: GuardedProcess | undefined;
 
   constructor({ mode, entries, poolSize = 40, more = '', program }: PoolerOptions, port: number) {
     this.#program = program;
@@ -142,40 +138,23 @@ class LocalPooler implements Pooler {
   }
 
   signal(signal: NodeJS.Signals): void {
-    process.kill(this.#pid, signal);
+    this.#process?.signal(signal);
   }
 
   async start(): Promise<void> {
-    // The shell ends it when its own input ends, which is also when we are killed.
-    const script = '"$@" >"$0" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
-    const log = join(this.#directory, 'log');
-    const program = this.#program ?? ['pgbouncer'];
-    this.#guard = spawn('/bin/sh', ['-c', script, log, ...program, '-q', this.mainConfig], {
-      ...(this.#program === undefined ? this.#runAs : {}),
+    this.#process = await GuardedProcess.start({
+      argv: [...(this.#program ?? ['pgbouncer']), '-q', this.mainConfig],
+      log: join(this.#directory, 'log'),
       cwd: this.#directory,
-      env: environment(),
-      stdio: ['pipe', 'pipe', 'inherit'],
+      environment: environment(),
+      ...(this.#program === undefined ? { runAs: this.#runAs } : {}),
     });
-    const [pid] = await once(this.#guard.stdout ?? this.#guard, 'data');
-    this.#pid = Number(String(pid));
-    for (let waitedMs = 0; ; waitedMs += STEP_MS) {
-      try {
-        await this.ask('SHOW VERSION');
-        return;
-      } catch (error) {
-        if (waitedMs > READY_WITHIN_MS) throw new Error(`no PgBouncer: ${readFileSync(log, 'utf8')}`, { cause: error });
-        await sleep(STEP_MS);
-      }
-    }
+    await this.#process.untilReady(() => this.ask('SHOW VERSION'));
   }
 
   async stop(): Promise<void> {
-    const guard = this.#guard;
-    this.#guard = undefined;
-    if (guard === undefined) return;
-    const ended = once(guard, 'exit');
-    guard.stdin?.end();
-    await ended;
+    await this.#process?.stop();
+    this.#process = undefined;
   }
 
   async stopAndRemove(): Promise<void> {

@@ -1,10 +1,9 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sleep } from '../platform/clock.ts';
+import { GuardedProcess } from './guarded.ts';
 import { freePort } from './servers.ts';
 
 /** A HAProxy that can be run: its program, with what has to be in front of it. */
@@ -41,8 +40,6 @@ export interface RunningProxy {
   stopAndRemove(): Promise<void>;
 }
 
-const READY_WITHIN_MS = 20_000;
-const STEP_MS = 25;
 const PROGRAM: ProxyProgram = ['haproxy'];
 
 /** Debian has it where only root's PATH leads. */
@@ -69,8 +66,7 @@ class LocalProxy implements RunningProxy {
   readonly #directory: string;
   readonly #ports: ReadonlyMap<string, number>;
   readonly #program: ProxyProgram;
-  #guard: ChildProcess | undefined;
-  #pid = 0;
+  #process: GuardedProcess | undefined;
 
   constructor(options: ProxyOptions, ports: ReadonlyMap<string, number>) {
     this.#ports = ports;
@@ -121,35 +117,21 @@ class LocalProxy implements RunningProxy {
   }
 
   signal(signal: NodeJS.Signals): void {
-    process.kill(this.#pid, signal);
+    this.#process?.signal(signal);
   }
 
   async start(): Promise<void> {
-    // The shell ends it when its own input ends, which is also when we are killed.
-    const script = 'log=$1; shift; "$@" >"$log" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
-    const log = join(this.#directory, 'log');
-    const words = [script, 'sh', log, ...this.#program, '-db', '-f', this.config];
-    this.#guard = spawn('/bin/sh', ['-c', ...words], { env: environment(), stdio: ['pipe', 'pipe', 'inherit'] });
-    const [pid] = await once(this.#guard.stdout ?? this.#guard, 'data');
-    this.#pid = Number(String(pid));
-    for (let waitedMs = 0; ; waitedMs += STEP_MS) {
-      try {
-        await this.ask('show info');
-        return;
-      } catch (error) {
-        if (waitedMs > READY_WITHIN_MS) throw new Error(`no HAProxy: ${readFileSync(log, 'utf8')}`, { cause: error });
-        await sleep(STEP_MS);
-      }
-    }
+    this.#process = await GuardedProcess.start({
+      argv: [...this.#program, '-db', '-f', this.config],
+      log: join(this.#directory, 'log'),
+      environment: environment(),
+    });
+    await this.#process.untilReady(() => this.ask('show info'));
   }
 
   async stop(): Promise<void> {
-    const guard = this.#guard;
-    this.#guard = undefined;
-    if (guard === undefined) return;
-    const ended = once(guard, 'exit');
-    guard.stdin?.end();
-    await ended;
+    await this.#process?.stop();
+    this.#process = undefined;
   }
 
   async stopAndRemove(): Promise<void> {

@@ -1,3 +1,4 @@
+import { byPhase } from './instances.ts';
 import type { PlanDocument } from './schema.ts';
 import { listOf } from './values.ts';
 
@@ -31,14 +32,6 @@ export interface ValueRouterPlan {
 export type AwsRouterPlan = Route53RouterPlan | ValueRouterPlan;
 
 type AwsRouterDocument = Extract<PlanDocument['routers'][string], { kind: AwsRouterPlan['kind'] }>;
-
-/** What leads each phase: named for each, or the one that is named for the only one. */
-const byPhase = (
-  one: string | undefined,
-  many: Readonly<Record<string, string>> | undefined,
-  phases: readonly string[],
-): ReadonlyMap<string, string> =>
-  new Map(Object.entries(many ?? Object.fromEntries(phases.map((p) => [p, one ?? '']))));
 
 /** A router of AWS as the plan sets it up; `phases` are those that it leads. */
 export const awsRouterOf = (router: AwsRouterDocument, phases: readonly string[]): AwsRouterPlan => {

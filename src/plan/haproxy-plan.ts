@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
 import type { haproxyRouter } from './haproxy-schema.ts';
+import { byPhase, withFiles, written } from './instances.ts';
 import { listOf } from './values.ts';
 
 /** What the server's line says when it leads to a side, where it is not what the side's URL says. */
@@ -29,11 +30,6 @@ export interface HaproxyRouterPlan {
 
 type HaproxyDocument = z.output<typeof haproxyRouter>;
 
-const written = ({ host, port }: HaproxyDocument['source']): ProxiedSidePlan => ({
-  ...(host === undefined ? {} : { host }),
-  ...(port === undefined ? {} : { port }),
-});
-
 const leadOf = (name: string, frontend: string | undefined): ProxyLeadPlan => {
   const [backend = '', server = ''] = name.split('/');
   return { frontend: frontend ?? backend, server: { backend, server } };
@@ -44,18 +40,15 @@ export const haproxyOf = (
   router: HaproxyDocument,
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
 ): HaproxyRouterPlan => {
-  const configs = listOf(router.config).map((path) => resolve(directory, path));
   const sockets = listOf(router.socket).map((socket) => (socket.includes('/') ? resolve(directory, socket) : socket));
-  const servers = router.servers ?? Object.fromEntries(phases.map((phase) => [phase, router.server ?? '']));
+  const servers = byPhase(router.server, router.servers, phases);
+  const leads = [...servers].map(
+    ([phase, name]) => [phase, leadOf(name, router.frontend ?? router.frontends?.[phase])] as const,
+  );
   return {
     kind: 'haproxy',
-    instances: sockets.map((socket, index) => ({ socket, config: configs[index] ?? configs[0] ?? '' })),
-    leads: new Map(
-      Object.entries(servers).map(([phase, name]) => [
-        phase,
-        leadOf(name, router.frontend ?? router.frontends?.[phase]),
-      ]),
-    ),
+    instances: withFiles(sockets, router.config, directory).map(([socket, config]) => ({ socket, config })),
+    leads: new Map(leads),
     sessions: router.sessions,
     source: written(router.source),
     target: written(router.target),

@@ -1,12 +1,7 @@
 import { z } from 'zod';
+import { isFileForEach } from './instances.ts';
 import { probe } from './probe-schema.ts';
-import { MOST_ITEMS, name, text } from './values.ts';
-
-/** A value, or a list of them. */
-const oneOrMore = (value: z.ZodString) =>
-  z.union([value, z.array(value).min(1, 'is an empty list; give at least one').max(MOST_ITEMS)], {
-    error: 'must be text or a list of texts; write one, or [one, two]',
-  });
+import { name, oneOrMore, port, text } from './values.ts';
 
 /** A path, which begins at the plan's folder if it is not absolute, or `host:port`. */
 const socketAddress = () =>
@@ -27,12 +22,7 @@ const proxiedSide = (which: 'source' | 'target') =>
         .regex(/^[A-Za-z0-9_.:-]+$/, 'is no host; write a name or an address, without brackets')
         .optional()
         .meta({ description: 'As HAProxy is to reach it.' }),
-      port: z
-        .int('must be a number; write it without quotes')
-        .min(1, 'is no port; use 1 to 65535')
-        .max(65_535, 'is no port; use 1 to 65535')
-        .optional()
-        .meta({ description: 'Its port.' }),
+      port: port().optional().meta({ description: 'Its port.' }),
     })
     .prefault({})
     .meta({
@@ -100,9 +90,6 @@ export const haproxyRouter = z
   .refine((value) => value.frontends === undefined || value.servers !== undefined, {
     error: 'has `frontends` without `servers`; write the frontend of one phase as `frontend`',
   })
-  .refine(
-    ({ socket, config }) => typeof config === 'string' || config.length === 1 || config.length === socket.length,
-    {
-      error: 'has another number of files than of sockets; give one file for all, or one for each of `socket`',
-    },
-  );
+  .refine(({ socket, config }) => isFileForEach(socket, config), {
+    error: 'has another number of files than of sockets; give one file for all, or one for each of `socket`',
+  });

@@ -3,9 +3,9 @@ import { formatOfPath, type RouteFormat } from '../domain/route-format.ts';
 import { type AwsRouterPlan, awsRouterOf } from './aws-router-plan.ts';
 import { type EtcdRouterPlan, etcdOf } from './etcd-router.ts';
 import { type HaproxyRouterPlan, haproxyOf } from './haproxy-plan.ts';
+import { byPhase, withFiles, written } from './instances.ts';
 import { type KubernetesRouterPlan, kubernetesRouterOf } from './kubernetes-router-plan.ts';
 import type { PlanDocument } from './schema.ts';
-import { listOf } from './values.ts';
 import { type WebhookRouterPlan, webhookOf } from './webhook-router.ts';
 
 /** A small file that names the primary of each phase. */
@@ -60,32 +60,17 @@ export type RouterPlan =
 
 type RouterDocument = PlanDocument['routers'][string];
 
-/** A mapping without the keys that have no value, as optional keys are read here. */
-const written = ({
-  host,
-  port,
-  dbname,
-}: Extract<RouterDocument, { kind: 'pgbouncer' }>['source'] = {}): PooledSidePlan => ({
-  ...(host === undefined ? {} : { host }),
-  ...(port === undefined ? {} : { port }),
-  ...(dbname === undefined ? {} : { dbname }),
-});
-
 const pgbouncerOf = (
   router: Extract<RouterDocument, { kind: 'pgbouncer' }>,
   { directory, phases }: { readonly directory: string; readonly phases: readonly string[] },
-): PgbouncerRouterPlan => {
-  const configs = listOf(router.config).map((path) => resolve(directory, path));
-  const databases = router.databases ?? Object.fromEntries(phases.map((phase) => [phase, router.database ?? '']));
-  return {
-    kind: 'pgbouncer',
-    instances: listOf(router.admin).map((admin, index) => ({ admin, config: configs[index] ?? configs[0] ?? '' })),
-    databases: new Map(Object.entries(databases)),
-    foreignSettings: router.foreign_settings,
-    source: written(router.source),
-    target: written(router.target),
-  };
-};
+): PgbouncerRouterPlan => ({
+  kind: 'pgbouncer',
+  instances: withFiles(router.admin, router.config, directory).map(([admin, config]) => ({ admin, config })),
+  databases: byPhase(router.database, router.databases, phases),
+  foreignSettings: router.foreign_settings,
+  source: written(router.source),
+  target: written(router.target),
+});
 
 /** A router as the plan sets it up; `phases` are those that it leads. */
 export const routerOf = (

@@ -4,9 +4,10 @@ import { ROUTE_FORMATS } from '../domain/route-format.ts';
 import { route53Router, secretsManagerRouter, ssmRouter } from './aws-router-schema.ts';
 import { etcdSchema } from './etcd-router.ts';
 import { haproxyRouter } from './haproxy-schema.ts';
+import { isFileForEach } from './instances.ts';
 import { kubernetesRouter } from './kubernetes-router-schema.ts';
 import { probe } from './probe-schema.ts';
-import { argv, duration, name, oneOrMore, postgresUrl, text } from './values.ts';
+import { argv, duration, name, oneOrMore, port, postgresUrl, text } from './values.ts';
 import { webhookSchema } from './webhook-router.ts';
 
 const fileRouter = z.strictObject({
@@ -73,12 +74,7 @@ const pooledSide = (which: 'source' | 'target') =>
   z
     .strictObject({
       host: entryValue().optional().meta({ description: 'As the pooler is to reach it.' }),
-      port: z
-        .int('must be a number; write it without quotes')
-        .min(1, 'is no port; use 1 to 65535')
-        .max(65_535, 'is no port; use 1 to 65535')
-        .optional()
-        .meta({ description: 'Its port.' }),
+      port: port().optional().meta({ description: 'Its port.' }),
       dbname: entryValue().optional().meta({ description: 'The database there.' }),
     })
     .prefault({})
@@ -127,7 +123,7 @@ const pgbouncerRouter = z
   .refine((value) => (value.database === undefined) !== (value.databases === undefined), {
     error: 'needs exactly one of `database` and `databases`; keep the one that is meant',
   })
-  .refine(({ admin, config }) => typeof config === 'string' || config.length === 1 || config.length === admin.length, {
+  .refine(({ admin, config }) => isFileForEach(admin, config), {
     error: 'has another number of files than of poolers; give one file for all, or one for each of `admin`',
   });
 

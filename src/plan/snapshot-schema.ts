@@ -113,7 +113,7 @@ export const snapshotsSchema = z
       .optional()
       .meta({
         description:
-          "Where a drill restores to: with `pg_dump` the URL of another server's database, beside which a scratch one is made, by a role that may make it; with `pg_basebackup` a folder. Without it `pg_dump` makes it on the source's server, which a drill then loads, and `pg_basebackup` in the folder for temporary files.",
+          "Where a drill restores to: with `pg_dump` the URL of another server's database, beside which a scratch one is made, by a role that may make it; with `pg_basebackup` a folder. Without it `pg_dump` makes it on the source's server, which a drill then loads, and `pg_basebackup` makes it beside the snapshots, or among temporary files where these are in S3.",
         // biome-ignore lint/suspicious/noTemplateCurlyInString: a reference of the plan's language
         examples: ['${SCRATCH_URL}'],
       }),

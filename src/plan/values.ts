@@ -63,6 +63,13 @@ export const oneOrMore = (value: z.ZodString) =>
 export const listOf = (value: string | readonly string[]): readonly string[] =>
   typeof value === 'string' ? [value] : value;
 
+/** A TCP port. */
+export const port = () =>
+  z
+    .int('must be a number; write it without quotes')
+    .min(1, 'is no port; use 1 to 65535')
+    .max(65_535, 'is no port; use 1 to 65535');
+
 /** Text that is not empty. */
 export const text = () => z.string().min(1, 'is empty; give it a value or leave the key out');
 

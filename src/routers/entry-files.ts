@@ -32,6 +32,11 @@ interface Draft {
   readonly bytes: Buffer | null;
 }
 
+/** The files of instances, each once: several may share one. */
+export const filesOf = (instances: readonly { readonly config: string }[]): readonly string[] => [
+  ...new Set(instances.map(({ config }) => config)),
+];
+
 /** Entries in files of somebody else's, each file changed atomically and durably. */
 export class EntryFiles<Name, Entry> {
   readonly #format: EntryFormat<Name, Entry>;

@@ -105,7 +105,6 @@ describe('a snapshot by pg_basebackup', () => {
   it('holds what was committed before its position, and is a server of its own that nobody else reaches', async () => {
     await runSql(server().url, `INSERT INTO item (name) VALUES ('just before')`);
     await runSql(server().url, `SELECT pg_create_logical_replication_slot('its_own', 'pgoutput')`);
-    const before = await world.contentOf?.(null);
     const id = freshId();
     const { manifest } = await world.open().create(
       specOf(id, 'pg_basebackup', () => world.write?.() ?? Promise.resolve()),
@@ -113,8 +112,16 @@ describe('a snapshot by pg_basebackup', () => {
     );
     await runSql(server().url, `SELECT pg_drop_replication_slot('its_own')`);
     expect(manifest?.digests).toBeNull();
+    const before = await world.contentOf?.(null);
+    await world.write?.();
     const place = await restore(id);
     expect(await world.contentOf?.(place.url)).toBe(before);
+    expect(
+      await failureOf(world.open().restore(id, { ...into, time: '2026-11-27T10:00:00Z' }, waiting().options)),
+    ).toMatchObject({
+      kind: 'refused',
+      message: expect.stringMatching(/nothing is kept here of the time 2026/),
+    });
     const [facts] = await runSql(
       place.url,
       `SELECT pg_is_in_recovery() AS recovering, (SELECT timeline_id FROM pg_control_checkpoint()) > 1 AS parted,

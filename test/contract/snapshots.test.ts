@@ -3,6 +3,7 @@ import type { Composition } from '../../src/compose.ts';
 import type { Event } from '../../src/domain/event.ts';
 import { isIdOf } from '../../src/domain/snapshot-id.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
+import { installSidecar } from '../../src/sidecar/install.ts';
 import { readDrills, readSnapshots, writeDrill, writeSnapshot } from '../../src/sidecar/snapshots.ts';
 import type { RunContext } from '../../src/stages/context.ts';
 import { openRun } from '../../src/stages/open.ts';
@@ -107,6 +108,11 @@ describe('in a run', () => {
     await expect(assertProtected(context)).rejects.toThrow('a drill that succeeded within 60 min: there was none');
     await drill();
     await assertProtected(context);
+    // Removed by hand, past the records.
+    const held = [...store.held];
+    store.held.clear();
+    await expect(assertProtected(context)).rejects.toThrow('there is none');
+    for (const [id, one] of held) store.held.set(id, one);
     const strict = { ...context, plan: { ...context.plan, snapshots: { ...PLAN, freshForMs: 0 } } };
     await expect(assertProtected(strict)).rejects.toThrow(/the newest, test-[0-9a-f-]+, is 0 min old/);
   });
@@ -190,6 +196,31 @@ describe('in a run', () => {
     const known = new Map((await readDrills(context.source.sql)).map((one) => [one.id, one]));
     expect(known.get(`${older}-dead`)).toMatchObject({ state: 'failed', outcome: { problems: ['it was broken off'] } });
     expect(store.places.size).toBe(0);
+  });
+
+  it('without digests, the record from before it was begun has to be in what is restored', async () => {
+    store.isPlaced = false;
+    const made = await create();
+    store.isPlaced = true;
+    expect(made?.snapshot.manifest?.digests).toBeNull();
+    const failed = await drill();
+    expect(failed.drill.outcome).toMatchObject({
+      compared: 0,
+      problems: [expect.stringContaining('an earlier state')],
+    });
+    const known = await readSnapshots(context.source.sql);
+    const mark = known.find(({ id }) => id === made?.snapshot.id);
+    if (mark === undefined) throw new Error('it is not recorded');
+    store.onRestored = async (url) => {
+      const place = new PostgresServer({ url, label: 'place', application: 'switchback:test' });
+      await place.transaction(async (sql) => {
+        await installSidecar(sql);
+        await writeSnapshot(sql, mark);
+      });
+      await place.close();
+    };
+    expect(await drill()).toMatchObject({ drill: { state: 'passed', outcome: { tables: 2, compared: 0 } } });
+    store.onRestored = async () => undefined;
   });
 
   it('the worker makes one while a phase soaks, when it is due, and tells when it cannot', async () => {

@@ -55,7 +55,7 @@ const STATEMENTS: readonly RawStatement[] = [
   },
   // Whoever removes a sidecar; the rows that it reads and removes are locked one by one here.
   { text: /^LOCK TABLE switchback\.lease, switchback\.ownership IN ACCESS EXCLUSIVE MODE$/, answer: () => [] },
-  { text: /^SELECT version FROM switchback\.run$/, answer: (where) => rowsOf(where, 'run') },
+  { text: /^SELECT id, version, identity, facts FROM switchback\.run$/, answer: (where) => rowsOf(where, 'run') },
   {
     text: /^SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY$/,
     answer: ({ server, transaction }) => {

@@ -36,6 +36,7 @@ export const objectsIn = (directory: string, key: SealKey | null = KEYS[0] ?? nu
 /** Objects that cannot be written while `isBroken`. */
 export class FailingObjects implements Objects {
   isBroken = false;
+  failures = 0;
   readonly label: string;
   readonly puts: string[] = [];
   readonly #objects: Objects;
@@ -46,7 +47,10 @@ export class FailingObjects implements Objects {
   }
 
   async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<ObjectEntry> {
-    if (this.isBroken) throw new Error('no room');
+    if (this.isBroken) {
+      this.failures += 1;
+      throw new Error('no room');
+    }
     this.puts.push(key);
     return await this.#objects.put(key, bytes);
   }

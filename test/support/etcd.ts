@@ -1,12 +1,11 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, it } from 'vitest';
 import { servicesDirectory } from '../../scripts/services/tree.ts';
+import { GuardedProcess } from '../../src/demo/guarded.ts';
 import { freePort } from '../../src/demo/servers.ts';
-import { monotonicMs, sleep } from '../../src/platform/clock.ts';
 import { exchange, type TlsFiles } from '../../src/platform/http.ts';
 
 /** An etcd that there is here. */
@@ -21,9 +20,6 @@ export interface EtcdTls {
   readonly folder: string;
   readonly ca: string;
 }
-
-const READY_WITHIN_MS = 20_000;
-const STEP_MS = 25;
 
 const programAt = (path: string): EtcdProgram | null => {
   const { status, stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
@@ -43,8 +39,7 @@ export class EtcdMember {
   readonly #program: EtcdProgram;
   readonly #peer: string;
   readonly #tls: EtcdTls | undefined;
-  #guard: ChildProcess | undefined;
-  #pid = 0;
+  #process: GuardedProcess | undefined;
 
   private constructor(program: EtcdProgram, ports: readonly [number, number], tls?: EtcdTls) {
     this.#program = program;
@@ -63,7 +58,7 @@ export class EtcdMember {
   }
 
   signal(signal: NodeJS.Signals): void {
-    process.kill(this.#pid, signal);
+    this.#process?.signal(signal);
   }
 
   /** Asks the gateway, past every router of ours. */
@@ -94,12 +89,7 @@ export class EtcdMember {
   }
 
   async remove(): Promise<void> {
-    const guard = this.#guard;
-    if (guard !== undefined) {
-      const ended = once(guard, 'exit');
-      guard.stdin?.end();
-      await ended;
-    }
+    await this.#process?.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -124,31 +114,13 @@ export class EtcdMember {
       '--log-level=error',
       ...(secure ?? []),
     ];
-    // The shell ends it when its own input ends, which is also when we are killed.
-    const script = 'log="$1"; shift; "$@" >"$log" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!';
-    const log = join(this.#folder, 'log');
-    this.#guard = spawn('/bin/sh', ['-c', script, 'sh', log, this.#program.path, ...words], {
-      stdio: ['pipe', 'pipe', 'ignore'],
+    this.#process = await GuardedProcess.start({
+      argv: [this.#program.path, ...words],
+      log: join(this.#folder, 'log'),
     });
-    const [pid] = await once(this.#guard.stdout ?? this.#guard, 'data');
-    this.#pid = Number(String(pid));
-    await this.#ready(log);
-  }
-
-  async #ready(log: string): Promise<void> {
-    const begun = monotonicMs();
     const cert = this.#tls && { cert: join(this.#tls.folder, 'server.crt'), key: join(this.#tls.folder, 'server.key') };
     const tls = this.#tls === undefined ? {} : { ca: this.#tls.ca, ...cert };
-    for (;;) {
-      try {
-        await this.ask('/v3/kv/range', { key: base64('ready') }, { tls });
-        return;
-      } catch (error) {
-        const cause = error;
-        if (monotonicMs() - begun > READY_WITHIN_MS) throw new Error(readFileSync(log, 'utf8'), { cause });
-        await sleep(STEP_MS);
-      }
-    }
+    await this.#process.untilReady(() => this.ask('/v3/kv/range', { key: base64('ready') }, { tls }));
   }
 }
 

@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'vitest';
@@ -12,7 +10,7 @@ import {
   servicesDirectory,
 } from '../../scripts/services/tree.ts';
 import type { RunAs } from '../../src/demo/binaries.ts';
-import { sleep } from '../../src/platform/clock.ts';
+import { GuardedProcess } from '../../src/demo/guarded.ts';
 
 /** A server of the tree that runs for a test. */
 export interface RunningService {
@@ -33,9 +31,6 @@ export interface ServiceOptions {
   /** Resolves when it answers; it is tried again while it rejects. */
   ready(): Promise<unknown>;
 }
-
-const READY_WITHIN_MS = 30_000;
-const STEP_MS = 50;
 
 /** The words by which a program of the tree is run: its arguments follow them. Files in temporary directories have the same names inside. */
 export const serviceArgv = (name: ServiceName, runAs: RunAs = {}): readonly string[] => [
@@ -72,33 +67,19 @@ export const startService = async ({
   ready,
 }: ServiceOptions): Promise<RunningService> => {
   const directory = mkdtempSync(join(tmpdir(), `switchback-${name}-`));
-  const log = join(directory, 'log');
-  // The shell ends it when its own input ends, which is also when we are killed.
-  const script = '"$@" >"$0" 2>&1 & echo $!; cat >/dev/null; kill -CONT $!; kill -KILL $!; wait $! 2>/dev/null';
-  const guard = spawn('/bin/sh', ['-c', script, log, ...serviceArgv(name, runAs), ...args], {
+  const server = await GuardedProcess.start({
+    argv: [...serviceArgv(name, runAs), ...args],
+    log: join(directory, 'log'),
     cwd: '/',
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', ...environment },
-    stdio: ['pipe', 'pipe', 'inherit'],
+    environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', ...environment },
   });
-  const [pid] = await once(guard.stdout, 'data');
-  const output = (): string => readFileSync(log, 'utf8');
   const stop = async (): Promise<void> => {
-    const ended = once(guard, 'exit');
-    guard.stdin.end();
-    await ended;
+    await server.stop();
     rmSync(directory, { recursive: true, force: true });
   };
-  for (let waitedMs = 0; ; waitedMs += STEP_MS) {
-    try {
-      await ready();
-      return { pid: Number(String(pid)), output, stop };
-    } catch (error) {
-      if (waitedMs > READY_WITHIN_MS) {
-        const said = output();
-        await stop();
-        throw new Error(`${name} does not answer: ${said}`, { cause: error });
-      }
-      await sleep(STEP_MS);
-    }
-  }
+  await server.untilReady(ready).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
+  return { pid: server.pid, output: () => server.said(), stop };
 };

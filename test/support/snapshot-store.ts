@@ -38,6 +38,8 @@ export class HeldSnapshots implements SnapshotStore {
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
   problems: readonly Finding[] = [];
+  /** Whether it says under which exported snapshot its state can be read. */
+  isPlaced = true;
   readonly #options: HeldOptions;
 
   constructor(options: HeldOptions) {
@@ -65,7 +67,7 @@ export class HeldSnapshots implements SnapshotStore {
       const { name, at, now } = rows[0];
       await this.onExported();
       const position = { atLeast: at as Position, atMost: at as Position };
-      const seen = await look(name, position);
+      const seen = await look(this.isPlaced ? name : null, position);
       const manifest = { ...basis, ...seen, position, createdAt: now, bytes: 1, store: null };
       const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
       this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });

@@ -249,8 +249,10 @@ describe('a plan', () => {
     const one = router('admin: "${PGBOUNCER_ADMIN_URL}", config: d.ini, database: shop');
     expect(parse(planText({ routers: one })).routers.get('app')).toEqual({
       kind: 'pgbouncer',
+      foreignSettings: 'refuse',
       instances: [{ admin: ENV.PGBOUNCER_ADMIN_URL, config: join(process.cwd(), 'plans/d.ini') }],
       databases: new Map([['all', 'shop']]),
+      foreignSettings: 'refuse',
       source: {},
       target: {},
     });

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { ACTIONS } from '../../src/snapshots/rds/api.ts';
 
 const FOLDER = new URL('../../src/snapshots/rds/', import.meta.url);
-const DOCUMENT = new URL('../../docs/snapshots-rds.part.md', import.meta.url);
+const DOCUMENT = new URL('../../docs/snapshots.md', import.meta.url);
 
 /** What nobody here asks for and AWS wants all the same, as the page says; and the one question to KMS. */
 const BESIDES = ['kms:CreateGrant', 'kms:DescribeKey', 'rds:ListTagsForResource'];

@@ -21,7 +21,7 @@ export const holdTables: Choose = ({ stage }, dice) => {
     moments: isPrimary ? ['before', 'hold', 'fence'] : ['hold', 'fence', 'position', 'drain', 'prove', 'lift'],
     inject: async () => {
       for (const phase of PHASE_NAMES) {
-        const primary = routeNow(stage.routeFile, phase)?.primary ?? 'source';
+        const primary = routeNow(stage.routeFiles.writers[0], phase)?.primary ?? 'source';
         const url = stage.directUrls[isPrimary ? primary : otherSide(primary)];
         const client = new pg.Client({ connectionString: url, application_name: 'chaos-holder' });
         // Whoever fences may end it.

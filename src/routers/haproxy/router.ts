@@ -6,6 +6,7 @@ import type { SqlSide } from '../../domain/sql.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { changedBySomebody, isToChange } from '../condition.ts';
+import { filesOf } from '../entry-files.ts';
 import type { Repoint, Route, Router } from '../router.ts';
 import type { ShownServer } from './answers.ts';
 import { inspect } from './checks.ts';
@@ -52,7 +53,7 @@ export class HaproxyRouter implements Router {
     this.#options = options;
     this.#written = addressesOf(options.sides);
     this.#instances = options.instances.map((one) => new Instance(one));
-    this.#files = [...new Set(options.instances.map(({ config }) => config))];
+    this.#files = filesOf(options.instances);
   }
 
   async observe(phase: string): Promise<Route> {

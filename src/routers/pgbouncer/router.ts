@@ -7,6 +7,7 @@ import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { within } from '../bounded.ts';
 import { isToChange } from '../condition.ts';
+import { filesOf } from '../entry-files.ts';
 import type { Repoint, Route, Router } from '../router.ts';
 import { inspect } from './checks.ts';
 import { Console, type ServerSession, type ShownDatabase } from './console.ts';
@@ -60,7 +61,7 @@ export class PgbouncerRouter implements Router {
     this.#options = options;
     this.#addresses = addressesOf(options.sides);
     this.#consoles = options.instances.map(({ admin }) => new Console(admin));
-    this.#files = [...new Set(options.instances.map(({ config }) => config))];
+    this.#files = filesOf(options.instances);
   }
 
   async observe(phase: string): Promise<Route> {

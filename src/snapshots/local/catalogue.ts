@@ -6,7 +6,7 @@ import { Envelope, type SealedObject } from '../../platform/objects/envelope.ts'
 import type { Objects } from '../../platform/objects/objects.ts';
 import { damaged } from '../../platform/objects/seal.ts';
 import type { SealKey } from '../../platform/objects/seal-key.ts';
-import type { Snapshot } from '../store.ts';
+import type { Destination, Snapshot } from '../store.ts';
 
 /** Of the manifest's file; a higher one is of a newer Switchback. */
 const FORMAT = 1;
@@ -201,6 +201,14 @@ export class Catalogue {
     return manifest;
   }
 }
+
+/** Throws kind `refused` for what only a store can do that keeps all changes, and not their ends alone. */
+export const requireNoTime = ({ time }: Destination): void => {
+  if (time === undefined) return;
+  throw new SwitchbackError('refused', `nothing is kept here of the time ${time}, but only of each snapshot's own`, {
+    remedy: 'restore a snapshot that was made before it, with --replay and --until where the changes are archived',
+  });
+};
 
 /** Marks the error of a snapshot that is not ours. */
 const FOREIGN = Symbol('foreign');

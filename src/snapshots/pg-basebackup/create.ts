@@ -50,9 +50,11 @@ export const createBackup = async (
   failpoint('snapshot:begun');
   await requireNoTablespaces(options.source);
   return await spool.with(id, async (directory) => {
-    const taken = await backUp({ options, directory }, wait);
+    // Before the copy begins, so that no lane is said to be further than the copy holds.
+    const head = ((await options.source.query(NOW)).rows[0]?.lsn ?? '') as Position;
+    const seen = await spec.look(null, { atLeast: head, atMost: head });
+    const taken = await backUp({ options, directory, head }, wait);
     failpoint('snapshot:dumped');
-    const seen = await spec.look(null, taken.position);
     const transfer = { envelope: catalogue.envelope, id, parallel: 2, total: null };
     const objects = await putFiles(directory, transferOf(transfer, wait));
     failpoint('snapshot:kept');
@@ -92,9 +94,10 @@ interface Taken {
 }
 
 const backUp = async (
-  { options, directory }: { readonly options: PgBasebackupOptions; readonly directory: string },
+  about: { readonly options: PgBasebackupOptions; readonly directory: string; readonly head: Position },
   wait: WaitOptions,
 ): Promise<Taken> => {
+  const { options, directory, head } = about;
   const { source } = options;
   const { libpq, password } = readPostgresUrl(options.sourceUrl, source.label);
   let end: string | undefined;
@@ -110,13 +113,12 @@ const backUp = async (
     },
   };
   wait.progress({ text: 'pg_basebackup begins', percent: null });
-  const before = await source.query(NOW);
   const ended = await runToEnd(run);
   if (ended.code !== 0) throw failedProgram(run, ended);
   const [after] = (await source.query(NOW)).rows;
   // All of the log up to the end point is in the copy, and a little more may be: nothing that was written after it had ended.
   const position = {
-    atLeast: (end ?? before.rows[0]?.lsn ?? '') as Position,
+    atLeast: (end ?? head) as Position,
     atMost: (after?.lsn ?? '') as Position,
   };
   const { major } = await versionOf(source);

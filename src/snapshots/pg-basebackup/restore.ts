@@ -6,6 +6,7 @@ import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
 import type { Manifest } from '../../domain/snapshot.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { requireNoTime } from '../local/catalogue.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
 import { getFiles, transferOf } from '../local/spool.ts';
 import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
@@ -32,6 +33,7 @@ export const restoreBackup = async (
   wait: WaitOptions,
 ): Promise<RestoredPlace> => {
   const { options, catalogue } = context;
+  requireNoTime(into);
   const manifest = (await catalogue.manifest(id)) as BackupManifest;
   const directory = await directoryOf(context, into);
   const server: RestoredServer = { directory, bin: options.bin, purpose: into.purpose };
@@ -39,7 +41,7 @@ export const restoreBackup = async (
   const known = await requireOurs(directory, mark);
   if (known === null) await requireFit(options, manifest, directory);
   const differences = known?.differences ?? (await fill({ ...context, server, mark }, manifest, wait));
-  await startServer(server, wait);
+  await startServer(server, options.sourceUrl, wait);
   failpoint('restore:named');
   return { url: urlOf(server, options.sourceUrl), differences, remove: () => removePlace(server, mark) };
 };

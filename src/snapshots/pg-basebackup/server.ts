@@ -3,7 +3,9 @@ import { existsSync } from 'node:fs';
 import { appendFile, chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { sleep } from '../../platform/clock.ts';
+import { PostgresServer } from '../../platform/postgres/server.ts';
 import { redactText } from '../../platform/redact.ts';
 import { programIn, type Run, runToEnd } from '../local/program.ts';
 import type { WaitOptions } from '../store.ts';
@@ -13,6 +15,7 @@ const PORT = 5432;
 /** What the system has room for in the name of a socket. */
 const MAX_SOCKET_PATH = 107;
 const START_SECONDS = 24 * 3600;
+const POLL_MS = 100;
 const LOG_KEPT_CHARS = 2_000;
 const LOG = 'switchback-server.log';
 const SETTINGS_MARK = '# By Switchback, while this restored server is not in use; take these lines out before it is.';
@@ -120,30 +123,64 @@ const control = async (
   return await runToEnd(run);
 };
 
-/** Starts the server unless it runs, and waits until it takes connections. Throws with the end of its log when it does not. */
-export const startServer = async (server: RestoredServer, wait: WaitOptions): Promise<void> => {
-  const { directory } = server;
-  const { code: status } = await control(server, ['status']);
-  if (status === 0) return;
-  const owner = await runAsFor(directory);
-  const socket = socketFor(directory);
-  await rm(socket, { recursive: true, force: true });
-  await mkdir(socket, { mode: 0o700 });
-  if (owner.uid !== undefined && owner.gid !== undefined) await chown(socket, owner.uid, owner.gid);
-  wait.progress({ text: 'the restored server starts', percent: null });
-  const log = join(directory, LOG);
-  const args = ['start', '--wait', `--timeout=${START_SECONDS}`, '--silent', `--log=${log}`, '-o', filesOf(directory)];
+/**
+ * Starts the server unless it runs, and waits until it is a server of its own that takes writes. Throws with the end of its log
+ * when it does not start.
+ */
+export const startServer = async (server: RestoredServer, like: string, wait: WaitOptions): Promise<void> => {
   try {
-    const { code, stderr } = await control(server, args, wait.signal);
-    if (code === 0) return;
-    const said = (await readFile(log, 'utf8').catch(() => '')).slice(-LOG_KEPT_CHARS).trim() || stderr.trim();
-    throw new SwitchbackError('refused', `the restored server in ${directory} does not start: ${redactText(said)}`, {
-      remedy: 'mend what its log says (a library that is missing here, too little memory), then give the command again',
-    });
+    if (!(await runs(server))) await begin(server, wait);
+    await untilReady(server, like, wait);
   } catch (error) {
     await stopServer(server);
     throw error;
   }
+};
+
+const runs = async (server: RestoredServer): Promise<boolean> => (await control(server, ['status'])).code === 0;
+
+const begin = async (server: RestoredServer, wait: WaitOptions): Promise<void> => {
+  const { directory } = server;
+  const { uid, gid } = await runAsFor(directory);
+  const socket = socketFor(directory);
+  await rm(socket, { recursive: true, force: true });
+  await mkdir(socket, { mode: 0o700 });
+  if (uid !== undefined && gid !== undefined) await chown(socket, uid, gid);
+  const args = ['start', '--wait', `--timeout=${START_SECONDS}`, '--silent', `--log=${join(directory, LOG)}`];
+  const { code, stderr } = await control(server, [...args, '-o', filesOf(directory)], wait.signal);
+  if (code !== 0) throw await notStarting(server, stderr);
+};
+
+/** pg_ctl takes a server for started that only replays what was copied, and takes no connections yet. */
+const untilReady = async (server: RestoredServer, like: string, wait: WaitOptions): Promise<void> => {
+  const restored = new PostgresServer({
+    url: urlOf(server, like),
+    label: 'restored place',
+    application: 'switchback:restore',
+  });
+  try {
+    for (;;) {
+      wait.progress({ text: 'the restored server replays its log', percent: null });
+      try {
+        const { rows } = await restored.query('SELECT pg_is_in_recovery()::text AS replays');
+        if (rows[0]?.replays === 'false') return;
+      } catch (error) {
+        if (!isKind(error, 'unreachable')) throw error;
+        if (!(await runs(server))) throw await notStarting(server, messageOf(error));
+      }
+      await sleep(POLL_MS, wait.signal);
+    }
+  } finally {
+    await restored.close();
+  }
+};
+
+const notStarting = async ({ directory }: RestoredServer, otherwise: string): Promise<SwitchbackError> => {
+  const said = (await readFile(join(directory, LOG), 'utf8').catch(() => '')).slice(-LOG_KEPT_CHARS).trim();
+  const text = redactText(said || otherwise.trim());
+  return new SwitchbackError('refused', `the restored server in ${directory} does not start: ${text}`, {
+    remedy: 'mend what its log says (a library that is missing here, too little memory), then give the command again',
+  });
 };
 
 /** Stops the server at once, if it runs; nothing that it holds is wanted any more. */

@@ -6,7 +6,7 @@ import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
 import { namesOf } from '../../platform/postgres/row.ts';
 import { PostgresServer, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
-import type { Catalogue } from '../local/catalogue.ts';
+import { type Catalogue, requireNoTime } from '../local/catalogue.ts';
 import { versionOf } from '../local/database.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
 import { getFiles, type Spool, transferOf } from '../local/spool.ts';
@@ -30,6 +30,7 @@ export const restoreDump = async (
   wait: WaitOptions,
 ): Promise<RestoredPlace> => {
   const { options } = context;
+  requireNoTime(into);
   const manifest = (await context.catalogue.manifest(id)) as DumpManifest;
   const place = new Place(urlOf(options, into), { plan: options.plan, place: into.name });
   try {

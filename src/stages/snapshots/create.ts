@@ -6,6 +6,7 @@ import { isIdOf, snapshotId } from '../../domain/snapshot-id.ts';
 import { type SqlExecutor, underSnapshot } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { redactText } from '../../platform/redact.ts';
 import { laneName, readProgress } from '../../sidecar/lanes.ts';
 import { serverTime } from '../../sidecar/phases.ts';
 import { readSnapshots, type SnapshotRecord, writeSnapshot } from '../../sidecar/snapshots.ts';
@@ -48,6 +49,7 @@ const lockName = ({ plan }: RunContext): string => `snapshot of ${plan.name}`;
  */
 export const createSnapshot = async (context: RunContext, options: CreateOptions): Promise<Created | null> => {
   const store = storeOf(context);
+  await assertPossible(store);
   const before = new Set((await availableOf(context, store)).map(({ id }) => id));
   const onTaken = () => {
     const text = 'another process is making a snapshot; waiting for it';
@@ -60,7 +62,6 @@ export const createSnapshot = async (context: RunContext, options: CreateOptions
       const made = (await availableOf(context, store)).find(({ id }) => !before.has(id));
       if (made) return { snapshot: made, how: 'waited for' };
     }
-    await assertPossible(store);
     return await make(context, store, { ...options, signal });
   });
 };
@@ -92,7 +93,7 @@ const make = async (context: RunContext, store: SnapshotStore, options: CreateOp
     return { snapshot, how: isOld ? 'gone on with' : 'made' };
   } catch (error) {
     // Still to be gone on with: only the store says that one has failed for good.
-    const left = { ...intent, detail: messageOf(error) };
+    const left = { ...intent, detail: redactText(messageOf(error)) };
     await record(context, (sql) => writeSnapshot(sql, left)).catch(() => undefined);
     throw error;
   }

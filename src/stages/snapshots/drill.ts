@@ -6,6 +6,7 @@ import type { SqlSide } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
+import { redactAll } from '../../platform/redact.ts';
 import { sidecarExists } from '../../sidecar/install.ts';
 import { type DrillOutcome, type DrillRecord, readSnapshots, writeDrill } from '../../sidecar/snapshots.ts';
 import type { RestoredPlace, Snapshot, SnapshotStore, WaitOptions } from '../../snapshots/store.ts';
@@ -127,7 +128,7 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
   failpoint('drill:restored');
   let outcome: DrillOutcome;
   try {
-    outcome = await inspect(context, { place, manifest: snapshot.manifest, options });
+    outcome = redactAll(await inspect(context, { place, manifest: snapshot.manifest, options }));
   } catch (error) {
     await place.remove({ ...options, signal: AbortSignal.timeout(REMOVE_MS) });
     throw error;

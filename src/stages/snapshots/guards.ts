@@ -77,7 +77,15 @@ export const snapshotBeforeCutover = async (
   const newest = freshForMs === null ? null : await newestSnapshot(context);
   if (newest !== null && newest.ageMs <= (freshForMs ?? 0)) return null;
   const reason = `before cutover of ${named.join(', ')}`;
-  return await createSnapshot(context, { ...options, reason, isPatient: true });
+  try {
+    return await createSnapshot(context, { ...options, reason, isPatient: true });
+  } catch (error) {
+    if (!options.signal.aborted) throw error;
+    throw new SwitchbackError('refused', 'interrupted before the cutover was begun; nothing was done', {
+      remedy: `the snapshot is gone on with by the same command, or by: switchback snapshot create ${plan.path}`,
+      cause: error,
+    });
+  }
 };
 
 /** Makes the snapshot that the plan wants before anything is changed, unless it is there. Returns what the journal says of it. */

@@ -65,6 +65,8 @@ const readReferences = async (
   const referred = new Map<string, string>();
   for (const id of await basesOfSoak(context, records, snapshots))
     referred.set(id, 'what the archive of the soak begins from');
+  const restored = records.run?.facts.restored?.snapshot;
+  if (restored !== undefined) referred.set(restored, 'the source was restored from it');
   for (const { snapshot, state } of records.drills)
     if (state === 'running') referred.set(snapshot, 'a drill of it is under way');
   for (const { id, state } of records.snapshots) if (state === 'creating') referred.set(id, 'it is being made');

@@ -5,7 +5,7 @@ import { sidecarExists } from '../../sidecar/install.ts';
 import { type RunRow, readRun } from '../../sidecar/run.ts';
 import { readDrills, readSnapshots, type StoredDrill, type StoredSnapshot } from '../../sidecar/snapshots.ts';
 import type { SnapshotStore } from '../../snapshots/store.ts';
-import { portsOf, type RunContext, type SidePorts } from '../context.ts';
+import { portsOf, type RunContext } from '../context.ts';
 import { assertSide } from '../open.ts';
 
 /** What the sidecars know of snapshots and drills, newest first. */
@@ -60,28 +60,34 @@ export const readRecords = async (context: RunContext): Promise<SnapshotRecords>
   }
 };
 
-/** Writes to a side's sidecar, if it has one. Returns whether it has. */
-const writeTo = async ({ sql }: SidePorts, write: (sql: SqlExecutor) => Promise<void>): Promise<boolean> =>
-  await sql.transaction(async (transaction) => {
+/** Writes to a side's sidecar, if it is this run's. Returns whether there is one. Kinds as {@link runOf}. */
+const writeTo = async (
+  context: RunContext,
+  side: Side,
+  write: (sql: SqlExecutor) => Promise<void>,
+): Promise<boolean> => {
+  if ((await runOf(context, side)) === null) return false;
+  return await portsOf(context, side).sql.transaction(async (sql) => {
     // The run may have been ended meanwhile, and its sidecar with it.
-    if (!(await sidecarExists(transaction)) || (await readRun(transaction)) === null) return false;
-    await write(transaction);
+    if (!(await sidecarExists(sql))) return false;
+    await write(sql);
     return true;
   });
+};
 
 /**
  * Records on the source, and copies it to the target, which stands in for it when it is lost; that copy may fail, and is told
  * then. Returns whether it was recorded: before a run is begun there is no sidecar, and nothing is recorded anywhere.
  */
 export const record = async (context: RunContext, write: (sql: SqlExecutor) => Promise<void>): Promise<boolean> => {
-  const isRecorded = await writeTo(context.source, write);
+  const isRecorded = await writeTo(context, 'source', write);
   if (isRecorded) await copyRecord(context, write);
   return isRecorded;
 };
 
 const copyRecord = async (context: RunContext, write: (sql: SqlExecutor) => Promise<void>): Promise<void> => {
   try {
-    await writeTo(context.target, write);
+    await writeTo(context, 'target', write);
   } catch (error) {
     const text = `the target has no copy of the snapshots' records: ${messageOf(error)}`;
     context.emit({ type: 'note', phase: null, text });
@@ -97,6 +103,6 @@ export const recordWherePossible = async (
     return await record(context, write);
   } catch (error) {
     context.emit({ type: 'note', phase: null, text: `not recorded on the source: ${messageOf(error)}` });
-    return await writeTo(context.target, write).catch(() => false);
+    return await writeTo(context, 'target', write).catch(() => false);
   }
 };

@@ -1,8 +1,8 @@
 import { messageOf } from '../../domain/errors.ts';
-import { placeText } from '../../plan/snapshot-plan.ts';
 import type { StoredDrill } from '../../sidecar/snapshots.ts';
 import type { Snapshot } from '../../snapshots/store.ts';
 import type { RunContext } from '../context.ts';
+import { type ArchivedPhase, readArchived } from './archived.ts';
 import { takenAt } from './ours.ts';
 import { pickSnapshot } from './pick.ts';
 import { readRecords } from './records.ts';
@@ -17,8 +17,8 @@ export interface Shown {
     /** How long ago its state was the source's, by a server's clock; null where no server answers. */
     readonly ageMs: number | null;
     readonly trouble: string | null;
-    /** Where the changes since are kept as well, or null. */
-    readonly archive: string | null;
+    /** What the archive has of the changes since, by phase; empty where there is none. */
+    readonly archived: readonly ArchivedPhase[];
   };
 }
 
@@ -26,13 +26,13 @@ export interface Shown {
 export const showSnapshot = async (context: RunContext, id: string | null): Promise<Shown> => {
   const snapshot = await pickSnapshot(context, id);
   const { drills } = await readRecords(context);
-  const { archive } = context.plan.soak;
+  const run = snapshot.manifest?.run ?? '';
   return {
     snapshot,
     drills: drills.filter((drill) => drill.snapshot === snapshot.id),
     loss: {
       ...(await ageOf(context, takenAt(snapshot))),
-      archive: archive === null ? null : placeText(archive),
+      archived: run === '' ? [] : await readArchived(context, run, snapshot.manifest),
     },
   };
 };

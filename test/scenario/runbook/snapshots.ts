@@ -50,12 +50,12 @@ export const snapshots = (servers: Servers, entry: EntryTest): void => {
     });
 
     entry('snapshot-impossible', async (play) => {
-      await rm(place, { recursive: true });
-      await writeFile(place, 'a file where the folder is to be');
+      const { PATH } = process.env;
+      process.env.PATH = '/nowhere';
       const answer = await say(scene.run, 'snapshot', 'create', scene.run.plan);
-      expect(answer.exitCode).toBe(3);
+      process.env.PATH = PATH;
+      expect(answer, answer.text).toMatchObject({ exitCode: 3 });
       play.sees(answer.text);
-      await rm(place);
       await play.does(scene);
     });
 

@@ -58,7 +58,8 @@ export class ArchiveWriter implements TapSink {
   #segment: Segment;
   #storing: Promise<void> | null = null;
   #isDue = false;
-  #isFailing = false;
+  /** What was told of why it waits; null while it does not. */
+  #failing: string | null = null;
   /** Nothing more is taken: what the segment in hand has of a transaction that is not whole is left out. */
   #isLast = false;
   #isEnded = false;
@@ -79,7 +80,7 @@ export class ArchiveWriter implements TapSink {
   /** Whether the socket has to wait. */
   get isFull(): boolean {
     const isBehind = this.#storing !== null && this.#segment.bytes >= this.#options.limits.bytes;
-    return this.#isFailing || isBehind || this.#segment.waiting > WAITING_BYTES;
+    return this.#failing !== null || isBehind || this.#segment.waiting > WAITING_BYTES;
   }
 
   get segment(): object {
@@ -120,7 +121,7 @@ export class ArchiveWriter implements TapSink {
   async end(): Promise<void> {
     this.#isLast = true;
     const options = { budgetMs: LAST_MS, signal: this.#stop.signal };
-    if (!this.#isFailing) await this.reach(Lsn.format(this.#segment.until), options).catch(() => undefined);
+    if (this.#failing === null) await this.reach(Lsn.format(this.#segment.until), options).catch(() => undefined);
     this.#isEnded = true;
     this.#cancel();
     this.#stop.abort();
@@ -199,14 +200,15 @@ export class ArchiveWriter implements TapSink {
       try {
         failpoint('archive:store');
         const item = await putItem(archive, itemOf(header), () => segment.object(header));
-        if (this.#isFailing) onPaced(`the archive in ${archive.objects.label} takes changes again`);
-        this.#isFailing = false;
+        if (this.#failing !== null) onPaced(`the archive in ${archive.objects.label} takes changes again`);
+        this.#failing = null;
         return item;
       } catch (error) {
         if (this.#isEnded) return null;
         if (isKind(error, 'busy')) throw error;
-        this.#isFailing = true;
-        onPaced(waitingText(archive, error));
+        const text = waitingText(archive, error);
+        if (this.#failing !== text) onPaced(text);
+        this.#failing = text;
         const ms = RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 0;
         await sleep(ms, this.#stop.signal).catch(() => undefined);
       }
