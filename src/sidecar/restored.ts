@@ -1,3 +1,4 @@
+import { sql as raw } from 'kysely';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { type Ownership, raiseSide, readOwnership } from './ownership.ts';
 import { changeFacts, type RestoredFrom, type RunFacts, type RunRow, writeFacts, writeRun } from './run.ts';
@@ -75,6 +76,7 @@ export interface Adoption {
 export const adoptSidecar = async (sql: SqlExecutor, adoption: Adoption): Promise<void> => {
   const { run, restored, phases, epoch, tables } = adoption;
   for (const table of FOREIGN) await execute(sql, build.deleteFrom(table));
+  await settleSnapshots(sql, restored.snapshot);
   await execute(sql, build.deleteFrom('progress').where('lane', 'not like', '%/reverse'));
   await execute(sql, build.deleteFrom('run'));
   await writeRun(sql, run);
@@ -89,4 +91,14 @@ export const adoptSidecar = async (sql: SqlExecutor, adoption: Adoption): Promis
     document: { before: {}, routes: {}, reverseSlots: {} },
   });
   await decideOutcome(sql, { switchId: id, epoch, outcome: 'committed' });
+};
+
+/**
+ * A snapshot holds the record of its own making, as begun and not ended: whoever asked for a new one would be given that, which is
+ * of the source that is lost. It was made, since this was restored from it; what else was being made there is not gone on with here.
+ */
+const settleSnapshots = async (sql: SqlExecutor, id: string): Promise<void> => {
+  const made = { state: 'available', taken_at: raw<string>`coalesce(taken_at, at)` };
+  await execute(sql, build.updateTable('snapshot').set(made).where('id', '=', id));
+  await execute(sql, build.deleteFrom('snapshot').where('state', '=', 'creating'));
 };

@@ -113,7 +113,7 @@ export const notAdopted = ({ id, facts }: Pick<RunRow, 'id' | 'facts'>): Switchb
     `the source was restored from snapshot ${facts.restored?.snapshot} of run ${id} and has not taken its source's place`,
     {
       remedy:
-        'to go back to it: switchback failback PLAN PHASE --from-snapshot --confirm PHASE; otherwise lead the URL to the source that the run has',
+        'see what the target knows: switchback status PLAN; to go back to what was restored: switchback failback PLAN PHASE --from-snapshot --confirm PHASE; otherwise lead the URL to the source that the run has',
     },
   );
 

@@ -94,7 +94,9 @@ export const snapshots = (servers: Servers, entry: EntryTest): void => {
       const resumed = await say(run, 'resume', run.plan);
       expect(resumed.exitCode).toBe(4);
       play.sees(resumed.text);
-      expect(await play.does({ run, terminal: scene.terminal })).toContain('all is on the source now');
+      const restoredScene = { run, terminal: scene.terminal };
+      expect(await play.does(restoredScene, { at: 0 })).toContain("this is what the target's mirror knew");
+      expect(await play.does(restoredScene, { at: 1 })).toContain('all is on the source now');
     });
 
     entry('snapshots-unknown', async (play) => {
