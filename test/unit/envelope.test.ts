@@ -83,6 +83,12 @@ describe.each(FORMS)('an object that is put %s', (_form, options) => {
       // Whole chunks that are left out, or swapped.
       (bytes) => Buffer.concat([bytes.subarray(0, HEADER), bytes.subarray(HEADER + CHUNK + 20)]),
       (bytes) => bytes.subarray(0, HEADER + 2 * (CHUNK + 20)),
+      // Cut off behind a chunk that is then said to be the last.
+      (bytes) => {
+        const short = Buffer.from(bytes.subarray(0, HEADER + CHUNK + 20));
+        short[HEADER] = (short[HEADER] ?? 0) | 0x80;
+        return short;
+      },
       (bytes) => {
         const [first, second] = [0, 1].map((n) =>
           bytes.subarray(HEADER + n * (CHUNK + 20), HEADER + (n + 1) * (CHUNK + 20)),
