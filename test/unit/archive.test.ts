@@ -365,6 +365,29 @@ describe('chains', () => {
     });
   });
 
+  // The plan had no archive over the switch: what the lanes brought around it is in no object.
+  test('a lane that nobody began there never declares that the other one had brought everything', async () => {
+    const store = fresh();
+    await writeChain(store, 3);
+    const { tap, writer } = await open(store, 16n, { direction: 'reverse', epoch: 2n });
+    transaction(tap, 20n, 'a');
+    await writer.end();
+    const { items } = await readChain(place(store));
+    expect(items.at(-2)).toMatchObject({ kind: 'link', direction: 'reverse', from: 16n, ended: null });
+    const since = async (atLeast: string, reverse: string | null) =>
+      await streamArchives.since(place(store), {
+        source: { atLeast: atLeast as Position, atMost: atLeast as Position },
+        reverse: reverse as Position | null,
+      });
+    expect(await since('0/64', null)).toMatchObject({ missing: expect.stringMatching(/begins anew/) });
+    expect(await since('0/7E', '0/8')).toMatchObject({ missing: expect.stringMatching(/begins anew/) });
+    expect(await since('0/90', '0/10')).toMatchObject({ missing: null, transactions: { atLeast: 1, atMost: 1 } });
+    // Its own objects are known from then on: it goes on with them.
+    const again = await open(store, 999n, { direction: 'reverse', epoch: 2n });
+    expect(again.writer.durable).toBe(21n);
+    await again.writer.end();
+  });
+
   test('what is needed and what is missing, from a state on', async () => {
     const store = fresh();
     await writeChain(store, 3);
