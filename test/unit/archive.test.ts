@@ -64,9 +64,9 @@ const budget = () => ({ budgetMs: 20_000, signal: new AbortController().signal }
 const open = async (
   objects: Objects,
   at: bigint,
-  more: { epoch?: bigint; direction?: Direction; run?: string } = {},
+  more: { epoch?: bigint; direction?: Direction; run?: string; spool?: SpoolPlace } = {},
 ) => {
-  const { epoch = 1n, direction = 'forward', run } = more;
+  const { epoch = 1n, direction = 'forward', run, spool = new SpoolPlace(tmpdir(), 0) } = more;
   const archive = { ...place(objects, run), epoch: () => epoch };
   const tail = await resumeArchive(archive, { direction, applied: Lsn.format(at) });
   const told: unknown[] = [];
@@ -75,7 +75,7 @@ const open = async (
     direction,
     tail,
     limits: ONLY_WHEN_ASKED,
-    place: new SpoolPlace(tmpdir(), 0),
+    place: spool,
     onDurable: () => undefined,
     onRoom: () => undefined,
     onFailure: (error) => void told.push(error),
@@ -183,6 +183,71 @@ describe('segments', () => {
     expect(told).toEqual([expect.stringMatching(/cannot be written/), expect.stringMatching(/takes changes again/)]);
     await writer.end();
     expect(await verify(objects)).toMatchObject({ objects: 2, transactions: 1 });
+  });
+});
+
+/** A disk that has no room for the first segment, and some again for the next one. */
+class FullOnce extends SpoolPlace {
+  #isFull = true;
+
+  override async assertRoom(): Promise<void> {
+    if (!this.#isFull) return;
+    this.#isFull = false;
+    throw new Error('no room');
+  }
+}
+
+describe('a segment that is lost', () => {
+  // S6: the slot would be confirmed past what is in no object.
+  test.each(['stops', 'is asked for more'])('is the last one: a lane that %s stores nothing behind it', async (how) => {
+    const objects = fresh();
+    const { tap, writer, told } = await open(objects, 100n, { spool: new FullOnce(tmpdir(), 0) });
+    transaction(tap, 100n, 'a');
+    const reached = writer.reach('0/65' as Position, budget());
+    transaction(tap, 110n, 'b');
+    const later = how === 'stops' ? writer.end() : writer.reach('0/6F' as Position, budget());
+    const rejected = { status: 'rejected', reason: { kind: 'busy' } };
+    const other = how === 'stops' ? { status: 'fulfilled' } : rejected;
+    expect(await Promise.allSettled([reached, later])).toMatchObject([rejected, other]);
+    await writer.end();
+    expect(told).toContainEqual(expect.objectContaining({ kind: 'busy' }));
+    expect(writer.durable).toBe(100n);
+    expect(await verify(objects)).toMatchObject({ objects: 1, transactions: 0 });
+  });
+
+  test('is told by whoever looks at the listing, and halts the lane', async () => {
+    const objects = fresh();
+    await writeChain(objects, 1);
+    const { items } = await readChain(place(objects));
+    const header: Header = {
+      format: 1,
+      kind: 'segment',
+      run: 'r1',
+      phase: 'p',
+      seq: 3,
+      epoch: '1',
+      direction: 'forward',
+      from: '0/74' as Position,
+      until: '0/7E' as Position,
+      ended: null,
+      transactions: 0,
+      changes: 0,
+      newestMs: 0,
+      body: null,
+      previous: items.at(-1)?.hash ?? null,
+    };
+    await objects.put(
+      itemOf(header).key,
+      (async function* () {
+        yield Buffer.from(lineOf(header));
+      })(),
+    );
+    const fact = expect.stringMatching(/does not begin where the one before it ended/);
+    const base = { source: { atLeast: '0/64' as Position, atMost: '0/64' as Position }, reverse: null };
+    expect(await streamArchives.since(place(objects), base)).toMatchObject({ missing: fact });
+    await expect(streamArchives.summary(place(objects))).rejects.toMatchObject({ kind: 'refused', message: fact });
+    const halted = { kind: 'halted', findings: [{ id: 'lane/archive-gap' }] };
+    await expect(open(objects, 0n)).rejects.toMatchObject(halted);
   });
 });
 

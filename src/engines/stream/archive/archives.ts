@@ -8,7 +8,9 @@ import { replayChain } from './replay.ts';
 /** The archives of the stream engine's lanes; see {@link Archives}. */
 export const streamArchives: Archives = {
   async summary(place) {
-    return summaryOf((await readChain(place)).items);
+    const chain = await readChain(place);
+    assertContinuous(place, chain);
+    return summaryOf(chain.items);
   },
 
   async since(place, base) {

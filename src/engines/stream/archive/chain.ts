@@ -48,18 +48,25 @@ export const lastOf = (items: readonly Item[], direction: Direction): Item | und
   return items.slice(Math.max(0, anew)).findLast((item) => item.direction === direction);
 };
 
+/** Proves that each object goes on where the one before it ended. Throws kind `refused` with what {@link flawOf} says. */
+export const assertContinuous = (place: ArchivePlace, chain: Chain): void => {
+  const flaw = flawOf(chain);
+  if (flaw !== null) throw damaged(place, flaw);
+};
+
 /**
- * Proves that each object goes on where the one before it ended. Throws kind `refused`: for a hole, and for objects that do not
- * fit together, which no lane of ours writes.
+ * Where an object does not go on where the one before it ended, for people: a hole, or objects that do not fit together, which no
+ * lane of ours writes. Null when each does. From the keys alone.
  */
-export const assertContinuous = (place: ArchivePlace, { items, hole }: Chain): void => {
-  if (hole !== null) throw damaged(place, hole);
+export const flawOf = ({ items, hole }: Chain): string | null => {
+  if (hole !== null) return hole;
   for (const [at, item] of items.entries()) {
     const before = items[at - 1];
     const fact = before === undefined ? null : breakBetween(before, item, items.slice(0, at));
-    if (fact !== null) throw damaged(place, `${item.key} ${fact}`);
-    if (item.until < item.from) throw damaged(place, `${item.key} ends before it begins`);
+    if (fact !== null) return `${item.key} ${fact}`;
+    if (item.until < item.from) return `${item.key} ends before it begins`;
   }
+  return null;
 };
 
 const breakBetween = (before: Item, item: Item, earlier: readonly Item[]): string | null => {

@@ -4,7 +4,7 @@ import { Lsn } from '../../../platform/postgres/lsn.ts';
 import type { ArchivePlace } from '../../archive.ts';
 import type { LaneArchive } from '../../engine.ts';
 import { halted } from '../halt.ts';
-import { lastOf, readChain } from './chain.ts';
+import { flawOf, lastOf, readChain } from './chain.ts';
 import { type Header, type Item, itemOf, lineOf } from './item.ts';
 
 /** Where a lane begins. */
@@ -60,8 +60,10 @@ export const resumeArchive = async (
   archive: LaneArchive,
   { direction, applied }: { readonly direction: Direction; readonly applied: Position },
 ): Promise<Item> => {
-  const { items, hole } = await readChain(archive);
-  if (hole !== null) throw archiveGap(archive, direction, `has a hole: ${hole}`);
+  const chain = await readChain(archive);
+  const flaw = flawOf(chain);
+  if (flaw !== null) throw archiveGap(archive, direction, `has a hole: ${flaw}`);
+  const { items } = chain;
   const tail = items.at(-1);
   assertNewest(archive, tail);
   if (tail?.direction === direction) return tail;

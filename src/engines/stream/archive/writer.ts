@@ -63,6 +63,8 @@ export class ArchiveWriter implements TapSink {
   /** Nothing more is taken: what the segment in hand has of a transaction that is not whole is left out. */
   #isLast = false;
   #isEnded = false;
+  /** A segment is lost, so nothing that comes after it may be stored: the slot would be confirmed past a gap (S6). */
+  #isBroken = false;
   #cancel: () => void = () => undefined;
   readonly #waiters = new Set<() => void>();
 
@@ -110,7 +112,7 @@ export class ArchiveWriter implements TapSink {
     const deadlineMs = monotonicMs() + budgetMs;
     while (this.durable < lsn) {
       signal.throwIfAborted();
-      if (this.#isEnded) throw this.#stopped();
+      if (this.#isEnded || this.#isBroken) throw this.#stopped();
       if (monotonicMs() >= deadlineMs) throw this.#late(position);
       if (this.#segment.until >= lsn) this.#seal();
       await this.#something(deadlineMs - monotonicMs(), signal);
@@ -146,7 +148,7 @@ export class ArchiveWriter implements TapSink {
 
   /** Closes the segment in hand and stores it: after the one that is being stored, and after the transaction at hand. */
   #seal(): void {
-    if (this.#isEnded) return;
+    if (this.#isEnded || this.#isBroken) return;
     const segment = this.#segment;
     this.#isDue = this.#storing !== null || (segment.isWithin && !this.#isLast);
     if (this.#isDue) return;
@@ -170,6 +172,7 @@ export class ArchiveWriter implements TapSink {
       failpoint('archive:stored');
       this.#options.onDurable();
     } catch (error) {
+      this.#isBroken = true;
       if (!this.#isEnded) this.#options.onFailure(error);
     } finally {
       await segment.close();
