@@ -98,8 +98,13 @@ describe('archive', () => {
     const part = await world.replay(url, start, { until: { direction: 'reverse', position: between } });
     expect(part.end).toEqual({ direction: 'reverse', position: between });
     expect(await world.contents(server)).not.toEqual(await world.contents(world.target));
+    const until = { direction: 'reverse', position: between } as const;
+    expect(await world.replay(url, start, { until })).toMatchObject({ transactions: 0, end: until });
     const rest = await world.replay(url, start);
     expect(await world.contents(server)).toEqual(await world.contents(world.target));
+    // What was to be left out is in it.
+    const past = { kind: 'refused', message: expect.stringMatching(/of direction reverse already, more than/) };
+    await expect(world.replay(url, start, { until })).rejects.toMatchObject(past);
     expect(part.transactions + rest.transactions).toBe(transactions);
     expect(part.changes + rest.changes).toBe(changes);
     expect(await world.replay(url, start)).toMatchObject({ transactions: 0, changes: 0 });

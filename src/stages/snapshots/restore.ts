@@ -7,7 +7,9 @@ import { displayName } from '../../domain/table.ts';
 import type { Replayed } from '../../engines/archive.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { laneName, laneStore } from '../../sidecar/lanes.ts';
+import { readRun } from '../../sidecar/run.ts';
 import { salvage } from '../../sidecar/salvage.ts';
+import { isWhole, readShape } from '../../sidecar/shape.ts';
 import type { WaitOptions } from '../../snapshots/store.ts';
 import type { OpenPlace, RunContext } from '../context.ts';
 import { scopeOf } from '../scope.ts';
@@ -58,6 +60,7 @@ export const restoreSnapshot = async (context: RunContext, options: RestoreOptio
     const until = replay?.until ?? null;
     const { plan } = context;
     const { signal } = options;
+    await assertSameReplay(open, options);
     await takeIn(open, { plan, manifest, replay: { isReplayed: false, until }, signal });
     failpoint('restore:fenced');
     await assertAsMade(open, options);
@@ -105,6 +108,23 @@ const assertCovered = async (context: RunContext, manifest: Manifest): Promise<v
       },
     );
   }
+};
+
+/**
+ * What a replay has brought cannot be taken out again, also where it was broken off: the place would hold what was to be left out,
+ * and say that it does not.
+ */
+const assertSameReplay = async (open: OpenPlace, { manifest, replay }: RestoreOptions): Promise<void> => {
+  const { sql, sessions } = open;
+  const row = isWhole(await readShape(sql), 'run') ? await readRun(sql) : null;
+  const before = row?.facts.restored;
+  if (row === null || before?.snapshot !== manifest.id || !(await hasReplayed(open, manifest))) return;
+  // That it has become somebody's source is told when it is taken in.
+  if (row.identity === (await sessions.describe()).identity) return;
+  if (replay !== null && replay.until === before.until) return;
+  throw new SwitchbackError('refused', `it was restored with a replay up to ${before.until ?? 'the end'} before`, {
+    remedy: 'restore into another database: switchback snapshot restore PLAN ID --into URL',
+  });
 };
 
 /** Nothing has been replayed into it by an earlier call, or it cannot be compared any more. */

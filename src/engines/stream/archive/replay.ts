@@ -35,6 +35,7 @@ export const replayChain = async (
   const server = new PostgresServer({ url, label, application: 'switchback' });
   try {
     const reached = await reachedIn(server, into);
+    assertNotPast(into, reached);
     const missing = missingAfter(chain, reached) ?? unreachable(chain, into) ?? untold(chain, into, reached);
     if (missing !== null) throw damaged(place, missing);
     const items = chain.items.slice(firstNeeded(chain.items, reached));
@@ -57,6 +58,21 @@ const reachedIn = async (server: PostgresServer, { stores, source }: ReplayInto)
     source: { atLeast: position, atMost: forward === null ? source.atMost : position },
     reverse: reverse?.position ?? null,
   });
+};
+
+/** What is in the place already cannot be taken out of it. */
+const assertNotPast = ({ label, until }: ReplayInto, { forward, reverse }: Reached): void => {
+  if (until === null) return;
+  const reached = until.direction === 'forward' ? forward.atLeast : (reverse ?? 0n);
+  if (reached <= Lsn.parse(until.position)) return;
+  throw new SwitchbackError(
+    'refused',
+    `the ${label} has what came before ${Lsn.format(reached)} of direction ${until.direction} already, more than what came before ${until.position}`,
+    {
+      remedy:
+        'nothing was applied; restore into another database, or an older snapshot: switchback snapshot restore PLAN ID --into URL',
+    },
+  );
 };
 
 /** Why it cannot be replayed as far as was asked for. */
@@ -150,7 +166,8 @@ const replayStretch = async (
   }
   const archived = items.at(-1)?.until ?? 0n;
   const isLast = stopAt !== null && stopAt <= archived;
-  const end = Lsn.max(progress.position, Lsn.format(isLast ? stopAt : archived));
+  // A position within a commit record is before the end of the transaction that it ends, which is applied.
+  const end = isLast ? Lsn.format(stopAt) : Lsn.max(progress.position, Lsn.format(archived));
   await server.transaction((sql) => store.record(sql, { ...progress, position: end }));
   return { transactions: source.transactions, changes, end: { direction, position: end }, isLast };
 };
