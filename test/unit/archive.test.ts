@@ -113,6 +113,31 @@ const writeChain = async (objects: Objects, segments: number, run = 'r1'): Promi
   await writer.end();
 };
 
+const emptySegment = (seq: number, bounds: Pick<Header, 'from' | 'until'>, before: Item | undefined): Header => ({
+  ...bounds,
+  format: 1,
+  kind: 'segment',
+  run: 'r1',
+  phase: 'p',
+  seq,
+  epoch: '1',
+  direction: 'forward',
+  ended: null,
+  transactions: 0,
+  changes: 0,
+  newestMs: 0,
+  body: null,
+  previous: before?.hash ?? null,
+});
+
+/** An object that is nothing but a header. */
+const putHeader = async (objects: Objects, header: Header): Promise<void> => {
+  async function* line(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from(lineOf(header));
+  }
+  await objects.put(itemOf(header).key, line());
+};
+
 const messagesOf = async (objects: Objects, item: Item): Promise<string> => {
   let types = '';
   for await (const spans of readMessages(place(objects), item)) {
@@ -219,29 +244,9 @@ describe('a segment that is lost', () => {
     const objects = fresh();
     await writeChain(objects, 1);
     const { items } = await readChain(place(objects));
-    const header: Header = {
-      format: 1,
-      kind: 'segment',
-      run: 'r1',
-      phase: 'p',
-      seq: 3,
-      epoch: '1',
-      direction: 'forward',
-      from: '0/74' as Position,
-      until: '0/7E' as Position,
-      ended: null,
-      transactions: 0,
-      changes: 0,
-      newestMs: 0,
-      body: null,
-      previous: items.at(-1)?.hash ?? null,
-    };
-    await objects.put(
-      itemOf(header).key,
-      (async function* () {
-        yield Buffer.from(lineOf(header));
-      })(),
-    );
+    const bounds = { from: '0/74' as Position, until: '0/7E' as Position };
+    const header = emptySegment(3, bounds, items.at(-1));
+    await putHeader(objects, header);
     const fact = expect.stringMatching(/does not begin where the one before it ended/);
     const base = { source: { atLeast: '0/64' as Position, atMost: '0/64' as Position }, reverse: null };
     expect(await streamArchives.since(place(objects), base)).toMatchObject({ missing: fact });
@@ -492,5 +497,22 @@ describe('chains', () => {
     const halted = { kind: 'halted', findings: [{ id: 'lane/archive-gap' }] };
     await expect(open(store, 0n, { direction: 'reverse', epoch: 2n })).rejects.toMatchObject(halted);
     expect(await since('0/64')).toMatchObject({ missing: expect.stringMatching(/older objects are there/) });
+  });
+
+  test('what stands beside the chain goes with its neighbours, before any of them', async () => {
+    const store = fresh();
+    await writeChain(store, 3);
+    const { items } = await readChain(place(store));
+    const beside = emptySegment(2, { from: '0/64' as Position, until: '0/65' as Position }, items[0]);
+    await putHeader(store, beside);
+    const base = { source: { atLeast: '0/6B' as Position, atMost: '0/6B' as Position }, reverse: null };
+    const unneeded = await streamArchives.unneeded(place(store), base);
+    expect(unneeded.map(({ key }) => key)).toEqual([items[0]?.key, itemOf(beside).key, items[1]?.key]);
+    for (const { key } of unneeded) {
+      await store.remove(key);
+      expect(await streamArchives.since(place(store), base)).toMatchObject({ missing: null });
+    }
+    expect((await readChain(place(store))).items).toEqual(items.slice(2));
+    await (await open(store, 0n)).writer.end();
   });
 });

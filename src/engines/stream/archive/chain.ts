@@ -16,10 +16,13 @@ export interface Chain {
  * with the newest epoch, or is longer, or reaches further, and what stands beside it is no part of it. All of these hold the
  * same transactions, since they come from the same log; that decides only which of them is continued.
  */
-export const readChain = async (place: ArchivePlace): Promise<Chain> => {
+export const readChain = async (place: ArchivePlace): Promise<Chain> => chainOf(await readItems(place));
+
+/** Reads which objects there are, of the chain and beside it. */
+export const readItems = async (place: ArchivePlace): Promise<readonly Item[]> => {
   const all: Item[] = [];
   for await (const entry of place.objects.list(prefixOf(place))) all.push(readKey(entry, place));
-  return chainOf(all);
+  return all;
 };
 
 /** The chain among these objects; see {@link readChain}. */
