@@ -174,6 +174,20 @@ describe('segments', () => {
     expect((await verify(objects)).newestAt).toBe('2000-01-01T00:01:55.000Z');
   });
 
+  test('a lane that stops stores no object without a transaction, and goes on behind the last one', async () => {
+    const objects = fresh();
+    const { tap, writer } = await open(objects, 100n);
+    transaction(tap, 100n, 'a');
+    const reached = writer.reach('0/65' as Position, budget());
+    transaction(tap, 110n);
+    await writer.end();
+    await reached;
+    expect(await verify(objects)).toMatchObject({ objects: 2, transactions: 1 });
+    const again = await open(objects, 0n);
+    expect(again.writer.durable).toBe(101n);
+    await again.writer.end();
+  });
+
   test('a transaction is never divided, whenever a segment is asked for', async () => {
     const objects = fresh();
     const { tap, writer } = await open(objects, 100n);

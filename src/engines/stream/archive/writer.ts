@@ -119,11 +119,16 @@ export class ArchiveWriter implements TapSink {
     }
   }
 
-  /** Stores what is whole, if that can be done soon, and ends. Never rejects. */
+  /**
+   * Stores what is whole, if that can be done soon, and ends. Clients may be waiting for that, so an object without a transaction is
+   * not worth it: the next run of the lane begins where the last one ends, and reads a little again. Never rejects.
+   */
   async end(): Promise<void> {
     this.#isLast = true;
     const options = { budgetMs: LAST_MS, signal: this.#stop.signal };
-    if (this.#failing === null) await this.reach(Lsn.format(this.#segment.until), options).catch(() => undefined);
+    const { transactions, from, until } = this.#segment;
+    const last = Lsn.format(transactions === 0 ? from : until);
+    if (this.#failing === null) await this.reach(last, options).catch(() => undefined);
     this.#isEnded = true;
     this.#cancel();
     this.#stop.abort();
@@ -150,6 +155,7 @@ export class ArchiveWriter implements TapSink {
   #seal(): void {
     if (this.#isEnded || this.#isBroken) return;
     const segment = this.#segment;
+    if (this.#isLast && segment.transactions === 0) return;
     this.#isDue = this.#storing !== null || (segment.isWithin && !this.#isLast);
     if (this.#isDue) return;
     this.#segment = this.#begin(segment.until);
