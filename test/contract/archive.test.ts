@@ -239,6 +239,31 @@ describe('archive', () => {
     }
   });
 
+  // A store that tells only bounds may have begun before a cutover and ended after it.
+  test('onto a state whose bounds span a switch, nothing from before it goes over what came after', async () => {
+    const world = await worldOf(KEYED);
+    const { forward, start } = await following(world);
+    await runSql(world.urls.source, `INSERT INTO t SELECT i, 'old' FROM generate_series(1, 9) i`);
+    const atLeast = await world.drain(forward, 'forward');
+    await runSql(world.urls.source, `UPDATE t SET v = 'newer' WHERE id < 5; INSERT INTO t VALUES (10, 'gone later')`);
+    const reverse = await world.turn(forward, 'forward');
+    await runSql(world.urls.target, `UPDATE t SET v = 'newest' WHERE id < 3; DELETE FROM t WHERE id = 10`);
+    await world.drain(reverse, 'reverse');
+    const { url, server } = await world.restored();
+    await world.replay(url, start);
+    // As the copied files have it: the rows, and the progress of the reverse lane only.
+    await server.query(`DELETE FROM switchback.progress WHERE lane = 'all/replay'`);
+    const atMost = await world.head(world.source);
+    const source = { atLeast, atMost };
+    expect(await world.replay(url, start, { source })).toMatchObject({ changes: 0 });
+    expect(await world.contents(server)).toEqual(await world.contents(world.target));
+    const back = await world.turn(reverse, 'reverse');
+    await runSql(world.urls.source, `UPDATE t SET v = 'newest of all' WHERE id < 2`);
+    await world.drain(back, 'forward');
+    expect(await world.replay(url, start, { source })).toMatchObject({ changes: 1, end: { direction: 'forward' } });
+    expect(await world.contents(server)).toEqual(await world.contents(world.source));
+  });
+
   test('refuses what a table without a key cannot tell, a lane behind its slot, and a link over what is not there', async () => {
     const world = await worldOf();
     const { forward, start } = await following(world);
