@@ -241,6 +241,21 @@ describe('a snapshot by pg_dump', () => {
     });
   });
 
+  it('shows nobody without the key what the settings of its database are', async () => {
+    const name = new URL(world.order.sourceUrl).pathname.slice(1);
+    await world.sql(`ALTER DATABASE ${name} SET app.secret TO 'very-secret-word'`);
+    const store = world.with({ key: KEY });
+    const id = await create(store);
+    expect(JSON.stringify(await store.list())).not.toContain('very-secret-word');
+    const folder = join(world.order.to, id);
+    for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })) {
+      if (path.isFile())
+        expect(readFileSync(join(path.parentPath, path.name)).includes('very-secret-word'), path.name).toBe(false);
+    }
+    const place = await restore(id, store);
+    expect(await runSql(place.url, 'SHOW app.secret')).toEqual([{ 'app.secret': 'very-secret-word' }]);
+  });
+
   it('is not there without its manifest, and its creation then goes on', async () => {
     const id = await create();
     rmSync(join(world.order.to, id, 'manifest.json'));

@@ -12,6 +12,7 @@ import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/
 import { getFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
+import { getOwn, type OwnFacts } from './own.ts';
 import { Place, type PlaceMark, withDatabase } from './place.ts';
 
 /** What a snapshot is restored with. */
@@ -157,11 +158,13 @@ const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOpti
     const total = manifest.store.objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const transfer = { envelope: catalogue.envelope, id: manifest.id, parallel: options.jobs, total };
     await getFiles(manifest.store.objects, directory, transferOf(transfer, wait));
+    const own = await getOwn(catalogue.envelope, manifest.store.own);
     failpoint('restore:proven');
     await place.begin(mark, manifest.store.database);
     failpoint('restore:begun');
     try {
-      await load(context, { directory, manifest }, wait);
+      await load(context, directory, wait);
+      await afterwards(place, own);
     } catch (error) {
       await place.drop(place.draft).catch(() => undefined);
       throw error;
@@ -175,7 +178,7 @@ const BENIGN = /unrecognized configuration parameter "transaction_timeout"|must 
 
 const load = async (
   { options, place, hasRoles }: FillContext,
-  { directory, manifest }: { readonly directory: string; readonly manifest: DumpManifest },
+  directory: string,
   wait: WaitOptions,
 ): Promise<void> => {
   const { libpq, password } = readPostgresUrl(place.draftUrl, place.server.label);
@@ -206,11 +209,10 @@ const load = async (
   const end = await runToEnd(run);
   const isWhole = end.code === 0 || (end.code === 1 && /errors ignored on restore/.test(end.stderr));
   if (!isWhole || errors.length > 0) throw failedProgram(run, { ...end, stderr: errors.join('\n') || end.stderr });
-  await afterwards(place, manifest);
 };
 
 /** What a dump does not carry: the planner's statistics, and the database's own settings. */
-const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> => {
+const afterwards = async (place: Place, { settings }: OwnFacts): Promise<void> => {
   const database = new PostgresServer({
     url: place.draftUrl,
     label: 'restored place',
@@ -220,7 +222,7 @@ const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> 
     const session = await database.connect('restore');
     try {
       await session.query('ANALYZE');
-      for (const setting of store.database.settings) {
+      for (const setting of settings) {
         const at = setting.indexOf('=');
         const [name, value] = [setting.slice(0, at), setting.slice(at + 1)];
         await session.query(`ALTER DATABASE ${quoteName(place.draft)} SET ${settingSql(name, value)}`);
