@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import type { S3Client } from '@aws-sdk/client-s3';
 import { SwitchbackError } from '../../domain/errors.ts';
 import { type AwsService, awsError, isAnswer, type Meaning, type Request } from '../aws/errors.ts';
-import { ask, clientConfig } from '../aws/request.ts';
+import { ask, budgetOf, clientConfig } from '../aws/request.ts';
 import { partsOfKey, partsOfPrefix } from './key.ts';
 import type { ObjectEntry, Objects } from './objects.ts';
 
@@ -79,7 +79,9 @@ export class S3Objects implements Objects {
       if (counted.ended) {
         const { library, client } = await this.#open();
         const command = new library.PutObjectCommand({ Bucket: this.#place.bucket, Key, Body: first });
-        await this.#ask(`writing ${this.label}/${key}`, (options) => client.send(command, options));
+        const request: Request = { what: `writing ${this.label}/${key}`, service: SERVICE };
+        // As much as a part may be in it.
+        await ask(request, (options) => client.send(command, options), budgetOf(REQUEST_MS));
       } else await this.#putInParts(key, counted);
     } finally {
       await counted.close();
