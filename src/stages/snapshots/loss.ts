@@ -37,6 +37,7 @@ export const findLoss = async ({ tables, primary, restored, signal }: LossOption
     tables,
     from: primary,
     to: restored,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: TOLD_AT_MOST,
     signal,

@@ -123,6 +123,7 @@ const differing = async ({ context, signal }: Executor, phase: Phase): Promise<P
     tables: phase.scope.tables,
     from: context.target.digests,
     to: context.source.digests,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: KEYS_AT_ONCE,
     signal,
