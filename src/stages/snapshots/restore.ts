@@ -76,8 +76,8 @@ export const restoreSnapshot = async (context: RunContext, options: RestoreOptio
   }
 };
 
-/** Before anything is done with it: only the engine can read one. */
-const assertPosition = ({ traces }: RunContext, position: Position): void => {
+/** Before anything is done with it: only the engine can read one. Throws kind `usage`. */
+export const assertPosition = ({ traces }: RunContext, position: Position): void => {
   try {
     traces.covers(position, position);
   } catch (error) {
