@@ -114,7 +114,8 @@ describe('a snapshot by pg_basebackup', () => {
     expect(manifest?.digests).toBeNull();
     const before = await world.contentOf?.(null);
     await world.write?.();
-    const place = await restore(id);
+    process.env.TEST_SECRET = 'a key';
+    const place = await restore(id).finally(() => delete process.env.TEST_SECRET);
     expect(await world.contentOf?.(place.url)).toBe(before);
     expect(
       await failureOf(world.open().restore(id, { ...into, time: '2026-11-27T10:00:00Z' }, waiting().options)),
@@ -140,6 +141,10 @@ describe('a snapshot by pg_basebackup', () => {
     });
     await runSql(place.url, `INSERT INTO item (name) VALUES ('there alone')`);
     expect(await world.contentOf?.(null)).not.toContain('there alone');
+    const postmaster = readFileSync(join(into.at ?? '', 'postmaster.pid'), 'utf8').split('\n')[0];
+    const environment = readFileSync(`/proc/${postmaster}/environ`, 'utf8');
+    expect(environment).toContain('PATH=');
+    expect(environment, 'a server that is restored keeps our secrets').not.toContain('TEST_SECRET');
     await place.remove(waiting().options);
   });
 

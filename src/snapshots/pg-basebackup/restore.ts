@@ -176,6 +176,7 @@ const extract = async (archive: string, directory: string, wait: WaitOptions): P
       `--file=${archive}`,
       `--directory=${directory}`,
     ],
+    needsNoSecrets: true,
     signal: wait.signal,
   };
   const end = await runToEnd(run);
@@ -191,7 +192,7 @@ const handOver = async (draft: string, server: RestoredServer, wait: WaitOptions
     { program: 'sync', args: ['--file-system', draft] },
   ];
   for (const command of commands) {
-    const run: Run = { ...command, signal: wait.signal };
+    const run: Run = { ...command, needsNoSecrets: true, signal: wait.signal };
     const end = await runToEnd(run);
     if (end.code !== 0) throw failedProgram(run, end);
   }

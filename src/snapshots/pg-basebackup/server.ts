@@ -118,6 +118,7 @@ const control = async (
     program: programIn(server.bin, 'pg_ctl'),
     args: [...args, `--pgdata=${server.directory}`],
     runAs: await runAsFor(server.directory),
+    needsNoSecrets: true,
     ...(signal === undefined ? {} : { signal }),
   };
   return await runToEnd(run);
