@@ -172,6 +172,21 @@ describe('a snapshot by pg_basebackup', () => {
     expect(await world.contentOf?.(url)).toContain('in use');
   });
 
+  it('runs none of the hooks that the source has, and ends at no point that an earlier recovery of it was to end at', async () => {
+    const hooks = [
+      `ALTER SYSTEM SET recovery_end_command = 'touch switchback-was-run'`,
+      `ALTER SYSTEM SET archive_cleanup_command = 'touch switchback-was-run'`,
+      `ALTER SYSTEM SET recovery_target_lsn = '0/10'`,
+    ];
+    for (const hook of hooks) await runSql(server().url, hook);
+    const id = await create().finally(() => runSql(server().url, 'ALTER SYSTEM RESET ALL'));
+    const place = await restore(id);
+    expect(await world.contentOf?.(place.url)).toBe(await world.contentOf?.(null));
+    expect(existsSync(join(into.at ?? '', 'switchback-was-run'))).toBe(false);
+    const [row] = await runSql(place.url, `SELECT current_setting('cron.launch_active_jobs') AS jobs`);
+    expect(row).toEqual({ jobs: 'off' });
+  });
+
   it('is refused where it is damaged, before anything is touched', async () => {
     const id = await create();
     const path = join(world.order.to, id, 'data', 'base.tar.gz');

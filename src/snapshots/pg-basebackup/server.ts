@@ -60,7 +60,7 @@ const inShell = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`
 
 /**
  * What has to be otherwise than on the source. It must not write into the source's archive of WAL, wait for the source's standbys,
- * nor take part in the source's subscriptions, and nobody but us reaches it: who may do what on it is not settled yet.
+ * take part in the source's subscriptions, nor run its hooks and its jobs (those of pg_cron connect to the source's port), and nobody but us reaches it: who may do what on it is not settled yet.
  */
 const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<string, string>> => ({
   listen_addresses: '',
@@ -70,6 +70,8 @@ const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<str
   ssl: 'off',
   archive_mode: 'off',
   archive_cleanup_command: '',
+  recovery_end_command: '',
+  'cron.launch_active_jobs': 'off',
   synchronous_standby_names: '',
   primary_conninfo: '',
   max_logical_replication_workers: '0',
@@ -78,6 +80,12 @@ const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<str
   hot_standby: 'off',
   restore_command: 'false',
   recovery_target_timeline: 'current',
+  // What an earlier recovery of the source has left would end this one elsewhere, or keep it from beginning.
+  recovery_target: '',
+  recovery_target_name: '',
+  recovery_target_time: '',
+  recovery_target_lsn: '',
+  recovery_target_xid: '',
   // As little as a rehearsal on a smaller machine needs.
   ...(purpose === 'drill' ? { shared_buffers: '128MB', huge_pages: 'off' } : {}),
 });
