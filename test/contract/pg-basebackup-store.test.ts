@@ -187,6 +187,15 @@ describe('a snapshot by pg_basebackup', () => {
     expect(row).toEqual({ jobs: 'off' });
   });
 
+  it('is restored to a folder, and tells nothing of a URL that is given instead', async () => {
+    const id = await create();
+    const error = await failureOf(
+      world.open().restore(id, { ...into, at: 'postgresql://me:secret@host/shop' }, waiting().options),
+    );
+    expect(error).toMatchObject({ kind: 'usage', message: expect.stringMatching(/to a folder, and a URL was given/) });
+    expect(String(error)).not.toContain('secret');
+  });
+
   it('is refused where it is damaged, before anything is touched', async () => {
     const id = await create();
     const path = join(world.order.to, id, 'data', 'base.tar.gz');

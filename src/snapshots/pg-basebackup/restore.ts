@@ -48,6 +48,12 @@ export const restoreBackup = async (
 
 /** A rehearsal may leave the choice to us: where the room is that it needs. */
 const directoryOf = async ({ options, spool }: BackupContext, { name, purpose, at }: Destination): Promise<string> => {
+  // Nothing of it is told: a URL may have a password.
+  if (at?.includes('://')) {
+    throw new SwitchbackError('usage', 'a copy by pg_basebackup is restored to a folder, and a URL was given', {
+      remedy: 'name a directory that is not there yet, on this machine',
+    });
+  }
   if (at !== null) return resolve(at);
   if (purpose === 'restore') {
     throw new SwitchbackError('usage', 'nothing says where to restore to', {
