@@ -1,6 +1,7 @@
 import { drillSnapshot } from '../stages/snapshots/drill.ts';
 import { type Arguments, flag, text } from './command.ts';
 import { color, countText, durationText, findingText, say, sayJson } from './render.ts';
+import { placeOf } from './snapshot-place.ts';
 import { workLong } from './snapshot-work.ts';
 
 /** `snapshot drill`: restores one into a scratch place, looks at it, and removes the place. */
@@ -13,7 +14,7 @@ export const drill = async (args: Arguments): Promise<number> => {
       whenInterrupted: 'a scratch place that it has left is found by the next drill, which removes it',
     },
     async (context, wait) => {
-      const done = await drillSnapshot(context, { ...wait, id, at: text(args, 'at') ?? null });
+      const done = await drillSnapshot(context, { ...wait, id, at: placeOf(args, 'at') });
       const { snapshot, restoreMs, outcome } = done.drill;
       const passed = done.drill.state === 'passed';
       if (flag(args, 'json')) sayJson({ ok: passed, ...done });
