@@ -90,6 +90,19 @@ describe('before a run is begun', () => {
     expect(store.held.size).toBe(2);
   });
 
+  it('one whose maker died while it was copied is copied before another one is made', async () => {
+    const copied: string[] = [];
+    store.onCopied = async () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    const [left] = await store.list();
+    store.onCopied = async (id) => void copied.push(id);
+    const made = await create();
+    store.onCopied = async () => undefined;
+    expect(copied).toEqual([left?.id, made?.snapshot.id]);
+    store.held.delete(left?.id ?? '');
+    store.held.delete(made?.snapshot.id ?? '');
+  });
+
   it('a drill passes and says that it is not recorded', async () => {
     expect(await drill()).toMatchObject({ drill: { state: 'passed' }, isRecorded: false });
     expect(store.places.size).toBe(0);
@@ -164,6 +177,26 @@ describe('in a run', () => {
     expect(await create()).toMatchObject({ how: 'gone on with', snapshot: { id: newest?.id } });
     expect(store.done.create).toBe(begun);
     expect(await readSnapshots(context.source.sql)).toMatchObject([{ state: 'available' }, { state: 'available' }]);
+  });
+
+  it.each([
+    ['gone on with', '0 s'],
+    ['made', '2 h'],
+  ])('one that was broken off while it was copied is copied by the next, which is %s after %s', async (how, later) => {
+    const copied: string[] = [];
+    store.onCopied = async () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    const [left = { id: '', state: '' }] = await readSnapshots(context.source.sql);
+    expect(left.state).toBe('creating');
+    await scenario.onSource(
+      `UPDATE switchback.snapshot SET at = at - interval '${later}' WHERE id = '${left.id}'`,
+    );
+    store.onCopied = async (id) => void copied.push(id);
+    const made = await create();
+    store.onCopied = async () => undefined;
+    expect(made?.how).toBe(how);
+    expect(copied).toEqual(how === 'made' ? [left.id, made?.snapshot.id] : [left.id]);
+    expect(new Set((await readSnapshots(context.source.sql)).map(({ state }) => state))).toEqual(new Set(['available']));
   });
 
   it('the one before prepare is made once for all phases', async () => {

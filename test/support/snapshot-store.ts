@@ -35,6 +35,8 @@ export class HeldSnapshots implements SnapshotStore {
   readonly done: Record<'create' | 'restore' | 'remove', number> = { create: 0, restore: 0, remove: 0 };
   /** Runs while the exported snapshot stands, before anything is read under it. */
   onExported: () => Promise<void> = async () => undefined;
+  /** Runs whenever one is asked for that can be restored already, as others make the copies that are missing. */
+  onCopied: (id: string) => Promise<void> = async () => undefined;
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
   problems: readonly Finding[] = [];
@@ -52,7 +54,10 @@ export class HeldSnapshots implements SnapshotStore {
 
   async create({ basis, look }: CreateSnapshot, { progress }: WaitOptions): Promise<Snapshot> {
     const known = this.held.get(basis.id);
-    if (known?.state === 'available') return known;
+    if (known?.state === 'available') {
+      await this.onCopied(basis.id);
+      return known;
+    }
     const begun = { id: basis.id, detail: null, manifest: null, createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
     this.held.set(basis.id, { ...begun, state: 'creating', rows: '' });
     progress({ text: 'reading rows', percent: null });
@@ -72,6 +77,7 @@ export class HeldSnapshots implements SnapshotStore {
       const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
       this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });
       this.done.create += 1;
+      await this.onCopied(basis.id);
       return made;
     } finally {
       await client.end();
