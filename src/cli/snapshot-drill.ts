@@ -21,7 +21,7 @@ export const drill = async (args: Arguments): Promise<number> => {
         for (const finding of done.differences) say(findingText(finding));
         for (const problem of outcome?.problems ?? []) say(color.red(problem));
         const took =
-          restoreMs === null ? 'restoring was interrupted, so not measured' : `restored in ${durationText(restoreMs)}`;
+          restoreMs === null ? 'what restoring takes was not measured' : `restored in ${durationText(restoreMs)}`;
         const { tables = 0, compared = 0, probes = 0 } = outcome ?? {};
         say(
           `${snapshot}: ${took}; ${countText(tables)} tables, ${countText(compared)} of them compared, ${probes} probes`,

@@ -83,6 +83,11 @@ export interface SnapshotStore {
   /** All that it holds of this plan's source, also those that are not ours, the newest first. */
   list(): Promise<readonly Snapshot[]>;
   restore(id: string, into: Destination, options: WaitOptions): Promise<RestoredPlace>;
+  /**
+   * Removes what a restore has left of a place, half of one as well, and as far as the store can tell whose it is also where the
+   * snapshot itself cannot be restored. Resolves when there is nothing; kind `refused` for what is not of this restore.
+   */
+  removePlace(id: string, from: Destination, options: WaitOptions): Promise<void>;
   /** Removes an available snapshot of ours. Kind `refused` for any other. */
   remove(id: string, options: WaitOptions): Promise<void>;
 }

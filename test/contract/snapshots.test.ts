@@ -232,6 +232,19 @@ describe('in a run', () => {
     expect(store.places.size).toBe(0);
   });
 
+  it('a drill that finds the snapshot damaged has failed, and hinders no other', async () => {
+    const [newest = '', older = ''] = (await store.list()).map(({ id }) => id);
+    store.damaged.add(older);
+    const drilled = await drill(older);
+    expect(drilled).toMatchObject({ drill: { state: 'failed', restoreMs: null }, isRecorded: true });
+    expect(drilled.drill.outcome?.problems).toEqual([`it cannot be restored: ${older}/data/1 is damaged`]);
+    const running = { by: '', state: 'running', restoreMs: null, outcome: null } as const;
+    await writeDrill(context.source.sql, { ...running, id: 'died', snapshot: older });
+    expect((await drill(newest)).drill.state).toBe('passed');
+    expect((await readDrills(context.source.sql)).filter(({ state }) => state === 'running')).toEqual([]);
+    store.damaged.clear();
+  });
+
   it('without digests, the record from before it was begun has to be in what is restored', async () => {
     store.isPlaced = false;
     const made = await create();

@@ -39,6 +39,8 @@ export class HeldSnapshots implements SnapshotStore {
   onCopied: (id: string) => Promise<void> = async () => undefined;
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
+  /** Those of which a byte is another by now, which only a restore finds. */
+  readonly damaged = new Set<string>();
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -92,10 +94,8 @@ export class HeldSnapshots implements SnapshotStore {
     const snapshot = this.held.get(id);
     if (snapshot?.state !== 'available') throw new SwitchbackError('refused', `there is no ${id} that is available`);
     const { server, schema } = this.#options;
-    const remove = async () => {
-      await runSql(server.url, `DROP DATABASE IF EXISTS ${quoteName(into.name)} WITH (FORCE)`);
-      this.places.delete(into.name);
-    };
+    if (this.damaged.has(id)) throw new SwitchbackError('refused', `${id}/data/1 is damaged`);
+    const remove = () => this.removePlace(id, into);
     await remove();
     this.places.add(into.name);
     const url = await createDatabase(server, into.name);
@@ -104,6 +104,11 @@ export class HeldSnapshots implements SnapshotStore {
     this.done.restore += 1;
     await this.onRestored(url);
     return { url, differences: [], remove };
+  }
+
+  async removePlace(_id: string, { name }: Destination): Promise<void> {
+    await runSql(this.#options.server.url, `DROP DATABASE IF EXISTS ${quoteName(name)} WITH (FORCE)`);
+    this.places.delete(name);
   }
 
   async remove(id: string): Promise<void> {

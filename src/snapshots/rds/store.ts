@@ -87,6 +87,12 @@ export class RdsStore implements SnapshotStore {
     };
   }
 
+  async removePlace(id: string, from: Destination, options: WaitOptions): Promise<void> {
+    const kept = this.#until(options);
+    const manifest = availableManifest(kept.owner, await this.#existing(kept, id));
+    await this.#removePlace({ manifest, store: storePartOf(manifest), snapshot: id, into: from }, options);
+  }
+
   async remove(id: string, options: WaitOptions): Promise<void> {
     const kept = this.#until(options);
     const held = await kept.kind.find(kept.api, id);
