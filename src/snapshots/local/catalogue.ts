@@ -254,6 +254,11 @@ const requireProof = (about: {
   readonly key: SealKey | null;
 }): void => {
   const { id, text, proof, key } = about;
+  if (proof.keyId === null && key !== null) {
+    throw new SwitchbackError('refused', `snapshot ${id} is not encrypted, and the plan has a key: anybody could have put it there`, {
+      remedy: 'if it is from before the plan had a key, and nobody else could write there, take it with a plan without `snapshots.key`',
+    });
+  }
   if (proof.keyId !== null && proof.keyId !== key?.id) {
     const ours = key === null ? 'the plan names none' : `the plan's is ${key.id}`;
     throw new SwitchbackError('refused', `snapshot ${id} was made with key ${proof.keyId}, and ${ours}`, {

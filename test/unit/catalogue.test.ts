@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openObjects } from '../../src/platform/objects/open.ts';
+import { SealKey } from '../../src/platform/objects/seal-key.ts';
+import { Catalogue, type CatalogueOptions } from '../../src/snapshots/local/catalogue.ts';
+import { basisOf } from '../support/snapshots.ts';
+
+const ID = 'shop-20261127-101500-ab12';
+const KEY = SealKey.read('a1'.repeat(32), 'it');
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'switchback-catalogue-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const open = (more: Partial<CatalogueOptions> = {}): Catalogue =>
+  new Catalogue({ objects: openObjects(folder), key: null, plan: 'shop', kind: 'pg_dump', ...more });
+
+/** Makes a snapshot without anything in it. */
+const make = async (catalogue = open(), id = ID): Promise<void> => {
+  const basis = { ...basisOf(id), kind: 'pg_dump' };
+  await catalogue.begin(id, basis);
+  const position = { atLeast: '0/1', atMost: '0/1' } as never;
+  const rest = { createdAt: '2026-11-27T10:15:00.000Z', bytes: 0, lanes: {}, digests: null, store: { objects: [] } };
+  await catalogue.finish({ ...basis, ...rest, position });
+};
+
+describe('a snapshot in a place to which others can write', () => {
+  it('is refused where it is not encrypted and the plan has a key', async () => {
+    await make();
+    const keyed = open({ key: KEY });
+    const refused = { kind: 'refused', message: expect.stringContaining('is not encrypted, and the plan has a key') };
+    await expect(keyed.manifest(ID)).rejects.toMatchObject(refused);
+    expect(await keyed.list()).toMatchObject([{ id: ID, state: 'failed', manifest: null }]);
+    expect(await open().list()).toMatchObject([{ id: ID, state: 'available' }]);
+  });
+
+  it('is taken where it was made with the key', async () => {
+    await make(open({ key: KEY }));
+    expect(await open({ key: KEY }).manifest(ID)).toMatchObject({ id: ID });
+    await expect(open().manifest(ID)).rejects.toMatchObject({ kind: 'refused' });
+  });
+});
