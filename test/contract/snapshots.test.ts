@@ -188,15 +188,15 @@ describe('in a run', () => {
     await expect(create()).rejects.toThrow('broken off');
     const [left = { id: '', state: '' }] = await readSnapshots(context.source.sql);
     expect(left.state).toBe('creating');
-    await scenario.onSource(
-      `UPDATE switchback.snapshot SET at = at - interval '${later}' WHERE id = '${left.id}'`,
-    );
+    await scenario.onSource(`UPDATE switchback.snapshot SET at = at - interval '${later}' WHERE id = '${left.id}'`);
     store.onCopied = async (id) => void copied.push(id);
     const made = await create();
     store.onCopied = async () => undefined;
     expect(made?.how).toBe(how);
     expect(copied).toEqual(how === 'made' ? [left.id, made?.snapshot.id] : [left.id]);
-    expect(new Set((await readSnapshots(context.source.sql)).map(({ state }) => state))).toEqual(new Set(['available']));
+    expect(new Set((await readSnapshots(context.source.sql)).map(({ state }) => state))).toEqual(
+      new Set(['available']),
+    );
   });
 
   it('the one before prepare is made once for all phases', async () => {

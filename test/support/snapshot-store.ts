@@ -3,6 +3,7 @@ import type { RunningServer } from '../../src/demo/servers.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Finding } from '../../src/domain/finding.ts';
 import type { Position } from '../../src/domain/position.ts';
+import { ownerIn } from '../../src/domain/snapshot.ts';
 import { quoteName, quoteTable } from '../../src/platform/postgres/quote.ts';
 import type {
   CreateSnapshot,
@@ -60,7 +61,8 @@ export class HeldSnapshots implements SnapshotStore {
       await this.onCopied(basis.id);
       return known;
     }
-    const begun = { id: basis.id, detail: null, manifest: null, createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
+    const at = { createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
+    const begun = { id: basis.id, detail: null, manifest: null, owner: ownerIn(basis), ...at };
     this.held.set(basis.id, { ...begun, state: 'creating', rows: '' });
     progress({ text: 'reading rows', percent: null });
     const client = new pg.Client({ connectionString: this.#options.source });

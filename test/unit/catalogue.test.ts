@@ -28,6 +28,16 @@ const make = async (catalogue = open(), id = ID): Promise<void> => {
   await catalogue.finish({ ...basis, ...rest, position });
 };
 
+const one = async function* (text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+};
+
+const keysOf = async (root: string): Promise<readonly string[]> => {
+  const keys: string[] = [];
+  for await (const { key } of openObjects(root).list('')) keys.push(key);
+  return keys;
+};
+
 describe('a snapshot in a place to which others can write', () => {
   it('is refused where it is not encrypted and the plan has a key', async () => {
     await make();
@@ -42,5 +52,29 @@ describe('a snapshot in a place to which others can write', () => {
     await make(open({ key: KEY }));
     expect(await open({ key: KEY }).manifest(ID)).toMatchObject({ id: ID });
     await expect(open().manifest(ID)).rejects.toMatchObject({ kind: 'refused' });
+  });
+});
+
+describe('a snapshot of another database whose plan has the same name', () => {
+  const theirs = { ...basisOf(ID), kind: 'pg_dump', identity: 'identity-2' };
+
+  it('is not gone on with while it is made: nothing of it is touched', async () => {
+    await open().begin(ID, theirs);
+    const objects = openObjects(folder);
+    await objects.put(`${ID}/data/1`, one('row'));
+    await expect(open().begin(ID, basisOf(ID))).rejects.toMatchObject({
+      kind: 'refused',
+      message: `snapshot ${ID} is of plan shop and database identity-2, not of shop and identity-1`,
+    });
+    expect(await keysOf(folder)).toContain(`${ID}/data/1`);
+    expect(await open().look(ID)).toMatchObject({ state: 'creating', owner: { plan: 'shop', identity: 'identity-2' } });
+    expect(await open().begin(ID, theirs)).toBeNull();
+    expect(await keysOf(folder)).toEqual([`${ID}/begun.json`]);
+  });
+
+  it('is not taken for the one that is asked for when it is made', async () => {
+    await make();
+    await expect(open().begin(ID, theirs)).rejects.toMatchObject({ kind: 'refused' });
+    expect(await open().begin(ID, basisOf(ID))).toMatchObject({ id: ID, state: 'available' });
   });
 });

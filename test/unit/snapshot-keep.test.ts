@@ -48,7 +48,7 @@ describe('which snapshots stay', () => {
       one('goes', '2026-11-01T00:00:00Z'),
     ];
     expect(judge(all, { last: 1, daily: 0, weekly: 0 }, new Map([['referred', 'it is being drilled']]))).toEqual([
-      { id: 'theirs', keeps: true, why: 'not one of this plan' },
+      { id: 'theirs', keeps: true, why: 'not one of this plan and its database' },
       { id: 'half', keeps: true, why: 'creating, not available' },
       { id: 'broken', keeps: true, why: 'failed, not available' },
       { id: 'newest', keeps: true, why: 'the newest' },

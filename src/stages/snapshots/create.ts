@@ -14,7 +14,7 @@ import type { ManifestBasis, SeenAt, Snapshot, SnapshotStore, WaitOptions } from
 import type { RunContext, RunScope } from '../context.ts';
 import { readScope } from '../scope.ts';
 import { alone } from './alone.ts';
-import { isOurs, restorable } from './ours.ts';
+import { listOwned, restorable } from './ours.ts';
 import { record, runOf, storeOf } from './records.ts';
 import { digestTables } from './table-digests.ts';
 
@@ -50,7 +50,7 @@ const lockName = ({ plan }: RunContext): string => `snapshot of ${plan.name}`;
 export const createSnapshot = async (context: RunContext, options: CreateOptions): Promise<Created | null> => {
   const store = storeOf(context);
   await assertPossible(store);
-  const before = new Set((await availableOf(context, store)).map(({ id }) => id));
+  const before = new Set((await availableOf(context)).map(({ id }) => id));
   const onTaken = () => {
     const text = 'another process is making a snapshot; waiting for it';
     if (options.isPatient) options.progress({ text, percent: null });
@@ -59,7 +59,7 @@ export const createSnapshot = async (context: RunContext, options: CreateOptions
   const turn = { name: lockName(context), signal: options.signal, onTaken };
   return await alone(context.source.sql, turn, async (signal, hasWaited): Promise<Created> => {
     if (hasWaited) {
-      const made = (await availableOf(context, store)).find(({ id }) => !before.has(id));
+      const made = (await availableOf(context)).find(({ id }) => !before.has(id));
       if (made) return { snapshot: await complete(store, made, { ...options, signal }), how: 'waited for' };
     }
     return await make(context, store, { ...options, signal });
@@ -76,8 +76,10 @@ const complete = async (store: SnapshotStore, snapshot: Snapshot, options: WaitO
   return await store.create({ basis: snapshot.manifest, look }, options);
 };
 
-const availableOf = async (context: RunContext, store: SnapshotStore): Promise<readonly Snapshot[]> =>
-  (await store.list()).filter((snapshot) => snapshot.state === 'available' && isOurs(context.plan, snapshot));
+const availableOf = async (context: RunContext): Promise<readonly Snapshot[]> => {
+  const { snapshots, owner } = await listOwned(context);
+  return restorable(owner, snapshots);
+};
 
 const assertPossible = async (store: SnapshotStore): Promise<void> => {
   const findings = await store.findings();
@@ -122,7 +124,8 @@ const asMade = (intent: SnapshotRecord, { state, detail, manifest }: Snapshot): 
  * sidecar as the store does; else a new one.
  */
 const begin = async (context: RunContext, store: SnapshotStore, options: CreateOptions): Promise<Begun> => {
-  const there = new Map((await store.list()).map((snapshot) => [snapshot.id, snapshot]));
+  const { snapshots, owner } = await listOwned(context);
+  const there = new Map(snapshots.map((snapshot) => [snapshot.id, snapshot]));
   const run = await runOf(context, 'source');
   const known = run === null ? [] : await readSnapshots(context.source.sql);
   for (const intent of known.filter(({ state }) => state === 'creating')) {
@@ -134,15 +137,25 @@ const begin = async (context: RunContext, store: SnapshotStore, options: CreateO
   }
   const asked = { reason: options.reason, by: context.by, state: 'creating', detail: null, takenAt: null } as const;
   const isKnown = (id: string) => known.some((one) => one.id === id);
-  const [newest] = restorable(context.plan, [...there.values()]);
+  const [newest] = restorable(owner, snapshots);
   // Nobody has noted whether all was done of one that was made before there was a sidecar.
   if (newest !== undefined && !isKnown(newest.id)) await completeOld(store, newest, options);
-  const left = [...there.values()].find(
-    ({ id, state }) => state === 'creating' && isIdOf(context.plan.name, id) && !isKnown(id),
-  );
+  const left = await leftUnknown(context, snapshots, isKnown);
   const intent = { ...asked, id: left?.id ?? (await newId(context)) };
   await record(context, (sql) => writeSnapshot(sql, intent));
-  return { intent, isOld: left !== undefined };
+  return { intent, isOld: left !== null };
+};
+
+/** One that was begun of this very database when there was no sidecar: whoever is at one of another database has a lock there. */
+const leftUnknown = async (
+  { plan, source }: RunContext,
+  snapshots: readonly Snapshot[],
+  isKnown: (id: string) => boolean,
+): Promise<Snapshot | null> => {
+  const { identity } = await source.sessions.describe();
+  const isLeft = ({ id, state, owner }: Snapshot) =>
+    state === 'creating' && isIdOf(plan.name, id) && owner?.plan === plan.name && owner.identity === identity;
+  return snapshots.find((one) => isLeft(one) && !isKnown(one.id)) ?? null;
 };
 
 /** As {@link complete}; what keeps an old one from its copies is told with it, and keeps nobody from making another. */

@@ -50,7 +50,7 @@ export const judge = (
   const daily = newestOfEach(items, rules.daily, (ms) => Math.floor(ms / DAY_MS));
   const weekly = newestOfEach(items, rules.weekly, (ms) => Math.floor((ms - FIRST_MONDAY_MS) / (7 * DAY_MS)));
   const reasonOf = ({ id, state, isOurs }: KeepCandidate): string | null => {
-    if (!isOurs) return 'not one of this plan';
+    if (!isOurs) return 'not one of this plan and its database';
     if (state !== 'available') return `${state}, not available`;
     if (id === items[0]?.id) return 'the newest';
     const reference = referred.get(id);
