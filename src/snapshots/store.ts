@@ -32,7 +32,7 @@ export interface WaitOptions {
 /** A snapshot as a store knows it. */
 export interface Snapshot {
   readonly id: string;
-  /** Only one that is `available` can be restored or removed; `failed` says why in `detail`. */
+  /** Only one that is `available` can be restored or removed, and one that is `deleting` goes on; `failed` says why in `detail`. */
   readonly state: 'creating' | 'available' | 'failed' | 'deleting';
   readonly detail: string | null;
   /** Null while it is being made, and for one that is not ours: of another run, or made by hand. */
@@ -90,6 +90,6 @@ export interface SnapshotStore {
    * snapshot itself cannot be restored. Resolves when there is nothing; kind `refused` for what is not of this restore.
    */
   removePlace(id: string, from: Destination, options: WaitOptions): Promise<void>;
-  /** Removes an available snapshot of ours. Kind `refused` for any other. */
+  /** Removes an available snapshot of ours, or goes on with that. Kind `refused` for any other. */
   remove(id: string, options: WaitOptions): Promise<void>;
 }

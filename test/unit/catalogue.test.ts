@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Objects } from '../../src/platform/objects/objects.ts';
 import { openObjects } from '../../src/platform/objects/open.ts';
 import { SealKey } from '../../src/platform/objects/seal-key.ts';
 import { Catalogue, type CatalogueOptions } from '../../src/snapshots/local/catalogue.ts';
@@ -37,6 +38,16 @@ const keysOf = async (root: string): Promise<readonly string[]> => {
   for await (const { key } of openObjects(root).list('')) keys.push(key);
   return keys;
 };
+
+const dies = (): Promise<never> => Promise.reject(new Error('died'));
+
+const wrapped = (objects: Objects): Objects => ({
+  label: objects.label,
+  put: (key, bytes) => objects.put(key, bytes),
+  get: (key, from) => objects.get(key, from),
+  list: (prefix) => objects.list(prefix),
+  remove: (key) => objects.remove(key),
+});
 
 describe('a snapshot in a place to which others can write', () => {
   it('is refused where it is not encrypted and the plan has a key', async () => {
@@ -76,5 +87,34 @@ describe('a snapshot of another database whose plan has the same name', () => {
     await make();
     await expect(open().begin(ID, theirs)).rejects.toMatchObject({ kind: 'refused' });
     expect(await open().begin(ID, basisOf(ID))).toMatchObject({ id: ID, state: 'available' });
+  });
+});
+
+describe('a snapshot whose removal was broken off', () => {
+  /** As a process leaves it that dies after it has removed all but the last objects. */
+  const breakOff = async (): Promise<void> => {
+    await make();
+    const objects = openObjects(folder);
+    const inner = new Catalogue({
+      objects: { ...wrapped(objects), remove: (key) => (key.endsWith('begun.json') ? dies() : objects.remove(key)) },
+      key: null,
+      plan: 'shop',
+      kind: 'pg_dump',
+    });
+    await expect(inner.remove(ID)).rejects.toThrow('died');
+  };
+
+  it('says whose it is, and is gone on with', async () => {
+    await breakOff();
+    const owner = { plan: 'shop', identity: 'identity-1', run: 'run-1' };
+    expect(await open().list()).toMatchObject([{ id: ID, state: 'deleting', manifest: null, owner }]);
+    await open().remove(ID);
+    expect(await keysOf(folder)).toEqual([]);
+  });
+
+  it('is left alone by another plan', async () => {
+    await breakOff();
+    await expect(open({ plan: 'other' }).remove(ID)).rejects.toMatchObject({ kind: 'refused' });
+    expect(await keysOf(folder)).toEqual([`${ID}/begun.json`, `${ID}/removing.json`]);
   });
 });

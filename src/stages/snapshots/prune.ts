@@ -48,7 +48,7 @@ export interface Pruned {
 
 /**
  * Removes what {@link planPrune} names at this moment, one after the other; what is gone already is no error. What an earlier
- * process has begun to remove is found by the store itself. Of an archive the oldest goes first, so that what is left is one chain.
+ * process has begun to remove is among them. Of an archive the oldest goes first, so that what is left is one chain.
  */
 export const prune = async (context: RunContext, options: WaitOptions): Promise<Pruned> => {
   const { verdicts, archive } = await planPrune(context);
