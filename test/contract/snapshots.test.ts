@@ -179,6 +179,21 @@ describe('in a run', () => {
     expect(await readSnapshots(context.source.sql)).toMatchObject([{ state: 'available' }, { state: 'available' }]);
   });
 
+  it('what keeps one from being begun does not keep the one from being gone on with that it is about', async () => {
+    store.problems = [{ id: 'x/quota', severity: 'blocks', subject: 'x', fact: 'has 100 of 100', remedy: 'prune' }];
+    const before = await readSnapshots(context.source.sql);
+    await expect(create()).rejects.toMatchObject({ kind: 'findings' });
+    expect(await readSnapshots(context.source.sql)).toHaveLength(before.length);
+    store.problems = [];
+    store.onExported = () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    store.onExported = async () => undefined;
+    store.problems = [{ id: 'x/quota', severity: 'blocks', subject: 'x', fact: 'has 100 of 100', remedy: 'prune' }];
+    const made = await create();
+    store.problems = [];
+    expect(made?.how).toBe('gone on with');
+  });
+
   it.each([
     ['gone on with', '0 s'],
     ['made', '2 h'],

@@ -44,12 +44,11 @@ const lockName = ({ plan }: RunContext): string => `snapshot of ${plan.name}`;
 /**
  * Makes a snapshot of the source, or goes on with one that was begun and not finished. It changes nobody's ownership, so that
  * it takes no lease: it works while a worker runs, and before a run is begun; then nothing is recorded but in the store. Returns
- * null when somebody else is at it and is not to be waited for. Throws kind `findings` when the store says what would keep it
- * from being made, and what the store throws.
+ * null when somebody else is at it and is not to be waited for. Throws kind `findings` when the store says what would keep one
+ * from being begun, and what the store throws: a quota that is reached, or a full disk, may be so by the one that is to be gone on with.
  */
 export const createSnapshot = async (context: RunContext, options: CreateOptions): Promise<Created | null> => {
   const store = storeOf(context);
-  await assertPossible(store);
   const before = new Set((await availableOf(context)).map(({ id }) => id));
   const onTaken = () => {
     const text = 'another process is making a snapshot; waiting for it';
@@ -131,7 +130,10 @@ const begin = async (context: RunContext, store: SnapshotStore, options: CreateO
   for (const intent of known.filter(({ state }) => state === 'creating')) {
     const found = there.get(intent.id);
     const isMade = found?.state === 'available';
-    if (found?.state !== 'failed' && (!isMade || intent.askedMs < ASKED_AGAIN_MS)) return { intent, isOld: true };
+    if (found?.state !== 'failed' && (!isMade || intent.askedMs < ASKED_AGAIN_MS)) {
+      if (found === undefined) await assertPossible(store);
+      return { intent, isOld: true };
+    }
     const end = isMade ? await completeOld(store, found, options) : found;
     await record(context, (sql) => writeSnapshot(sql, asMade(intent, end)));
   }
@@ -141,6 +143,7 @@ const begin = async (context: RunContext, store: SnapshotStore, options: CreateO
   // Nobody has noted whether all was done of one that was made before there was a sidecar.
   if (newest !== undefined && !isKnown(newest.id)) await completeOld(store, newest, options);
   const left = await leftUnknown(context, snapshots, isKnown);
+  if (left === null) await assertPossible(store);
   const intent = { ...asked, id: left?.id ?? (await newId(context)) };
   await record(context, (sql) => writeSnapshot(sql, intent));
   return { intent, isOld: left !== null };
