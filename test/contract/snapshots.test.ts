@@ -41,6 +41,7 @@ let context: RunContext;
 let store: HeldSnapshots;
 const events: Event[] = [];
 
+const NOT_ENDED = { restoreMs: null, outcome: null };
 const wait = { signal: new AbortController().signal, progress: () => undefined };
 const create = (reason = 'by hand') => createSnapshot(context, { ...wait, reason, isPatient: true });
 const drill = (id: string | null = null) => drillSnapshot(context, { ...wait, id, at: null });
@@ -236,7 +237,7 @@ describe('in a run', () => {
 
   it('a drill that died is found by the next one, also by that of another snapshot, and leaves nothing', async () => {
     const [newest, older] = (await store.list()).map(({ id }) => id);
-    const died = { by: 'me@here', state: 'running', restoreMs: null, outcome: null } as const;
+    const died = { by: 'me@here', place: null, state: 'running', restoreMs: null, outcome: null } as const;
     const all = [newest, older].map((snapshot = '') => ({ ...died, id: `${snapshot}-dead`, snapshot }));
     for (const one of all) await writeDrill(context.source.sql, one);
     const drilled = await drill(newest ?? '');
@@ -247,13 +248,39 @@ describe('in a run', () => {
     expect(store.places.size).toBe(0);
   });
 
+  it('a drill that died had its place elsewhere, and is removed there, whichever place the next one has', async () => {
+    const [newest = '', older = ''] = (await store.list()).map(({ id }) => id);
+    const died = { by: 'me@here', state: 'running', ...NOT_ENDED } as const;
+    const places = ['postgresql://me:***@there/x', null, 'postgresql://me@elsewhere/x'];
+    for (const [n, place] of places.entries()) {
+      await writeDrill(context.source.sql, {
+        ...died,
+        id: `elsewhere-${n}`,
+        snapshot: n === 2 ? older : newest,
+        place,
+      });
+    }
+    store.removed.length = 0;
+    store.unreachable.add('postgresql://me@elsewhere/x');
+    const at = 'postgresql://me:secret@there/x';
+    const drilled = await drillSnapshot(context, { ...wait, id: newest, at });
+    expect(drilled.drill).toMatchObject({ id: 'elsewhere-0', state: 'passed', place: places[0] });
+    expect(store.removed.toSorted()).toEqual(
+      [`${newest} at null`, `${newest} at ${at}`, `${older} at ${places[2]}`].toSorted(),
+    );
+    const problems = new Map((await readDrills(context.source.sql)).map(({ id, outcome }) => [id, outcome?.problems]));
+    expect(problems.get('elsewhere-1')).toEqual(['it was broken off']);
+    expect(problems.get('elsewhere-2')?.[1]).toMatch(/^drill-.* at postgresql:\/\/me@elsewhere\/x may be left: /);
+    store.unreachable.clear();
+  });
+
   it('a drill that finds the snapshot damaged has failed, and hinders no other', async () => {
     const [newest = '', older = ''] = (await store.list()).map(({ id }) => id);
     store.damaged.add(older);
     const drilled = await drill(older);
     expect(drilled).toMatchObject({ drill: { state: 'failed', restoreMs: null }, isRecorded: true });
     expect(drilled.drill.outcome?.problems).toEqual([`it cannot be restored: ${older}/data/1 is damaged`]);
-    const running = { by: '', state: 'running', restoreMs: null, outcome: null } as const;
+    const running = { by: '', place: null, state: 'running', restoreMs: null, outcome: null } as const;
     await writeDrill(context.source.sql, { ...running, id: 'died', snapshot: older });
     expect((await drill(newest)).drill.state).toBe('passed');
     expect((await readDrills(context.source.sql)).filter(({ state }) => state === 'running')).toEqual([]);
@@ -312,7 +339,7 @@ describe('in a run', () => {
     const ids = (await store.list()).map(({ id }) => id);
     expect(ids.length).toBeGreaterThan(3);
     const [newest = '', , drilled = ''] = ids;
-    const running = { id: 'd', snapshot: drilled, by: '', state: 'running', restoreMs: null, outcome: null } as const;
+    const running = { id: 'd', snapshot: drilled, by: '', place: null, state: 'running', ...NOT_ENDED } as const;
     await writeDrill(context.source.sql, running);
     const { verdicts } = await planPrune(context);
     expect(verdicts.flatMap(({ id, keeps }) => (keeps ? [id] : []))).toEqual([newest, drilled]);

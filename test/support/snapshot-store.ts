@@ -42,6 +42,10 @@ export class HeldSnapshots implements SnapshotStore {
   onRestored: (url: string) => Promise<void> = async () => undefined;
   /** Those of which a byte is another by now, which only a restore finds. */
   readonly damaged = new Set<string>();
+  /** Places that were asked to be removed, with where they were. */
+  readonly removed: string[] = [];
+  /** Where nobody answers. */
+  readonly unreachable = new Set<string>();
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -98,7 +102,7 @@ export class HeldSnapshots implements SnapshotStore {
     const { server, schema } = this.#options;
     if (this.damaged.has(id)) throw new SwitchbackError('refused', `${id}/data/1 is damaged`);
     const remove = () => this.removePlace(id, into);
-    await remove();
+    await runSql(server.url, `DROP DATABASE IF EXISTS ${quoteName(into.name)} WITH (FORCE)`);
     this.places.add(into.name);
     const url = await createDatabase(server, into.name);
     await runSql(url, schema);
@@ -108,7 +112,9 @@ export class HeldSnapshots implements SnapshotStore {
     return { url, differences: [], remove };
   }
 
-  async removePlace(_id: string, { name }: Destination): Promise<void> {
+  async removePlace(id: string, { name, at }: Destination): Promise<void> {
+    this.removed.push(`${id} at ${at}`);
+    if (at !== null && this.unreachable.has(at)) throw new SwitchbackError('unreachable', 'nobody answers there');
     await runSql(this.#options.server.url, `DROP DATABASE IF EXISTS ${quoteName(name)} WITH (FORCE)`);
     this.places.delete(name);
   }

@@ -80,7 +80,7 @@ interface Rehearsal {
   readonly resumed: DrillRecord | null;
 }
 
-/** Removes the places of drills of other snapshots that were broken off; returns the one of this snapshot. */
+/** Removes the places of other drills that were broken off; returns the one of this snapshot at this place. */
 const endOthers = async (
   context: RunContext,
   store: SnapshotStore,
@@ -88,32 +88,43 @@ const endOthers = async (
 ): Promise<DrillRecord | null> => {
   const { drills } = await readRecords(context);
   const running = drills.filter(({ state }) => state === 'running');
-  const others = running.filter((drill) => drill.snapshot !== snapshot.id);
-  for (const drill of others) {
-    const place = drillPlace(drill.snapshot);
-    options.progress({ text: `removing ${place}, which an earlier drill may have left`, percent: null });
-    const problems = ['it was broken off', ...(await removeLeft(store, drill.snapshot, options))];
+  const place = asTold(options.at);
+  const isThis = (drill: DrillRecord) => drill.snapshot === snapshot.id && drill.place === place;
+  for (const drill of running.filter((one) => !isThis(one))) {
+    const text = `removing ${drillPlace(drill.snapshot)}, which an earlier drill may have left`;
+    options.progress({ text, percent: null });
+    const problems = ['it was broken off', ...(await removeLeft(store, drill, options))];
     const outcome = { ...UNSEEN, problems };
     await recordWherePossible(context, (sql) => writeDrill(sql, { ...drill, state: 'failed', outcome }));
   }
-  return running.find((drill) => drill.snapshot === snapshot.id) ?? null;
+  return running.find(isThis) ?? null;
 };
+
+/** A place as it is recorded and told. */
+const asTold = (at: string | null): string | null => (at === null ? null : redactText(at));
 
 /** Nothing of the place was looked at. */
 const UNSEEN = { tables: 0, compared: 0, probes: 0 } as const;
 
-/** Removes what there is of a scratch place. What cannot be removed hinders no other drill: it is returned as a problem. */
-const removeLeft = async (store: SnapshotStore, id: string, options: DrillOptions): Promise<readonly string[]> => {
+/** Removes what there is of a drill's scratch place, where that drill had it. What cannot be removed hinders no other drill: it is returned as a problem. */
+const removeLeft = async (
+  store: SnapshotStore,
+  { snapshot, place }: DrillRecord,
+  options: DrillOptions,
+): Promise<readonly string[]> => {
+  // This command may know a password that is not recorded.
+  const at = place === asTold(options.at) ? options.at : place;
   try {
-    await store.removePlace(id, scratch(id, options), options);
+    await store.removePlace(snapshot, scratch(snapshot, at), options);
     return [];
   } catch (error) {
     if (!(error instanceof SwitchbackError) || options.signal.aborted) throw error;
-    return [redactText(`${drillPlace(id)} may be left: ${error.message}`)];
+    const where = place === null ? drillPlace(snapshot) : `${drillPlace(snapshot)} at ${place}`;
+    return [redactText(`${where} may be left: ${error.message}`)];
   }
 };
 
-const scratch = (id: string, { at }: DrillOptions) => ({ name: drillPlace(id), purpose: 'drill', at }) as const;
+const scratch = (id: string, at: string | null) => ({ name: drillPlace(id), purpose: 'drill', at }) as const;
 
 const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Rehearsal): Promise<Drilled> => {
   const { snapshot, options, resumed } = rehearsal;
@@ -121,6 +132,7 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
     id: `${snapshot.id}-${randomBytes(2).toString('hex')}`,
     snapshot: snapshot.id,
     by: context.by,
+    place: asTold(options.at),
     state: 'running',
     restoreMs: null,
     outcome: null,
@@ -130,7 +142,7 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
   const begun = monotonicMs();
   let place: RestoredPlace;
   try {
-    place = await store.restore(snapshot.id, scratch(snapshot.id, options), options);
+    place = await store.restore(snapshot.id, scratch(snapshot.id, options.at), options);
   } catch (error) {
     if (!isKind(error, 'refused')) throw error;
     return await endRefused(context, store, { drill, options, why: error.message });
@@ -160,7 +172,7 @@ const endRefused = async (
   about: { readonly drill: DrillRecord; readonly options: DrillOptions; readonly why: string },
 ): Promise<Drilled> => {
   const { drill, options, why } = about;
-  const left = await removeLeft(store, drill.snapshot, options);
+  const left = await removeLeft(store, drill, options);
   const outcome = { ...UNSEEN, problems: [redactText(`it cannot be restored: ${why}`), ...left] };
   const ended = { ...drill, restoreMs: null, outcome, state: 'failed' } as const;
   const isRecorded = await recordWherePossible(context, (sql) => writeDrill(sql, ended));
