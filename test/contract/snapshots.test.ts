@@ -11,11 +11,12 @@ import { openRun } from '../../src/stages/open.ts';
 import { alone } from '../../src/stages/snapshots/alone.ts';
 import { createSnapshot } from '../../src/stages/snapshots/create.ts';
 import { drillSnapshot } from '../../src/stages/snapshots/drill.ts';
-import { assertProtected, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
+import { assertProtected, newestSnapshot, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
+import { pickSnapshot } from '../../src/stages/snapshots/pick.ts';
 import { planPrune, prune } from '../../src/stages/snapshots/prune.ts';
 import { keepSnapshots } from '../../src/stages/snapshots/schedule.ts';
 import { makeScenario, type Scenario } from '../support/scenario.ts';
-import { runSql, useServerPair } from '../support/servers.ts';
+import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 import { HeldSnapshots } from '../support/snapshot-store.ts';
 
 // What is done with a store of snapshots, on real servers; the store is a stand-in that holds them in memory. Tests follow each
@@ -333,6 +334,46 @@ describe('in a run', () => {
     over.abort();
     await still;
     expect(store.done.create).toBe(rested);
+  });
+
+  it('what is of another database whose plan has the same name is not counted, gone on with or pruned', async () => {
+    const newest = [...store.held.values()].at(-1);
+    if (newest?.manifest == null) throw new Error('there is none');
+    const owner = { plan: 'test', identity: 'staging', run: '' };
+    const at = '2099-01-01T00:00:00.000Z';
+    const [theirs, half] = ['test-20990101-000000-aaaa', 'test-20990101-000000-bbbb'];
+    store.held.set(theirs, {
+      ...newest,
+      id: theirs,
+      owner,
+      manifest: { ...newest.manifest, id: theirs, createdAt: at },
+    });
+    store.held.set(half, { ...newest, id: half, owner, state: 'creating', manifest: null });
+    expect((await newestSnapshot(context))?.snapshot.id).toBe(newest.id);
+    expect((await pickSnapshot(context, null)).id).toBe(newest.id);
+    await expect(pickSnapshot(context, theirs)).rejects.toThrow('is of database staging');
+    expect(await create()).toMatchObject({ how: 'made' });
+    const verdicts = new Map((await planPrune(context)).verdicts.map((verdict) => [verdict.id, verdict]));
+    for (const id of [theirs, half]) {
+      expect(verdicts.get(id)).toMatchObject({ keeps: true, why: 'not one of this plan and its database' });
+      store.held.delete(id);
+    }
+  });
+
+  it('a prune whose source has no run asks the target what it refers to', async () => {
+    const place = context.openPlace(await createDatabase(servers().source, 'restored_by_hand'));
+    const { sql, sessions } = place;
+    const elsewhere = { ...context, source: { ...context.source, sql, sessions } };
+    const [, held = ''] = (await store.list()).map(({ id }) => id);
+    const drilled = { id: 'elsewhere', snapshot: held, by: '', place: null, ...NOT_ENDED };
+    await writeDrill(context.target.sql, { ...drilled, state: 'running' });
+    const { verdicts } = await planPrune(elsewhere);
+    expect(verdicts.find(({ id }) => id === held)).toMatchObject({ keeps: true, why: 'a drill of it is under way' });
+    const gone = { query: () => Promise.reject(new Error('it does not answer')) } as never;
+    const silent = planPrune({ ...elsewhere, target: { ...context.target, sql: gone } });
+    await expect(silent).rejects.toThrow(/nobody can tell which snapshots a run refers to: .* it does not answer/);
+    await writeDrill(context.target.sql, { ...drilled, state: 'failed' });
+    await place.close();
   });
 
   it('a prune removes what no rule keeps, and leaves the newest and what is being drilled', async () => {
