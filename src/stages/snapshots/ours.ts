@@ -49,13 +49,15 @@ export const isOurs = (ours: Owner, { owner }: { readonly owner: SnapshotOwner |
   return !ours.isKnown || ours.identities.has(owner.identity) || (owner.run !== '' && ours.runs.has(owner.run));
 };
 
-/** What the store has, in its order, and whose of it is ours. Databases that do not answer are not waited for longer than one attempt. */
+/** What the store has, in its order, and whose of it is ours. Databases that do not answer are asked once. */
 export const listOwned = async (
   context: RunContext,
 ): Promise<{ readonly snapshots: readonly Snapshot[]; readonly owner: Owner }> => {
   const snapshots = await storeOf(context).list();
-  const described = await context.source.sessions.describe().catch(() => null);
-  const { run } = await readRecords(context);
+  const [described, { run }] = await Promise.all([
+    context.source.sessions.describe().catch(() => null),
+    readRecords(context),
+  ]);
   return { snapshots, owner: ownerFrom(context.plan, { identity: described?.identity ?? null, run }, snapshots) };
 };
 
