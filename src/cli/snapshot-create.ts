@@ -2,6 +2,7 @@ import { createSnapshot } from '../stages/snapshots/create.ts';
 import { takenAt } from '../stages/snapshots/ours.ts';
 import { type Arguments, flag } from './command.ts';
 import { bytesText, color, say, sayJson } from './render.ts';
+import { shownSnapshot } from './snapshot-text.ts';
 import { workLong } from './snapshot-work.ts';
 
 const HOW = {
@@ -23,7 +24,7 @@ export const create = async (args: Arguments): Promise<number> =>
       if (created === null) return 1;
       const { snapshot, how } = created;
       const isThere = snapshot.state === 'available';
-      if (flag(args, 'json')) sayJson({ ok: isThere, how, snapshot });
+      if (flag(args, 'json')) sayJson({ ok: isThere, how, snapshot: shownSnapshot(snapshot) });
       else if (isThere) {
         const size = snapshot.bytes === null ? '' : `, ${bytesText(snapshot.bytes)}`;
         say(`${color.green(snapshot.id)}: ${HOW[how]}, as of ${takenAt(snapshot)}${size}`);

@@ -1,6 +1,7 @@
 import { isOurs, listOwned, takenAt } from '../stages/snapshots/ours.ts';
 import { type Arguments, flag, withPlan } from './command.ts';
 import { bytesText, color, say, sayJson, table } from './render.ts';
+import { shownSnapshot } from './snapshot-text.ts';
 
 /** `snapshot list`: what the store has, also while source and target are down. */
 export const list = async (args: Arguments): Promise<number> =>
@@ -11,7 +12,7 @@ export const list = async (args: Arguments): Promise<number> =>
       const { plan } = context;
       const { snapshots: all, owner } = await listOwned(context);
       const snapshots = all.map((one) => ({ ...one, isOurs: isOurs(owner, one) }));
-      if (flag(args, 'json')) sayJson({ ok: true, snapshots });
+      if (flag(args, 'json')) sayJson({ ok: true, snapshots: snapshots.map(shownSnapshot) });
       else if (snapshots.length === 0) say(`there are none; make one: switchback snapshot create ${plan.path}`);
       else {
         const rows = snapshots.map(({ id, state, detail, manifest, bytes, isOurs: ours, ...rest }) => [

@@ -2,6 +2,7 @@ import type { ArchivedPhase } from '../stages/snapshots/archived.ts';
 import { type Shown, showSnapshot } from '../stages/snapshots/show.ts';
 import { type Arguments, flag, text, withPlan } from './command.ts';
 import { bytesText, color, countText, durationText, say, sayJson, table } from './render.ts';
+import { shownSnapshot } from './snapshot-text.ts';
 
 /** `snapshot show`: what one holds, how it was tried, and what would be lost if it were restored now. */
 export const show = async (args: Arguments): Promise<number> =>
@@ -10,7 +11,7 @@ export const show = async (args: Arguments): Promise<number> =>
     () => undefined,
     async (context) => {
       const shown = await showSnapshot(context, text(args, 'id') ?? null);
-      if (flag(args, 'json')) sayJson({ ok: true, ...shown });
+      if (flag(args, 'json')) sayJson({ ok: true, ...shown, snapshot: shownSnapshot(shown.snapshot) });
       else print(shown);
       return 0;
     },

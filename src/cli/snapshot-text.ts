@@ -1,7 +1,14 @@
 import { sidesOf } from '../domain/position.ts';
+import type { Snapshot } from '../snapshots/store.ts';
 import type { ArchivedPhase } from '../stages/snapshots/archived.ts';
 import type { SnapshotStatus } from '../stages/snapshots/summary.ts';
 import { color, durationText } from './render.ts';
+
+/** A snapshot for `--json`: what its store has to know to restore it is nobody else's, and of no use in a log. */
+export const shownSnapshot = <T extends Pick<Snapshot, 'manifest'>>(snapshot: T) => {
+  const { store, ...manifest } = snapshot.manifest ?? { store: null };
+  return { ...snapshot, manifest: snapshot.manifest === null ? null : manifest };
+};
 
 /** What `status` and the report's page say of snapshots, as lines without colour where `isPlain`. */
 export const snapshotLines = (snapshots: SnapshotStatus, isPlain = false): readonly string[] => {

@@ -241,6 +241,53 @@ describe('a snapshot by pg_dump', () => {
     });
   });
 
+  it('shows nobody without the key what the settings of its database are', async () => {
+    const name = new URL(world.order.sourceUrl).pathname.slice(1);
+    await world.sql(`ALTER DATABASE ${name} SET app.secret TO 'very-secret-word'`);
+    const store = world.with({ key: KEY });
+    const id = await create(store);
+    expect(JSON.stringify(await store.list())).not.toContain('very-secret-word');
+    const folder = join(world.order.to, id);
+    for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })) {
+      if (path.isFile())
+        expect(readFileSync(join(path.parentPath, path.name)).includes('very-secret-word'), path.name).toBe(false);
+    }
+    const place = await restore(id, store);
+    expect(await runSql(place.url, 'SHOW app.secret')).toEqual([{ 'app.secret': 'very-secret-word' }]);
+  });
+
+  it('is owned, may be connected to, and is set for roles as its source; what cannot be done is told', async () => {
+    const name = databaseOf(world.order.sourceUrl);
+    await world.sql(`CREATE ROLE landlord; CREATE ROLE tenant; CREATE ROLE guest;
+      ALTER DATABASE ${name} OWNER TO landlord; REVOKE ALL ON DATABASE ${name} FROM PUBLIC;
+      GRANT CONNECT ON DATABASE ${name} TO tenant WITH GRANT OPTION; GRANT TEMPORARY ON DATABASE ${name} TO guest;
+      ALTER ROLE tenant IN DATABASE ${name} SET search_path TO sales, public;
+      ALTER ROLE guest IN DATABASE ${name} SET app.secret TO 'very-secret-word'`);
+    const own = `SELECT pg_get_userbyid(datdba) AS owner,
+        (SELECT string_agg(a, ',' ORDER BY a) FROM unnest(datacl::text[]) a) AS rights,
+        (SELECT string_agg(setrole::regrole || array_to_string(setconfig, ';'), ',' ORDER BY setrole)
+           FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole <> 0) AS settings
+      FROM pg_database d WHERE datname = current_database()`;
+    const id = await create();
+    try {
+      const place = await restore(id);
+      expect(place.differences).toEqual([]);
+      expect(await runSql(place.url, own)).toEqual(await world.sql(own));
+      await place.remove(waiting().options);
+      await world.sql(`REVOKE ALL ON DATABASE ${name} FROM guest; ALTER ROLE guest IN DATABASE ${name} RESET ALL`);
+      await world.sql('DROP ROLE guest');
+      const again = await restore(id);
+      expect(again.differences).toMatchObject([{ id: 'restore/database', severity: 'warns' }]);
+      const { fact } = again.differences[0] ?? {};
+      expect(fact).toMatch(/the setting app\.secret of role guest; TEMPORARY for guest \(.*"guest" does not exist/);
+      expect(fact).not.toContain('very-secret-word');
+    } finally {
+      await world.sql(`ALTER DATABASE ${name} OWNER TO CURRENT_USER; DROP OWNED BY tenant`);
+      await runSql(server().url, `DROP DATABASE IF EXISTS "${databaseOf(into.at ?? '')}" WITH (FORCE)`);
+      await world.sql('DROP ROLE IF EXISTS landlord, tenant, guest');
+    }
+  });
+
   it('is not there without its manifest, and its creation then goes on', async () => {
     const id = await create();
     rmSync(join(world.order.to, id, 'manifest.json'));

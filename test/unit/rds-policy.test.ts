@@ -12,6 +12,7 @@ interface Policy {
   readonly Statement: readonly {
     readonly Sid: string;
     readonly Action: readonly string[];
+    readonly Resource: string | readonly string[];
     readonly Condition?: unknown;
   }[];
 }
@@ -48,5 +49,20 @@ it('lets nothing be changed or removed that does not carry the tag of the plan',
   for (const { Action, Condition } of policy().Statement) {
     const isSevere = Action.some((action) => /^rds:(Delete|Reboot|Modify(DBInstance|DBCluster)$)/.test(action));
     expect(Condition !== undefined, Action.join()).toBe(isSevere);
+  }
+});
+
+it('lets nothing be made, changed or removed by another name than those of the plan', () => {
+  for (const { Sid, Action, Resource } of policy().Statement) {
+    if (['Look', 'Keys'].includes(Sid)) continue;
+    for (const arn of [Resource].flat()) {
+      const [, kind = '', name = ''] = /^arn:aws:rds:\*:123456789012:([a-z-]+):(.+)$/.exec(arn) ?? [];
+      expect(kind, `${Sid}: ${arn}`).not.toBe('');
+      if (/^(db|cluster|snapshot|cluster-snapshot)$/.test(kind))
+        expect(name, Sid).toMatch(/^((restored|drill)-)?shop-/);
+      else expect(Action, arn).toContain('rds:RestoreDBInstanceFromDBSnapshot');
+    }
+    if (Action.some((action) => action.startsWith('rds:Delete')))
+      expect([Resource].flat().join()).not.toContain('shop-old');
   }
 });

@@ -57,15 +57,15 @@ export class Envelope {
     this.#options = options;
   }
 
-  /** As `Objects.put`. */
-  async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<SealedObject> {
+  /** As `Objects.put`; `size` is that of the content. */
+  async put(key: string, bytes: AsyncIterable<Uint8Array>, size?: number): Promise<SealedObject> {
     const { key: secret, zstd } = this.#options;
     const form = secret === null && !zstd ? 'plain' : 'sealed';
     const content = new Measure();
     const stored = new Measure('sha256');
     const measured = content.of(bytes);
     const sealed = form === 'plain' ? measured : seal(measured, { name: key, key: secret, zstd });
-    await this.objects.put(key, stored.of(sealed));
+    await this.objects.put(key, stored.of(sealed), size);
     return {
       key,
       bytes: content.bytes,

@@ -19,6 +19,16 @@ export const partsOfKey = (key: string): readonly string[] => {
   return parts;
 };
 
+/** Whether something is a key. */
+export const isKey = (key: string): boolean => {
+  try {
+    partsOfKey(key);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
 /** The parts of a prefix, which is empty or ends with `/`. Throws as {@link partsOfKey} does. */
 export const partsOfPrefix = (prefix: string): readonly string[] => {
   if (prefix === '') return [];

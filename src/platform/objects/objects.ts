@@ -10,12 +10,14 @@ export interface ObjectEntry {
  *
  * Durability: when `put` resolves, the object is there whole and survives a crash; before that nobody sees any of it under its
  * key. Idempotency: `put` with the same bytes and `remove` may be repeated. Errors: kind `unreachable` when the place did not
- * answer or has no room, `refused` for what the caller's rights do not allow and for a key that is not there.
+ * answer or has no room, `refused` for what the caller's rights do not allow, for a key that is not
+ * there, and for more bytes than the place takes in one object.
  */
 export interface Objects {
   /** For people: `/backups/shop` or `s3://bucket/prefix`. */
   readonly label: string;
-  put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<ObjectEntry>;
+  /** `size` is about how many bytes there will be, where that is known: what is large has to be cut accordingly in some places. */
+  put(key: string, bytes: AsyncIterable<Uint8Array>, size?: number): Promise<ObjectEntry>;
   /** The object's bytes in pieces. With `from` only those at that offset and after it. */
   get(key: string, from?: number): AsyncIterable<Uint8Array>;
   /** All objects below a prefix, which is empty or ends with `/`, in the order of their keys as bytes. */

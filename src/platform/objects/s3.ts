@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { S3Client } from '@aws-sdk/client-s3';
-import { SwitchbackError } from '../../domain/errors.ts';
+import { messageOf, SwitchbackError } from '../../domain/errors.ts';
 import { type AwsService, awsError, isAnswer, type Meaning, type Request } from '../aws/errors.ts';
-import { ask, clientConfig } from '../aws/request.ts';
-import { partsOfKey, partsOfPrefix } from './key.ts';
+import { ask, budgetOf, clientConfig } from '../aws/request.ts';
+import { isKey, partsOfKey, partsOfPrefix } from './key.ts';
 import type { ObjectEntry, Objects } from './objects.ts';
+import { PART_BYTES, type Parts, partsFor, tooLarge } from './parts.ts';
 
-/** A larger object is sent in parts of this size. S3 takes 10,000 of them: 156 GiB. */
-const PART_BYTES = 16 * 1024 * 1024;
-const PARTS_AT_ONCE = 3;
 /** One part over a slow line. */
 const REQUEST_MS = 120_000;
 const IDLE_MS = 20_000;
@@ -53,6 +51,7 @@ export interface S3Place {
 }
 
 type Library = typeof import('@aws-sdk/client-s3');
+type Sending = { readonly abortSignal: AbortSignal };
 
 /** Any other endpoint than AWS's own has no names for buckets of its own, as a rule. */
 const hasOwnEndpoint = (): boolean => (process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL ?? '') !== '';
@@ -71,7 +70,8 @@ export class S3Objects implements Objects {
     this.label = `s3://${place.bucket}${place.prefix === '' ? '' : `/${place.prefix}`}`;
   }
 
-  async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<ObjectEntry> {
+  async put(key: string, bytes: AsyncIterable<Uint8Array>, size = 0): Promise<ObjectEntry> {
+    const parts = partsFor(`writing ${this.label}/${key}`, size);
     const Key = this.#nameOf(key);
     const counted = new Counted(bytes);
     try {
@@ -79,8 +79,10 @@ export class S3Objects implements Objects {
       if (counted.ended) {
         const { library, client } = await this.#open();
         const command = new library.PutObjectCommand({ Bucket: this.#place.bucket, Key, Body: first });
-        await this.#ask(`writing ${this.label}/${key}`, (options) => client.send(command, options));
-      } else await this.#putInParts(key, counted);
+        // As much as a part may be in it.
+        const send = (options: Sending) => client.send(command, options);
+        await this.#ask(`writing ${this.label}/${key}`, send, budgetOf(REQUEST_MS));
+      } else await this.#putInParts(key, counted, parts);
     } finally {
       await counted.close();
     }
@@ -121,7 +123,8 @@ export class S3Objects implements Objects {
       const page = await this.#ask(`listing ${this.label}/${prefix}`, (options) => client.send(command, options));
       for (const { Key = '', Size = 0 } of page.Contents ?? []) {
         const key = Key.slice(own.length);
-        if (isObject(key)) yield { key, bytes: Size };
+        // Others may have put there what a directory could not hold.
+        if (isKey(key)) yield { key, bytes: Size };
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     } while (token !== undefined);
@@ -141,7 +144,7 @@ export class S3Objects implements Objects {
   }
 
   /** The last request is the one that makes the object. When its answer is lost, the object's own mark tells what became of it. */
-  async #putInParts(key: string, body: Counted): Promise<void> {
+  async #putInParts(key: string, body: Counted, parts: Parts): Promise<void> {
     const { client } = await this.#open();
     const { Upload } = await import('@aws-sdk/lib-storage');
     const [Bucket, Key] = [this.#place.bucket, this.#nameOf(key)];
@@ -152,11 +155,12 @@ export class S3Objects implements Objects {
       await new Upload({
         client,
         params: { Bucket, Key, Body: Readable.from(body, { objectMode: false }), Metadata: { switchback: mark } },
-        partSize: PART_BYTES,
-        queueSize: PARTS_AT_ONCE,
+        partSize: parts.bytes,
+        queueSize: parts.atOnce,
       }).done();
     } catch (error) {
       if (body.failure !== undefined) throw body.failure;
+      if (messageOf(error).startsWith('Exceeded ')) throw tooLarge(request.what, messageOf(error));
       const failure = awsError(request, error);
       if (body.ended && (await this.#markOf(Key).catch(() => undefined)) === mark) return;
       // Nothing is seen of it, and it may be sent again.
@@ -216,8 +220,8 @@ export class S3Objects implements Objects {
   }
 
   /** What is asked here may be asked again, so that a lost answer means no more than that there was none. */
-  #ask<T>(what: string, send: (options: { readonly abortSignal: AbortSignal }) => Promise<T>): Promise<T> {
-    return ask({ what, service: SERVICE }, send);
+  #ask<T>(what: string, send: (options: Sending) => Promise<T>, budgetMs?: number): Promise<T> {
+    return ask({ what, service: SERVICE }, send, budgetMs);
   }
 
   #open() {
@@ -237,16 +241,6 @@ export class S3Objects implements Objects {
     return this.#opened;
   }
 }
-
-/** Whether a name in the bucket is an object of ours: others may have put there what a directory could not hold. */
-const isObject = (key: string): boolean => {
-  try {
-    partsOfKey(key);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** Bytes that are read once, whose beginning can be looked at, and of which one knows how many there were. */
 class Counted implements AsyncIterable<Uint8Array> {

@@ -15,8 +15,8 @@ export class SealedObjects implements Objects {
     this.#envelope = envelope;
   }
 
-  async put(key: string, bytes: AsyncIterable<Uint8Array>): Promise<ObjectEntry> {
-    const { stored } = await this.#envelope.put(key, bytes);
+  async put(key: string, bytes: AsyncIterable<Uint8Array>, size?: number): Promise<ObjectEntry> {
+    const { stored } = await this.#envelope.put(key, bytes, size);
     return { key, bytes: stored.bytes };
   }
 

@@ -2,7 +2,7 @@ import type { TextRow } from '../../domain/sql.ts';
 import { namesOf, textOf } from '../../platform/postgres/row.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
 
-/** What a dump does not carry of a database, and what has to be on a server that it is restored on. JSON. */
+/** What a database is made like, and what has to be on a server that it is restored on. It holds no secrets. JSON. */
 export interface DatabaseFacts {
   readonly encoding: string;
   readonly collate: string;
@@ -10,8 +10,6 @@ export interface DatabaseFacts {
   /** `c` for that of the C library, `i` of ICU, `b` built in; and the locale of the last two. */
   readonly provider: string;
   readonly locale: string | null;
-  /** `name=value`, set for all roles by ALTER DATABASE. */
-  readonly settings: readonly string[];
   /** Roles that own something in it, or have rights there. */
   readonly roles: readonly string[];
   /** Names of extensions; those that come with every server are left out. */
@@ -25,8 +23,6 @@ const FACTS = `
          coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS provider,
          coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
          pg_database_size(d.oid)::text AS bytes,
-         (SELECT coalesce(json_agg(setting), '[]') FROM pg_db_role_setting s, unnest(s.setconfig) setting
-           WHERE s.setdatabase = d.oid AND s.setrole = 0) AS settings,
          (SELECT coalesce(json_agg(DISTINCT r.rolname), '[]') FROM pg_shdepend h JOIN pg_roles r ON r.oid = h.refobjid
            WHERE h.dbid = d.oid AND h.refclassid = 'pg_authid'::regclass AND h.deptype IN ('o', 'a')
              AND r.rolname !~ '^pg_') AS roles,
@@ -43,7 +39,6 @@ export const readFacts = async (server: PostgresServer): Promise<DatabaseFacts> 
     ctype: textOf(row, 'ctype'),
     provider: textOf(row, 'provider'),
     locale: row.locale ?? null,
-    settings: namesOf(row, 'settings'),
     roles: namesOf(row, 'roles'),
     extensions: namesOf(row, 'extensions'),
     bytes: textOf(row, 'bytes'),

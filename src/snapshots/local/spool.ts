@@ -160,7 +160,8 @@ export const putFiles = async (directory: string, transfer: Transfer): Promise<r
   const records: SealedObject[] = [];
   await forEach(names, transfer, async (name) => {
     const path = join(directory, name);
-    const record = await transfer.envelope.put(`${transfer.prefix}/${name}`, bytesOf(path));
+    const { size } = await stat(path);
+    const record = await transfer.envelope.put(`${transfer.prefix}/${name}`, bytesOf(path), size);
     // Nobody needs it any more, and the next ones find more room.
     await rm(path);
     transfer.onBytes(record.bytes);

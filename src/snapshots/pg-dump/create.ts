@@ -8,6 +8,7 @@ import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/
 import { putFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { CreateSnapshot, SeenAt, Snapshot, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
+import { putOwn, readOwn } from './own.ts';
 
 /**
  * Subscriptions hold passwords, and one that is restored would go on applying. Tablespaces are a matter of one server's disks.
@@ -49,9 +50,10 @@ export const createDump = async (
     failpoint('snapshot:dumped');
     const transfer = { envelope: catalogue.envelope, id, parallel: options.jobs, total: null };
     const objects = await putFiles(directory, transferOf(transfer, wait));
+    const own = await putOwn(catalogue.envelope, id, read.own);
     failpoint('snapshot:kept');
     const { createdAt, database, position, seen } = read;
-    const stored: DumpStored = { objects, program, database };
+    const stored: DumpStored = { objects, program, database, own };
     const bytes = objects.reduce((sum, object) => sum + object.stored.bytes, 0);
     const manifest: Manifest = { ...spec.basis, createdAt, bytes, position, ...seen, store: stored };
     const snapshot = await catalogue.finish(manifest);
@@ -72,7 +74,7 @@ const readUnderSnapshot = async (
   try {
     const createdAt = (await source.query(NOW)).rows[0]?.now ?? '';
     const position = { atLeast: snapshot.atLeast, atMost: snapshot.atMost };
-    const database = await readFacts(source);
+    const [database, own] = [await readFacts(source), await readOwn(source)];
     const failed = new AbortController();
     const signal = AbortSignal.any([wait.signal, failed.signal]);
     const [dumped, looked] = await Promise.allSettled([
@@ -84,7 +86,7 @@ const readUnderSnapshot = async (
     ]);
     if (looked.status === 'rejected') throw looked.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
-    return { createdAt, database, position, seen: looked.value };
+    return { createdAt, database, own, position, seen: looked.value };
   } finally {
     await snapshot.release();
   }

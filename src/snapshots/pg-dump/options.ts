@@ -1,3 +1,4 @@
+import type { SealedObject } from '../../platform/objects/envelope.ts';
 import type { Objects } from '../../platform/objects/objects.ts';
 import type { SealKey } from '../../platform/objects/seal-key.ts';
 import type { PostgresServer } from '../../platform/postgres/server.ts';
@@ -28,4 +29,6 @@ export interface DumpStored extends KeptObjects {
   /** Major version of the pg_dump that wrote it: an older pg_restore cannot read it. */
   readonly program: number;
   readonly database: DatabaseFacts;
+  /** What belongs to the database itself: its settings. */
+  readonly own: SealedObject;
 }

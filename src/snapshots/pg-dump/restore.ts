@@ -2,7 +2,7 @@ import { SwitchbackError } from '../../domain/errors.ts';
 import type { Finding } from '../../domain/finding.ts';
 import type { Manifest } from '../../domain/snapshot.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { quoteName, quoteText } from '../../platform/postgres/quote.ts';
+import { quoteName } from '../../platform/postgres/quote.ts';
 import { namesOf } from '../../platform/postgres/row.ts';
 import { PostgresServer, redactUrl } from '../../platform/postgres/server.ts';
 import { readPostgresUrl } from '../../platform/postgres/url.ts';
@@ -12,6 +12,7 @@ import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/
 import { getFiles, type Spool, transferOf } from '../local/spool.ts';
 import type { Destination, RestoredPlace, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
+import { getOwn, giveOwn } from './own.ts';
 import { Place, type PlaceMark, withDatabase } from './place.ts';
 
 /** What a snapshot is restored with. */
@@ -37,8 +38,9 @@ export const restoreDump = async (
     const mark = markOf(options, { id, into });
     const known = await requireOurs(place, mark);
     if (known !== null) return placeOf(place, mark, known.differences);
-    const differences = await requireFit(place, manifest, { options, purpose: into.purpose });
-    await fill({ ...context, place, mark, hasRoles: !differences.some(isOfRoles) }, manifest, wait);
+    const lacks = await requireFit(place, manifest, { options, purpose: into.purpose });
+    const found = await fill({ ...context, place, mark, hasRoles: !lacks.some(isOfRoles) }, manifest, wait);
+    const differences = [...lacks, ...found];
     await place.finish({ ...mark, state: 'done', differences });
     failpoint('restore:named');
     return placeOf(place, mark, differences);
@@ -161,34 +163,34 @@ interface FillContext extends RestoreContext {
   readonly hasRoles: boolean;
 }
 
-/** Gets and proves every byte before the database is made, then fills it. */
-const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOptions): Promise<void> => {
-  const { options, catalogue, spool, place, mark } = context;
-  await spool.with(place.draft, async (directory) => {
+/** Gets and proves every byte before the database is made, then fills it. Returns what is otherwise than on the source. */
+const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOptions): Promise<readonly Finding[]> => {
+  const { options, catalogue, spool, place, mark, hasRoles } = context;
+  return await spool.with(place.draft, async (directory) => {
     const total = manifest.store.objects.reduce((sum, { bytes }) => sum + bytes, 0);
     const transfer = { envelope: catalogue.envelope, id: manifest.id, parallel: options.jobs, total };
     await getFiles(manifest.store.objects, directory, transferOf(transfer, wait));
+    const own = await getOwn(catalogue.envelope, manifest.store.own);
     failpoint('restore:proven');
     await place.begin(mark, manifest.store.database);
     failpoint('restore:begun');
     try {
-      await load(context, { directory, manifest }, wait);
+      await load(context, directory, wait);
+      await analyze(place);
+      const differences = await giveOwn(place, own, hasRoles);
+      failpoint('restore:filled');
+      return differences;
     } catch (error) {
       await place.drop(place.draft).catch(() => undefined);
       throw error;
     }
-    failpoint('restore:filled');
   });
 };
 
 /** What pg_restore says of itself that changes nothing: settings of newer versions that an older server does not know. */
 const BENIGN = /unrecognized configuration parameter "transaction_timeout"|must be owner of extension/;
 
-const load = async (
-  { options, place, hasRoles }: FillContext,
-  { directory, manifest }: { readonly directory: string; readonly manifest: DumpManifest },
-  wait: WaitOptions,
-): Promise<void> => {
+const load = async ({ options, place, hasRoles }: FillContext, directory: string, wait: WaitOptions): Promise<void> => {
   const { libpq, password } = readPostgresUrl(place.draftUrl, place.server.label);
   const errors: string[] = [];
   let items = 0;
@@ -217,11 +219,10 @@ const load = async (
   const end = await runToEnd(run);
   const isWhole = end.code === 0 || (end.code === 1 && /errors ignored on restore/.test(end.stderr));
   if (!isWhole || errors.length > 0) throw failedProgram(run, { ...end, stderr: errors.join('\n') || end.stderr });
-  await afterwards(place, manifest);
 };
 
-/** What a dump does not carry: the planner's statistics, and the database's own settings. */
-const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> => {
+/** What a dump does not carry of what it holds: the planner's statistics. */
+const analyze = async (place: Place): Promise<void> => {
   const database = new PostgresServer({
     url: place.draftUrl,
     label: 'restored place',
@@ -231,11 +232,6 @@ const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> 
     const session = await database.connect('restore');
     try {
       await session.query('ANALYZE');
-      for (const setting of store.database.settings) {
-        const at = setting.indexOf('=');
-        const [name, value] = [setting.slice(0, at), setting.slice(at + 1)];
-        await session.query(`ALTER DATABASE ${quoteName(place.draft)} SET ${settingSql(name, value)}`);
-      }
     } finally {
       await session.end();
     }
@@ -244,14 +240,6 @@ const afterwards = async (place: Place, { store }: DumpManifest): Promise<void> 
   } finally {
     await database.close();
   }
-};
-
-/** Lists of names are kept as they were written, with quotes where they need them; as one literal they would be one name. */
-const LISTS = new Set(['search_path', 'session_preload_libraries', 'local_preload_libraries', 'temp_tablespaces']);
-
-const settingSql = (name: string, value: string): string => {
-  const quoted = name.split('.').map(quoteName).join('.');
-  return `${quoted} TO ${LISTS.has(name.toLowerCase()) && value !== '' ? value : quoteText(value)}`;
 };
 
 const placeOf = ({ url }: Place, mark: PlaceMark, differences: readonly Finding[]): RestoredPlace => ({
