@@ -1,4 +1,3 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import { type Manifest, ownerIn, type SnapshotOwner } from '../../domain/snapshot.ts';
 import { failpoint } from '../../platform/failpoint.ts';
@@ -7,11 +6,10 @@ import type { Objects } from '../../platform/objects/objects.ts';
 import { damaged } from '../../platform/objects/seal.ts';
 import type { SealKey } from '../../platform/objects/seal-key.ts';
 import type { Destination, ManifestBasis, Snapshot } from '../store.ts';
+import { type Proof, parsed, proofOf, requireProof, textOf } from './manifest-file.ts';
 
 /** Of the manifest's file; a higher one is of a newer Switchback. */
 const FORMAT = 1;
-/** More than any manifest; a larger file is none. */
-const MAX_BYTES = 256 * 1024 * 1024;
 /** Put before anything else of a snapshot, so that one that was begun can be told from nothing, and whose it is. */
 const BEGUN = 'begun.json';
 /** Put after everything else: without it there is no snapshot. */
@@ -23,13 +21,6 @@ const ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/;
 /** What every store that keeps objects writes into its part of a manifest. */
 export interface KeptObjects {
   readonly objects: readonly SealedObject[];
-}
-
-/** The first line of a manifest's file. What proves the second line: a checksum, or with a key something that only its holder can make. */
-interface Proof {
-  readonly format: number;
-  readonly keyId: string | null;
-  readonly proof: string;
 }
 
 /** Whose snapshots, and how they are kept. */
@@ -267,63 +258,3 @@ const tooNew = (id: string, what: string): SwitchbackError =>
   new SwitchbackError('refused', `snapshot ${id} was made by a newer Switchback: ${what} is not known here`, {
     remedy: 'use the version that made it, or a later one',
   });
-
-/** Bound to the name, so that nobody passes one off as another. */
-const proofOf = (text: string, id: string, key: SealKey | null): string => {
-  const said = `${id}\n${text}`;
-  if (key === null) return createHash('sha256').update(said).digest('hex');
-  return createHmac('sha256', key.derive(Buffer.from(id), 'manifest'))
-    .update(said)
-    .digest('hex');
-};
-
-const requireProof = (about: {
-  readonly id: string;
-  readonly text: string;
-  readonly proof: Proof;
-  readonly key: SealKey | null;
-}): void => {
-  const { id, text, proof, key } = about;
-  if (proof.keyId === null && key !== null) {
-    throw new SwitchbackError(
-      'refused',
-      `snapshot ${id} is not encrypted, and the plan has a key: anybody could have put it there`,
-      {
-        remedy:
-          'if it is from before the plan had a key, and nobody else could write there, take it with a plan without `snapshots.key`',
-      },
-    );
-  }
-  if (proof.keyId !== null && proof.keyId !== key?.id) {
-    const ours = key === null ? 'the plan names none' : `the plan's is ${key.id}`;
-    throw new SwitchbackError('refused', `snapshot ${id} was made with key ${proof.keyId}, and ${ours}`, {
-      remedy: 'let `snapshots.key` of the plan be the key that it was made with; without that nobody can restore it',
-    });
-  }
-  const expected = Buffer.from(proofOf(text, id, proof.keyId === null ? null : key));
-  const found = Buffer.from(String(proof.proof));
-  if (found.length !== expected.length || !timingSafeEqual(found, expected)) {
-    throw damaged(`the manifest of snapshot ${id}`, 'its checksum is another');
-  }
-};
-
-const parsed = <T extends object>(text: string, name: string): Partial<T> & T => {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) return value as T;
-  } catch {
-    // Told below.
-  }
-  throw damaged(name, 'it cannot be read');
-};
-
-const textOf = async (bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> => {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of bytes) {
-    size += piece.length;
-    if (size > MAX_BYTES) throw damaged(name, 'it is larger than a manifest');
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
-};
