@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { drillSnapshot } from '../stages/snapshots/drill.ts';
 import { type Arguments, flag, text } from './command.ts';
 import { color, countText, durationText, findingText, say, sayJson } from './render.ts';
@@ -7,6 +8,9 @@ import { workLong } from './snapshot-work.ts';
 /** `snapshot drill`: restores one into a scratch place, looks at it, and removes the place. */
 export const drill = async (args: Arguments): Promise<number> => {
   const id = text(args, 'id') ?? null;
+  const said = placeOf(args, 'at');
+  // A directory is recorded, and has to be the same for whoever comes after this command, wherever that is given.
+  const at = said === null || said.includes('://') ? said : resolve(said);
   return await workLong(
     args,
     {
@@ -14,7 +18,7 @@ export const drill = async (args: Arguments): Promise<number> => {
       whenInterrupted: 'a scratch place that it has left is found by the next drill, which removes it',
     },
     async (context, wait) => {
-      const done = await drillSnapshot(context, { ...wait, id, at: placeOf(args, 'at') });
+      const done = await drillSnapshot(context, { ...wait, id, at });
       const { snapshot, restoreMs, outcome } = done.drill;
       const passed = done.drill.state === 'passed';
       if (flag(args, 'json')) sayJson({ ok: passed, ...done });
@@ -22,7 +26,7 @@ export const drill = async (args: Arguments): Promise<number> => {
         for (const finding of done.differences) say(findingText(finding));
         for (const problem of outcome?.problems ?? []) say(color.red(problem));
         const took =
-          restoreMs === null ? 'restoring was interrupted, so not measured' : `restored in ${durationText(restoreMs)}`;
+          restoreMs === null ? 'what restoring takes was not measured' : `restored in ${durationText(restoreMs)}`;
         const { tables = 0, compared = 0, probes = 0 } = outcome ?? {};
         say(
           `${snapshot}: ${took}; ${countText(tables)} tables, ${countText(compared)} of them compared, ${probes} probes`,

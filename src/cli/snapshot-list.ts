@@ -1,5 +1,4 @@
-import { isOurs, takenAt } from '../stages/snapshots/ours.ts';
-import { storeOf } from '../stages/snapshots/records.ts';
+import { isOurs, listOwned, takenAt } from '../stages/snapshots/ours.ts';
 import { type Arguments, flag, withPlan } from './command.ts';
 import { bytesText, color, say, sayJson, table } from './render.ts';
 import { shownSnapshot } from './snapshot-text.ts';
@@ -11,7 +10,8 @@ export const list = async (args: Arguments): Promise<number> =>
     () => undefined,
     async (context) => {
       const { plan } = context;
-      const snapshots = (await storeOf(context).list()).map((one) => ({ ...one, isOurs: isOurs(plan, one) }));
+      const { snapshots: all, owner } = await listOwned(context);
+      const snapshots = all.map((one) => ({ ...one, isOurs: isOurs(owner, one) }));
       if (flag(args, 'json')) sayJson({ ok: true, snapshots: snapshots.map(shownSnapshot) });
       else if (snapshots.length === 0) say(`there are none; make one: switchback snapshot create ${plan.path}`);
       else {
@@ -20,7 +20,9 @@ export const list = async (args: Arguments): Promise<number> =>
           state === 'available' ? color.green(state) : color.yellow(state),
           takenAt({ manifest, ...rest }),
           bytes === null ? '–' : bytesText(bytes),
-          ours ? (manifest?.reason ?? '') : (detail ?? (state === 'creating' ? 'not finished' : 'not of this plan')),
+          ours
+            ? (manifest?.reason ?? '')
+            : (detail ?? (state === 'creating' ? 'not finished' : 'not of this plan and its database')),
           manifest?.by ?? '',
         ]);
         say(table([['snapshot', 'state', 'as of', 'size', 'why', 'by'], ...rows]));

@@ -17,6 +17,20 @@ export interface LanePosition {
   readonly marker: string;
 }
 
+/** Whose a snapshot is: the plan's name, the identity of the database that it is of, and the run's id, empty before one is begun. */
+export interface SnapshotOwner {
+  readonly plan: string;
+  readonly identity: string;
+  readonly run: string;
+}
+
+/** Whose a snapshot is by its manifest, or by as much of it as is known when it begins. */
+export const ownerIn = ({ plan, identity, run }: Pick<Manifest, 'plan' | 'identity' | 'run'>): SnapshotOwner => ({
+  plan: plan.name,
+  identity,
+  run,
+});
+
 /**
  * Everything that is known of a snapshot besides its rows: stored with it, so that it can be restored, proven and told from
  * others where nothing else of the run is left. It holds no secrets.

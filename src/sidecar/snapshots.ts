@@ -37,6 +37,8 @@ export interface DrillRecord {
   readonly id: string;
   readonly snapshot: string;
   readonly by: string;
+  /** Where the scratch place was asked for, without passwords; null where the store chose. */
+  readonly place: string | null;
   /** `running` until its scratch place is gone again. */
   readonly state: 'running' | 'passed' | 'failed';
   /** What restoring took, in milliseconds; null where that was interrupted. */
@@ -102,7 +104,7 @@ export const writeDrill = async (sql: SqlExecutor, drill: DrillRecord): Promise<
     sql,
     build
       .insertInto('drill')
-      .values({ id: drill.id, snapshot: drill.snapshot, by: drill.by, ...known })
+      .values({ id: drill.id, snapshot: drill.snapshot, by: drill.by, place: drill.place, ...known })
       .onConflict((conflict) => conflict.column('id').doUpdateSet(known)),
   );
 };
@@ -122,6 +124,7 @@ export const readDrills = async (sql: SqlExecutor): Promise<readonly StoredDrill
     id: row.id,
     snapshot: row.snapshot,
     by: row.by,
+    place: row.place,
     state: row.state as DrillRecord['state'],
     restoreMs: row.restore_ms === null ? null : Number(row.restore_ms),
     outcome: row.doc === null ? null : (JSON.parse(row.doc) as DrillOutcome),

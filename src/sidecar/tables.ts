@@ -116,6 +116,8 @@ export interface SidecarTables {
     id: string;
     snapshot: string;
     by: string;
+    /** Where the scratch place was asked for, without passwords; null where the store chose. */
+    place: string | null;
     state: string;
     /** What restoring took; null before that, and where it was interrupted. */
     restore_ms: string | null;

@@ -1,6 +1,6 @@
 import type { Digest } from '../databases/digests.ts';
 import type { Finding } from '../domain/finding.ts';
-import type { Manifest, SnapshotPosition } from '../domain/snapshot.ts';
+import type { Manifest, SnapshotOwner, SnapshotPosition } from '../domain/snapshot.ts';
 
 /** What a stage knows of a snapshot before it is made. The rest of its manifest is the store's to say. */
 export type ManifestBasis = Omit<Manifest, 'position' | 'digests' | 'lanes' | 'store' | 'createdAt' | 'bytes'>;
@@ -32,11 +32,13 @@ export interface WaitOptions {
 /** A snapshot as a store knows it. */
 export interface Snapshot {
   readonly id: string;
-  /** Only one that is `available` can be restored or removed; `failed` says why in `detail`. */
+  /** Only one that is `available` can be restored or removed, and one that is `deleting` goes on; `failed` says why in `detail`. */
   readonly state: 'creating' | 'available' | 'failed' | 'deleting';
   readonly detail: string | null;
   /** Null while it is being made, and for one that is not ours: of another run, or made by hand. */
   readonly manifest: Manifest | null;
+  /** Whose it says that it is, also while it is made or removed; null where nothing that can be believed says it. */
+  readonly owner: SnapshotOwner | null;
   /** By the clock of whoever keeps it, ISO 8601. */
   readonly createdAt: string;
   readonly bytes: number | null;
@@ -71,7 +73,7 @@ export interface RestoredPlace {
  * Keeps snapshots of the source.
  *
  * Idempotency: `create` and `restore` with the same id or name go on with what was begun, never begin a second one, and resolve
- * at once when it is done; `remove` of what is gone resolves. Refusal: `restore` proves that a snapshot is whole, ours and of a
+ * at once when it is done; what was begun for another database is refused; `remove` of what is gone resolves. Refusal: `restore` proves that a snapshot is whole, ours and of a
  * version that the destination can take before it touches anything, and throws kind `refused` otherwise; it never writes to a
  * place that holds anything which is not its own. Errors: `unreachable` when the store did not answer, `refused` for what it
  * or the caller's rights do not allow, `unknown` when an answer was lost and looking again failed as well.
@@ -83,6 +85,11 @@ export interface SnapshotStore {
   /** All that it holds of this plan's source, also those that are not ours, the newest first. */
   list(): Promise<readonly Snapshot[]>;
   restore(id: string, into: Destination, options: WaitOptions): Promise<RestoredPlace>;
-  /** Removes an available snapshot of ours. Kind `refused` for any other. */
+  /**
+   * Removes what a restore has left of a place, half of one as well, and as far as the store can tell whose it is also where the
+   * snapshot itself cannot be restored. Resolves when there is nothing; kind `refused` for what is not of this restore.
+   */
+  removePlace(id: string, from: Destination, options: WaitOptions): Promise<void>;
+  /** Removes an available snapshot of ours, or goes on with that. Kind `refused` for any other. */
   remove(id: string, options: WaitOptions): Promise<void>;
 }

@@ -99,7 +99,8 @@ export const snapshotStoreContract = (
       const again = await restore(id, into);
       expect([again.url, again.differences]).toEqual([place.url, place.differences]);
       expect(await world.contentOf?.(again.url)).toBe(content);
-      await again.remove(waiting().options);
+      await world.open().removePlace(id, into, waiting().options);
+      await world.open().removePlace(id, into, waiting().options);
       expect(await world.exists(into)).toBe(false);
     });
 
@@ -109,6 +110,7 @@ export const snapshotStoreContract = (
       const into = world.destination('restore-2', 'restore');
       await world.occupy(into);
       expect(await failureOf(restore(id, into))).toMatchObject({ kind: 'refused', remedy: expect.stringMatching(/./) });
+      expect(await failureOf(store.removePlace(id, into, waiting().options))).toMatchObject({ kind: 'refused' });
       expect(await world.exists(into)).toBe(true);
     });
 

@@ -12,12 +12,13 @@ import { openRun } from '../../src/stages/open.ts';
 import { alone } from '../../src/stages/snapshots/alone.ts';
 import { createSnapshot } from '../../src/stages/snapshots/create.ts';
 import { drillSnapshot } from '../../src/stages/snapshots/drill.ts';
-import { assertProtected, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
+import { assertProtected, newestSnapshot, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
+import { pickSnapshot } from '../../src/stages/snapshots/pick.ts';
 import { planPrune, prune } from '../../src/stages/snapshots/prune.ts';
 import { restoreSnapshot } from '../../src/stages/snapshots/restore.ts';
 import { keepSnapshots } from '../../src/stages/snapshots/schedule.ts';
 import { makeScenario, type Scenario } from '../support/scenario.ts';
-import { runSql, useServerPair } from '../support/servers.ts';
+import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
 import { HeldSnapshots } from '../support/snapshot-store.ts';
 
 // What is done with a store of snapshots, on real servers; the store is a stand-in that holds them in memory. Tests follow each
@@ -43,6 +44,7 @@ let context: RunContext;
 let store: HeldSnapshots;
 const events: Event[] = [];
 
+const NOT_ENDED = { restoreMs: null, outcome: null };
 const wait = { signal: new AbortController().signal, progress: () => undefined };
 const create = (reason = 'by hand') => createSnapshot(context, { ...wait, reason, isPatient: true });
 const drill = (id: string | null = null) => drillSnapshot(context, { ...wait, id, at: null });
@@ -90,6 +92,19 @@ describe('before a run is begun', () => {
     const [left] = (await store.list()).filter(({ state }) => state === 'creating');
     expect(await create()).toMatchObject({ how: 'gone on with', snapshot: { id: left?.id } });
     expect(store.held.size).toBe(2);
+  });
+
+  it('one whose maker died while it was copied is copied before another one is made', async () => {
+    const copied: string[] = [];
+    store.onCopied = async () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    const [left] = await store.list();
+    store.onCopied = async (id) => void copied.push(id);
+    const made = await create();
+    store.onCopied = async () => undefined;
+    expect(copied).toEqual([left?.id, made?.snapshot.id]);
+    store.held.delete(left?.id ?? '');
+    store.held.delete(made?.snapshot.id ?? '');
   });
 
   it('a drill passes and says that it is not recorded', async () => {
@@ -168,6 +183,41 @@ describe('in a run', () => {
     expect(await readSnapshots(context.source.sql)).toMatchObject([{ state: 'available' }, { state: 'available' }]);
   });
 
+  it('what keeps one from being begun does not keep the one from being gone on with that it is about', async () => {
+    store.problems = [{ id: 'x/quota', severity: 'blocks', subject: 'x', fact: 'has 100 of 100', remedy: 'prune' }];
+    const before = await readSnapshots(context.source.sql);
+    await expect(create()).rejects.toMatchObject({ kind: 'findings' });
+    expect(await readSnapshots(context.source.sql)).toHaveLength(before.length);
+    store.problems = [];
+    store.onExported = () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    store.onExported = async () => undefined;
+    store.problems = [{ id: 'x/quota', severity: 'blocks', subject: 'x', fact: 'has 100 of 100', remedy: 'prune' }];
+    const made = await create();
+    store.problems = [];
+    expect(made?.how).toBe('gone on with');
+  });
+
+  it.each([
+    ['gone on with', '0 s'],
+    ['made', '2 h'],
+  ])('one that was broken off while it was copied is copied by the next, which is %s after %s', async (how, later) => {
+    const copied: string[] = [];
+    store.onCopied = async () => Promise.reject(new Error('broken off'));
+    await expect(create()).rejects.toThrow('broken off');
+    const [left = { id: '', state: '' }] = await readSnapshots(context.source.sql);
+    expect(left.state).toBe('creating');
+    await scenario.onSource(`UPDATE switchback.snapshot SET at = at - interval '${later}' WHERE id = '${left.id}'`);
+    store.onCopied = async (id) => void copied.push(id);
+    const made = await create();
+    store.onCopied = async () => undefined;
+    expect(made?.how).toBe(how);
+    expect(copied).toEqual(how === 'made' ? [left.id, made?.snapshot.id] : [left.id]);
+    expect(new Set((await readSnapshots(context.source.sql)).map(({ state }) => state))).toEqual(
+      new Set(['available']),
+    );
+  });
+
   it('the one before prepare is made once for all phases', async () => {
     const id = await snapshotBeforePrepare(context, wait);
     expect(isIdOf('test', id)).toBe(true);
@@ -190,7 +240,7 @@ describe('in a run', () => {
 
   it('a drill that died is found by the next one, also by that of another snapshot, and leaves nothing', async () => {
     const [newest, older] = (await store.list()).map(({ id }) => id);
-    const died = { by: 'me@here', state: 'running', restoreMs: null, outcome: null } as const;
+    const died = { by: 'me@here', place: null, state: 'running', restoreMs: null, outcome: null } as const;
     const all = [newest, older].map((snapshot = '') => ({ ...died, id: `${snapshot}-dead`, snapshot }));
     for (const one of all) await writeDrill(context.source.sql, one);
     const drilled = await drill(newest ?? '');
@@ -199,6 +249,45 @@ describe('in a run', () => {
     const known = new Map((await readDrills(context.source.sql)).map((one) => [one.id, one]));
     expect(known.get(`${older}-dead`)).toMatchObject({ state: 'failed', outcome: { problems: ['it was broken off'] } });
     expect(store.places.size).toBe(0);
+  });
+
+  it('a drill that died had its place elsewhere, and is removed there, whichever place the next one has', async () => {
+    const [newest = '', older = ''] = (await store.list()).map(({ id }) => id);
+    const died = { by: 'me@here', state: 'running', ...NOT_ENDED } as const;
+    const places = ['postgresql://me:***@there/x', null, 'postgresql://me@elsewhere/x'];
+    for (const [n, place] of places.entries()) {
+      await writeDrill(context.source.sql, {
+        ...died,
+        id: `elsewhere-${n}`,
+        snapshot: n === 2 ? older : newest,
+        place,
+      });
+    }
+    store.removed.length = 0;
+    store.unreachable.add('postgresql://me@elsewhere/x');
+    const at = 'postgresql://me:secret@there/x';
+    const drilled = await drillSnapshot(context, { ...wait, id: newest, at });
+    expect(drilled.drill).toMatchObject({ id: 'elsewhere-0', state: 'passed', place: places[0] });
+    expect(store.removed.toSorted()).toEqual(
+      [`${newest} at null`, `${newest} at ${at}`, `${older} at ${places[2]}`].toSorted(),
+    );
+    const problems = new Map((await readDrills(context.source.sql)).map(({ id, outcome }) => [id, outcome?.problems]));
+    expect(problems.get('elsewhere-1')).toEqual(['it was broken off']);
+    expect(problems.get('elsewhere-2')?.[1]).toMatch(/^drill-.* at postgresql:\/\/me@elsewhere\/x may be left: /);
+    store.unreachable.clear();
+  });
+
+  it('a drill that finds the snapshot damaged has failed, and hinders no other', async () => {
+    const [newest = '', older = ''] = (await store.list()).map(({ id }) => id);
+    store.damaged.add(older);
+    const drilled = await drill(older);
+    expect(drilled).toMatchObject({ drill: { state: 'failed', restoreMs: null }, isRecorded: true });
+    expect(drilled.drill.outcome?.problems).toEqual([`it cannot be restored: ${older}/data/1 is damaged`]);
+    const running = { by: '', place: null, state: 'running', restoreMs: null, outcome: null } as const;
+    await writeDrill(context.source.sql, { ...running, id: 'died', snapshot: older });
+    expect((await drill(newest)).drill.state).toBe('passed');
+    expect((await readDrills(context.source.sql)).filter(({ state }) => state === 'running')).toEqual([]);
+    store.damaged.clear();
   });
 
   it('without digests, the record from before it was begun has to be in what is restored', async () => {
@@ -249,11 +338,51 @@ describe('in a run', () => {
     expect(store.done.create).toBe(rested);
   });
 
+  it('what is of another database whose plan has the same name is not counted, gone on with or pruned', async () => {
+    const newest = [...store.held.values()].at(-1);
+    if (newest?.manifest == null) throw new Error('there is none');
+    const owner = { plan: 'test', identity: 'staging', run: '' };
+    const at = '2099-01-01T00:00:00.000Z';
+    const [theirs, half] = ['test-20990101-000000-aaaa', 'test-20990101-000000-bbbb'];
+    store.held.set(theirs, {
+      ...newest,
+      id: theirs,
+      owner,
+      manifest: { ...newest.manifest, id: theirs, createdAt: at },
+    });
+    store.held.set(half, { ...newest, id: half, owner, state: 'creating', manifest: null });
+    expect((await newestSnapshot(context))?.snapshot.id).toBe(newest.id);
+    expect((await pickSnapshot(context, null)).id).toBe(newest.id);
+    await expect(pickSnapshot(context, theirs)).rejects.toThrow('is of database staging');
+    expect(await create()).toMatchObject({ how: 'made' });
+    const verdicts = new Map((await planPrune(context)).verdicts.map((verdict) => [verdict.id, verdict]));
+    for (const id of [theirs, half]) {
+      expect(verdicts.get(id)).toMatchObject({ keeps: true, why: 'not one of this plan and its database' });
+      store.held.delete(id);
+    }
+  });
+
+  it('a prune whose source has no run asks the target what it refers to', async () => {
+    const place = context.openPlace(await createDatabase(servers().source, 'restored_by_hand'));
+    const { sql, sessions } = place;
+    const elsewhere = { ...context, source: { ...context.source, sql, sessions } };
+    const [, held = ''] = (await store.list()).map(({ id }) => id);
+    const drilled = { id: 'elsewhere', snapshot: held, by: '', place: null, ...NOT_ENDED };
+    await writeDrill(context.target.sql, { ...drilled, state: 'running' });
+    const { verdicts } = await planPrune(elsewhere);
+    expect(verdicts.find(({ id }) => id === held)).toMatchObject({ keeps: true, why: 'a drill of it is under way' });
+    const gone = { query: () => Promise.reject(new Error('it does not answer')) } as never;
+    const silent = planPrune({ ...elsewhere, target: { ...context.target, sql: gone } });
+    await expect(silent).rejects.toThrow(/nobody can tell which snapshots a run refers to: .* it does not answer/);
+    await writeDrill(context.target.sql, { ...drilled, state: 'failed' });
+    await place.close();
+  });
+
   it('a prune removes what no rule keeps, and leaves the newest and what is being drilled', async () => {
     const ids = (await store.list()).map(({ id }) => id);
     expect(ids.length).toBeGreaterThan(3);
     const [newest = '', , drilled = ''] = ids;
-    const running = { id: 'd', snapshot: drilled, by: '', state: 'running', restoreMs: null, outcome: null } as const;
+    const running = { id: 'd', snapshot: drilled, by: '', place: null, state: 'running', ...NOT_ENDED } as const;
     await writeDrill(context.source.sql, running);
     const { verdicts } = await planPrune(context);
     expect(verdicts.flatMap(({ id, keeps }) => (keeps ? [id] : []))).toEqual([newest, drilled]);

@@ -3,6 +3,7 @@ import type { RunningServer } from '../../src/demo/servers.ts';
 import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Finding } from '../../src/domain/finding.ts';
 import type { Position } from '../../src/domain/position.ts';
+import { ownerIn } from '../../src/domain/snapshot.ts';
 import { quoteName, quoteTable } from '../../src/platform/postgres/quote.ts';
 import type {
   CreateSnapshot,
@@ -35,10 +36,18 @@ export class HeldSnapshots implements SnapshotStore {
   readonly done: Record<'create' | 'restore' | 'remove', number> = { create: 0, restore: 0, remove: 0 };
   /** Runs while the exported snapshot stands, before anything is read under it. */
   onExported: () => Promise<void> = async () => undefined;
+  /** Runs whenever one is asked for that can be restored already, as others make the copies that are missing. */
+  onCopied: (id: string) => Promise<void> = async () => undefined;
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
   /** Where a restored place is said to be, when that is not where it is. */
   misleads: string | null = null;
+  /** Those of which a byte is another by now, which only a restore finds. */
+  readonly damaged = new Set<string>();
+  /** Places that were asked to be removed, with where they were. */
+  readonly removed: string[] = [];
+  /** Where nobody answers. */
+  readonly unreachable = new Set<string>();
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -54,8 +63,12 @@ export class HeldSnapshots implements SnapshotStore {
 
   async create({ basis, look }: CreateSnapshot, { progress }: WaitOptions): Promise<Snapshot> {
     const known = this.held.get(basis.id);
-    if (known?.state === 'available') return known;
-    const begun = { id: basis.id, detail: null, manifest: null, createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
+    if (known?.state === 'available') {
+      await this.onCopied(basis.id);
+      return known;
+    }
+    const at = { createdAt: '2026-11-27T00:00:00.000Z', bytes: null };
+    const begun = { id: basis.id, detail: null, manifest: null, owner: ownerIn(basis), ...at };
     this.held.set(basis.id, { ...begun, state: 'creating', rows: '' });
     progress({ text: 'reading rows', percent: null });
     const client = new pg.Client({ connectionString: this.#options.source });
@@ -74,6 +87,7 @@ export class HeldSnapshots implements SnapshotStore {
       const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
       this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });
       this.done.create += 1;
+      await this.onCopied(basis.id);
       return made;
     } finally {
       await client.end();
@@ -88,11 +102,9 @@ export class HeldSnapshots implements SnapshotStore {
     const snapshot = this.held.get(id);
     if (snapshot?.state !== 'available') throw new SwitchbackError('refused', `there is no ${id} that is available`);
     const { server, schema } = this.#options;
-    const remove = async () => {
-      await runSql(server.url, `DROP DATABASE IF EXISTS ${quoteName(into.name)} WITH (FORCE)`);
-      this.places.delete(into.name);
-    };
-    await remove();
+    if (this.damaged.has(id)) throw new SwitchbackError('refused', `${id}/data/1 is damaged`);
+    const remove = () => this.removePlace(id, into);
+    await runSql(server.url, `DROP DATABASE IF EXISTS ${quoteName(into.name)} WITH (FORCE)`);
     this.places.add(into.name);
     const url = await createDatabase(server, into.name);
     await runSql(url, schema);
@@ -100,6 +112,13 @@ export class HeldSnapshots implements SnapshotStore {
     this.done.restore += 1;
     await this.onRestored(url);
     return { url: this.misleads ?? url, differences: [], remove };
+  }
+
+  async removePlace(id: string, { name, at }: Destination): Promise<void> {
+    this.removed.push(`${id} at ${at}`);
+    if (at !== null && this.unreachable.has(at)) throw new SwitchbackError('unreachable', 'nobody answers there');
+    await runSql(this.#options.server.url, `DROP DATABASE IF EXISTS ${quoteName(name)} WITH (FORCE)`);
+    this.places.delete(name);
   }
 
   async remove(id: string): Promise<void> {

@@ -43,14 +43,18 @@ describe('which snapshots stay', () => {
       one('theirs', '2026-11-27T00:00:00Z', { isOurs: false }),
       one('half', '2026-11-26T00:00:00Z', { state: 'creating' }),
       one('broken', '2026-11-26T00:00:00Z', { state: 'failed' }),
+      one('going', '2026-11-26T00:00:00Z', { state: 'deleting' }),
+      one('their-going', '2026-11-26T00:00:00Z', { state: 'deleting', isOurs: false }),
       one('newest', '2026-11-25T00:00:00Z'),
       one('referred', '2026-11-02T00:00:00Z'),
       one('goes', '2026-11-01T00:00:00Z'),
     ];
     expect(judge(all, { last: 1, daily: 0, weekly: 0 }, new Map([['referred', 'it is being drilled']]))).toEqual([
-      { id: 'theirs', keeps: true, why: 'not one of this plan' },
+      { id: 'theirs', keeps: true, why: 'not one of this plan and its database' },
       { id: 'half', keeps: true, why: 'creating, not available' },
       { id: 'broken', keeps: true, why: 'failed, not available' },
+      { id: 'going', keeps: false, why: 'its removal was begun' },
+      { id: 'their-going', keeps: true, why: 'not one of this plan and its database' },
       { id: 'newest', keeps: true, why: 'the newest' },
       { id: 'referred', keeps: true, why: 'it is being drilled' },
       { id: 'goes', keeps: false, why: 'no rule keeps it' },
@@ -75,8 +79,11 @@ describe('which snapshots stay', () => {
         const stays = new Set(kept(all, keep, referred));
         const ours = all.filter(({ state, isOurs }) => state === 'available' && isOurs);
         const newest = Math.max(...ours.map(({ at }) => Date.parse(at)));
-        expect(all.filter((c) => !ours.includes(c)).every(({ id }) => stays.has(id))).toBe(true);
-        expect([...referred.keys()].every((id) => stays.has(id))).toBe(true);
+        const going = all.filter(({ state, isOurs }) => state === 'deleting' && isOurs);
+        const untouched = all.filter((c) => !ours.includes(c) && !going.includes(c));
+        expect(untouched.every(({ id }) => stays.has(id))).toBe(true);
+        expect(going.some(({ id }) => stays.has(id))).toBe(false);
+        expect([...referred.keys()].every((id) => stays.has(id) || going.some((c) => c.id === id))).toBe(true);
         expect(ours.length === 0 || ours.some((c) => Date.parse(c.at) === newest && stays.has(c.id))).toBe(true);
         expect(ours.filter(({ id }) => stays.has(id)).length).toBeGreaterThanOrEqual(Math.min(keep.last, ours.length));
         const more = new Set(kept(all, { ...keep, daily: keep.daily + 1, weekly: keep.weekly + 1 }, referred));

@@ -1,35 +1,26 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
-import type { Manifest } from '../../domain/snapshot.ts';
+import { type Manifest, ownerIn, type SnapshotOwner } from '../../domain/snapshot.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { Envelope, type SealedObject } from '../../platform/objects/envelope.ts';
 import type { Objects } from '../../platform/objects/objects.ts';
 import { damaged } from '../../platform/objects/seal.ts';
 import type { SealKey } from '../../platform/objects/seal-key.ts';
-import type { Destination, Snapshot } from '../store.ts';
+import type { Destination, ManifestBasis, Snapshot } from '../store.ts';
+import { type Proof, parsed, proofOf, requireProof, textOf } from './manifest-file.ts';
 
 /** Of the manifest's file; a higher one is of a newer Switchback. */
 const FORMAT = 1;
-/** More than any manifest; a larger file is none. */
-const MAX_BYTES = 256 * 1024 * 1024;
-/** Put before anything else of a snapshot, so that one that was begun can be told from nothing. */
+/** Put before anything else of a snapshot, so that one that was begun can be told from nothing, and whose it is. */
 const BEGUN = 'begun.json';
 /** Put after everything else: without it there is no snapshot. */
 const MANIFEST = 'manifest.json';
-/** Put before anything of a snapshot is removed. */
+/** Put before anything of a snapshot is removed, and says whose it is when nothing else is left. */
 const REMOVING = 'removing.json';
 const ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/;
 
 /** What every store that keeps objects writes into its part of a manifest. */
 export interface KeptObjects {
   readonly objects: readonly SealedObject[];
-}
-
-/** The first line of a manifest's file. What proves the second line: a checksum, or with a key something that only its holder can make. */
-interface Proof {
-  readonly format: number;
-  readonly keyId: string | null;
-  readonly proof: string;
 }
 
 /** Whose snapshots, and how they are kept. */
@@ -96,10 +87,12 @@ export class Catalogue {
 
   /**
    * Notes that a snapshot is begun, and removes what an earlier attempt left. Returns the snapshot when it is there already.
-   * Throws kind `refused` when something else has its name.
+   * Throws kind `refused` when something else has its name: that of another plan or database may be under way at this moment.
    */
-  async begin(id: string, about: { readonly by: string; readonly reason: string }): Promise<Snapshot | null> {
+  async begin(id: string, basis: ManifestBasis): Promise<Snapshot | null> {
     const known = await this.look(id);
+    const owner = ownerIn(basis);
+    if (known !== null && known.owner !== null && !isSame(known.owner, owner)) throw notOf(known, owner);
     if (known?.manifest != null && known.state === 'available') return known;
     if (known !== null && known.state !== 'creating') {
       throw new SwitchbackError(
@@ -110,8 +103,8 @@ export class Catalogue {
         },
       );
     }
-    const { plan, objects } = this.#options;
-    await objects.put(`${id}/${BEGUN}`, once(JSON.stringify({ plan, ...about })));
+    const { objects } = this.#options;
+    await objects.put(`${id}/${BEGUN}`, once(JSON.stringify({ ...owner, by: basis.by, reason: basis.reason })));
     for (const key of await this.#keysOf(id)) if (key !== BEGUN) await objects.remove(`${id}/${key}`);
     return null;
   }
@@ -123,7 +116,7 @@ export class Catalogue {
     const proof: Proof = { format: FORMAT, keyId: key?.id ?? null, proof: proofOf(text, manifest.id, key) };
     await objects.put(`${manifest.id}/${MANIFEST}`, once(`${JSON.stringify(proof)}\n${text}\n`));
     const { id, createdAt, bytes } = manifest;
-    return { id, state: 'available', detail: null, manifest, createdAt, bytes };
+    return { id, state: 'available', detail: null, manifest, owner: ownerIn(manifest), createdAt, bytes };
   }
 
   /** The manifest of a snapshot that can be restored: whole, ours, and of a key that we have. Throws kind `refused` otherwise. */
@@ -144,13 +137,13 @@ export class Catalogue {
     const snapshot = await this.look(id);
     if (snapshot === null) return;
     const { objects, plan } = this.#options;
-    if (snapshot.state === 'available' && snapshot.manifest === null) {
+    if (snapshot.owner?.plan !== plan && (snapshot.state === 'available' || snapshot.state === 'deleting')) {
       throw new SwitchbackError('refused', `snapshot ${id} is not of plan ${plan}`, {
         remedy: 'let its owner remove it',
       });
     }
     if (snapshot.state !== 'available' && snapshot.state !== 'deleting') throw notAvailable(snapshot);
-    await objects.put(`${id}/${REMOVING}`, once(JSON.stringify({ plan })));
+    if (snapshot.state === 'available') await objects.put(`${id}/${REMOVING}`, once(JSON.stringify(snapshot.owner)));
     failpoint('snapshot:removing');
     const keys = await this.#keysOf(id);
     const last = [MANIFEST, BEGUN, REMOVING];
@@ -168,17 +161,34 @@ export class Catalogue {
   }
 
   async #read(id: string, { keys, bytes: found }: Looked): Promise<Snapshot> {
-    const bare = { id, manifest: null, createdAt: timeOf(id), bytes: found };
-    if (keys.has(REMOVING)) return { ...bare, state: 'deleting', detail: 'its removal was begun' };
-    if (!keys.has(MANIFEST)) return { ...bare, state: 'creating', detail: null };
+    const bare = { id, manifest: null, owner: null, createdAt: timeOf(id), bytes: found };
+    if (keys.has(REMOVING)) {
+      const owner = await this.#ownerBy(`${id}/${REMOVING}`);
+      return { ...bare, owner, state: 'deleting', detail: 'its removal was begun' };
+    }
+    if (!keys.has(MANIFEST)) {
+      return { ...bare, owner: await this.#ownerBy(`${id}/${BEGUN}`), state: 'creating', detail: null };
+    }
     try {
       const manifest = await this.#manifest(id);
       const { createdAt, bytes } = manifest;
-      return { id, state: 'available', detail: null, manifest, createdAt, bytes };
+      return { id, state: 'available', detail: null, manifest, owner: ownerIn(manifest), createdAt, bytes };
     } catch (error) {
       if (!isKind(error, 'refused')) throw error;
       const isForeign = error.cause === FOREIGN;
       return { ...bare, state: isForeign ? 'available' : 'failed', detail: messageOf(error) };
+    }
+  }
+
+  /** What a file says that was put at the beginning, or at the end; null where it cannot be read, or is gone by now. */
+  async #ownerBy(key: string): Promise<SnapshotOwner | null> {
+    try {
+      const name = `${this.#label}/${key}`;
+      const { plan, identity, run } = parsed<SnapshotOwner>(await textOf(this.#options.objects.get(key), name), name);
+      return [plan, identity, run].every((value) => typeof value === 'string') ? { plan, identity, run } : null;
+    } catch (error) {
+      if (!isKind(error, 'refused')) throw error;
+      return null;
     }
   }
 
@@ -215,6 +225,17 @@ const FOREIGN = Symbol('foreign');
 
 const isSnapshot = ({ keys }: Looked): boolean => keys.has(BEGUN) || keys.has(MANIFEST) || keys.has(REMOVING);
 
+/** A run may begin while one is made, which stays the same database's. */
+const isSame = (one: SnapshotOwner, other: SnapshotOwner): boolean =>
+  one.plan === other.plan && one.identity === other.identity;
+
+const notOf = ({ id, owner }: Snapshot, { plan, identity }: SnapshotOwner): SwitchbackError =>
+  new SwitchbackError(
+    'refused',
+    `snapshot ${id} is of plan ${owner?.plan} and database ${owner?.identity}, not of ${plan} and ${identity}`,
+    { remedy: 'let each database have a place of its own in `snapshots.to`, or each plan a name of its own' },
+  );
+
 const requireId = (id: string): void => {
   if (ID.test(id)) return;
   throw new SwitchbackError('refused', `${JSON.stringify(id)} is no name of a snapshot`, {
@@ -237,53 +258,3 @@ const tooNew = (id: string, what: string): SwitchbackError =>
   new SwitchbackError('refused', `snapshot ${id} was made by a newer Switchback: ${what} is not known here`, {
     remedy: 'use the version that made it, or a later one',
   });
-
-/** Bound to the name, so that nobody passes one off as another. */
-const proofOf = (text: string, id: string, key: SealKey | null): string => {
-  const said = `${id}\n${text}`;
-  if (key === null) return createHash('sha256').update(said).digest('hex');
-  return createHmac('sha256', key.derive(Buffer.from(id), 'manifest'))
-    .update(said)
-    .digest('hex');
-};
-
-const requireProof = (about: {
-  readonly id: string;
-  readonly text: string;
-  readonly proof: Proof;
-  readonly key: SealKey | null;
-}): void => {
-  const { id, text, proof, key } = about;
-  if (proof.keyId !== null && proof.keyId !== key?.id) {
-    const ours = key === null ? 'the plan names none' : `the plan's is ${key.id}`;
-    throw new SwitchbackError('refused', `snapshot ${id} was made with key ${proof.keyId}, and ${ours}`, {
-      remedy: 'let `snapshots.key` of the plan be the key that it was made with; without that nobody can restore it',
-    });
-  }
-  const expected = Buffer.from(proofOf(text, id, proof.keyId === null ? null : key));
-  const found = Buffer.from(String(proof.proof));
-  if (found.length !== expected.length || !timingSafeEqual(found, expected)) {
-    throw damaged(`the manifest of snapshot ${id}`, 'its checksum is another');
-  }
-};
-
-const parsed = <T extends object>(text: string, name: string): Partial<T> & T => {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) return value as T;
-  } catch {
-    // Told below.
-  }
-  throw damaged(name, 'it cannot be read');
-};
-
-const textOf = async (bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> => {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for await (const piece of bytes) {
-    size += piece.length;
-    if (size > MAX_BYTES) throw damaged(name, 'it is larger than a manifest');
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
-};

@@ -46,6 +46,16 @@ export const restoreBackup = async (
   return { url: urlOf(server, options.sourceUrl), differences, remove: () => removePlace(server, mark) };
 };
 
+/** Removes the place of a restore, or what there is of it. */
+export const removeBackup = async (
+  context: BackupContext,
+  { id, into }: { readonly id: string; readonly into: Destination },
+): Promise<void> => {
+  const { bin, plan } = context.options;
+  const server: RestoredServer = { directory: await directoryOf(context, into), bin, purpose: into.purpose };
+  await removePlace(server, { plan, snapshot: id, place: into.name, differences: [] });
+};
+
 /** A rehearsal may leave the choice to us: where the room is that it needs. */
 const directoryOf = async ({ options, spool }: BackupContext, { name, purpose, at }: Destination): Promise<string> => {
   // Nothing of it is told: a URL may have a password.

@@ -8,7 +8,7 @@ import { spoolFor } from '../local/spool.ts';
 import type { CreateSnapshot, Destination, RestoredPlace, Snapshot, SnapshotStore, WaitOptions } from '../store.ts';
 import { type BackupContext, CLUSTER, createBackup } from './create.ts';
 import type { PgBasebackupOptions } from './options.ts';
-import { restoreBackup } from './restore.ts';
+import { removeBackup, restoreBackup } from './restore.ts';
 
 /**
  * Snapshots of the source's whole cluster by pg_basebackup, with the log that it needs, in a directory or in S3. It is restored
@@ -41,6 +41,10 @@ export class PgBasebackupStore implements SnapshotStore {
 
   async restore(id: string, into: Destination, options: WaitOptions): Promise<RestoredPlace> {
     return await restoreBackup(this.#context, { id, into }, options);
+  }
+
+  async removePlace(id: string, from: Destination, _options: WaitOptions): Promise<void> {
+    await removeBackup(this.#context, { id, into: from });
   }
 
   async remove(id: string, _options: WaitOptions): Promise<void> {

@@ -35,14 +35,7 @@ export const restoreDump = async (
   const manifest = (await context.catalogue.manifest(id)) as DumpManifest;
   const place = new Place(urlOf(options, into), { plan: options.plan, place: into.name });
   try {
-    const mark: PlaceMark = {
-      switchback: 'restored',
-      plan: options.plan,
-      snapshot: id,
-      place: into.name,
-      state: 'restoring',
-      differences: [],
-    };
+    const mark = markOf(options, { id, into });
     const known = await requireOurs(place, mark);
     if (known !== null) return placeOf(place, mark, known.differences);
     const lacks = await requireFit(place, manifest, { options, purpose: into.purpose });
@@ -55,6 +48,24 @@ export const restoreDump = async (
     await place.close();
   }
 };
+
+/** Removes the place of a restore, or what there is of it. */
+export const removeDump = async (
+  options: PgDumpOptions,
+  about: { readonly id: string; readonly into: Destination },
+): Promise<void> => await removePlace(urlOf(options, about.into), markOf(options, about));
+
+const markOf = (
+  { plan }: PgDumpOptions,
+  { id, into }: { readonly id: string; readonly into: Destination },
+): PlaceMark => ({
+  switchback: 'restored',
+  plan,
+  snapshot: id,
+  place: into.name,
+  state: 'restoring',
+  differences: [],
+});
 
 /** A rehearsal may leave the choice to us; the source's own server is where its database fits for sure. */
 const urlOf = (options: PgDumpOptions, { name, purpose, at }: Destination): string => {
@@ -231,19 +242,21 @@ const analyze = async (place: Place): Promise<void> => {
   }
 };
 
-/** Removal looks again whose the database is, since a place may have been given another use long after. */
-const placeOf = (place: Place, mark: PlaceMark, differences: readonly Finding[]): RestoredPlace => ({
-  url: place.url,
+const placeOf = ({ url }: Place, mark: PlaceMark, differences: readonly Finding[]): RestoredPlace => ({
+  url,
   differences,
-  remove: async () => {
-    const again = new Place(place.url, { plan: mark.plan, place: mark.place });
-    try {
-      await again.drop(again.draft);
-      if ((await again.find(again.name)) === null) return;
-      await requireOurs(again, mark);
-      await again.drop(again.name);
-    } finally {
-      await again.close();
-    }
-  },
+  remove: () => removePlace(url, mark),
 });
+
+/** Looks again whose the database is, since a place may have been given another use long after. */
+const removePlace = async (url: string, mark: PlaceMark): Promise<void> => {
+  const place = new Place(url, { plan: mark.plan, place: mark.place });
+  try {
+    await place.drop(place.draft);
+    if ((await place.find(place.name)) === null) return;
+    await requireOurs(place, mark);
+    await place.drop(place.name);
+  } finally {
+    await place.close();
+  }
+};

@@ -5,7 +5,7 @@ import { spoolFor } from '../local/spool.ts';
 import type { CreateSnapshot, Destination, RestoredPlace, Snapshot, SnapshotStore, WaitOptions } from '../store.ts';
 import { type CreateContext, createDump } from './create.ts';
 import type { PgDumpOptions } from './options.ts';
-import { restoreDump } from './restore.ts';
+import { removeDump, restoreDump } from './restore.ts';
 
 /**
  * Snapshots of the source's database by pg_dump, in the directory format, in a directory or in S3. A snapshot's state is exactly
@@ -37,6 +37,10 @@ export class PgDumpStore implements SnapshotStore {
 
   async restore(id: string, into: Destination, options: WaitOptions): Promise<RestoredPlace> {
     return await restoreDump(this.#context, { id, into }, options);
+  }
+
+  async removePlace(id: string, from: Destination, _options: WaitOptions): Promise<void> {
+    await removeDump(this.#context.options, { id, into: from });
   }
 
   async remove(id: string, _options: WaitOptions): Promise<void> {

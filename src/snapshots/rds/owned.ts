@@ -1,5 +1,5 @@
 import { SwitchbackError } from '../../domain/errors.ts';
-import type { Manifest } from '../../domain/snapshot.ts';
+import { type Manifest, type SnapshotOwner, ownerIn as saidBy } from '../../domain/snapshot.ts';
 import type { Snapshot } from '../store.ts';
 import type { Held, StorePart } from './kind.ts';
 import { ownerIn, type Reading, readTags } from './manifest-tags.ts';
@@ -48,6 +48,11 @@ const detailOf = (held: Held, reading: Reading): string | null => {
   }
 };
 
+const saidIn = (reading: Reading): SnapshotOwner | null => {
+  if (reading.kind === 'whole') return saidBy(reading.manifest);
+  return reading.kind === 'begun' ? saidBy(reading.begun) : null;
+};
+
 /** A snapshot as the port tells of it. What RDS has made is not available before its manifest is whole. */
 export const snapshotOf = (owner: Owner, held: Held): Snapshot => {
   const reading = readingFor(owner, held);
@@ -57,6 +62,7 @@ export const snapshotOf = (owner: Owner, held: Held): Snapshot => {
     state: reading.kind === 'begun' && state === 'available' ? 'creating' : state,
     detail: detailOf(held, reading),
     manifest: reading.kind === 'whole' ? reading.manifest : null,
+    owner: saidIn(reading),
     createdAt: held.createdAt,
     bytes: held.bytes,
   };

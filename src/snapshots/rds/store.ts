@@ -88,10 +88,18 @@ export class RdsStore implements SnapshotStore {
     };
   }
 
+  async removePlace(id: string, from: Destination, options: WaitOptions): Promise<void> {
+    const kept = this.#until(options);
+    const manifest = availableManifest(kept.owner, await this.#existing(kept, id));
+    await this.#removePlace({ manifest, store: storePartOf(manifest), snapshot: id, into: from }, options);
+  }
+
   async remove(id: string, options: WaitOptions): Promise<void> {
     const kept = this.#until(options);
     const held = await kept.kind.find(kept.api, id);
-    const known = held === null ? [] : storePartOf(availableManifest(kept.owner, held)).copies;
+    // One that RDS is removing is waited for.
+    const isThere = held !== null && held.status !== 'deleting';
+    const known = isThere ? storePartOf(availableManifest(kept.owner, held)).copies : [];
     const regions = new Set([...known, ...this.#options.copyTo.map(({ region }) => region)]);
     regions.delete(await kept.api.region());
     // Copies first: while the snapshot is there, a rerun knows of them.

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import { blocks } from '../../domain/finding.ts';
 import type { LanePosition, SnapshotPosition } from '../../domain/snapshot.ts';
 import { isIdOf, snapshotId } from '../../domain/snapshot-id.ts';
@@ -14,7 +14,7 @@ import type { ManifestBasis, SeenAt, Snapshot, SnapshotStore, WaitOptions } from
 import type { RunContext, RunScope } from '../context.ts';
 import { readScope } from '../scope.ts';
 import { alone } from './alone.ts';
-import { isOurs } from './ours.ts';
+import { listOwned, restorable } from './ours.ts';
 import { record, runOf, storeOf } from './records.ts';
 import { digestTables } from './table-digests.ts';
 
@@ -32,8 +32,8 @@ export interface Created {
   readonly how: 'made' | 'gone on with' | 'waited for';
 }
 
-/** What is to be made, or the one that an earlier process made and did not come to say so. */
-type Begun = { readonly intent: SnapshotRecord; readonly isOld: boolean; readonly made: Snapshot | null };
+/** What is to be made, and whether an earlier process has begun it. */
+type Begun = { readonly intent: SnapshotRecord; readonly isOld: boolean };
 
 /** One that was made and not recorded is the answer to whoever asks again; later than this, another one is wanted. */
 const ASKED_AGAIN_MS = 3_600_000;
@@ -44,13 +44,12 @@ const lockName = ({ plan }: RunContext): string => `snapshot of ${plan.name}`;
 /**
  * Makes a snapshot of the source, or goes on with one that was begun and not finished. It changes nobody's ownership, so that
  * it takes no lease: it works while a worker runs, and before a run is begun; then nothing is recorded but in the store. Returns
- * null when somebody else is at it and is not to be waited for. Throws kind `findings` when the store says what would keep it
- * from being made, and what the store throws.
+ * null when somebody else is at it and is not to be waited for. Throws kind `findings` when the store says what would keep one
+ * from being begun, and what the store throws: a quota that is reached, or a full disk, may be so by the one that is to be gone on with.
  */
 export const createSnapshot = async (context: RunContext, options: CreateOptions): Promise<Created | null> => {
   const store = storeOf(context);
-  await assertPossible(store);
-  const before = new Set((await availableOf(context, store)).map(({ id }) => id));
+  const before = new Set((await availableOf(context)).map(({ id }) => id));
   const onTaken = () => {
     const text = 'another process is making a snapshot; waiting for it';
     if (options.isPatient) options.progress({ text, percent: null });
@@ -59,15 +58,27 @@ export const createSnapshot = async (context: RunContext, options: CreateOptions
   const turn = { name: lockName(context), signal: options.signal, onTaken };
   return await alone(context.source.sql, turn, async (signal, hasWaited): Promise<Created> => {
     if (hasWaited) {
-      const made = (await availableOf(context, store)).find(({ id }) => !before.has(id));
-      if (made) return { snapshot: made, how: 'waited for' };
+      const made = (await availableOf(context)).find(({ id }) => !before.has(id));
+      if (made) return { snapshot: await complete(store, made, { ...options, signal }), how: 'waited for' };
     }
     return await make(context, store, { ...options, signal });
   });
 };
 
-const availableOf = async (context: RunContext, store: SnapshotStore): Promise<readonly Snapshot[]> =>
-  (await store.list()).filter((snapshot) => snapshot.state === 'available' && isOurs(context.plan, snapshot));
+/**
+ * Does what may be missing of one that can be restored already: whoever made it may have died while it was copied or shared. A store
+ * in which nothing is missing says so at once.
+ */
+const complete = async (store: SnapshotStore, snapshot: Snapshot, options: WaitOptions): Promise<Snapshot> => {
+  if (snapshot.manifest === null) return snapshot;
+  const look = () => Promise.reject(new SwitchbackError('internal', `${snapshot.id} was made already`));
+  return await store.create({ basis: snapshot.manifest, look }, options);
+};
+
+const availableOf = async (context: RunContext): Promise<readonly Snapshot[]> => {
+  const { snapshots, owner } = await listOwned(context);
+  return restorable(owner, snapshots);
+};
 
 const assertPossible = async (store: SnapshotStore): Promise<void> => {
   const findings = await store.findings();
@@ -80,14 +91,15 @@ const assertPossible = async (store: SnapshotStore): Promise<void> => {
 };
 
 const make = async (context: RunContext, store: SnapshotStore, options: CreateOptions): Promise<Created> => {
-  const { intent, isOld, made } = await begin(context, store, options);
+  const { intent, isOld } = await begin(context, store, options);
   const scope = await readScope(context);
   failpoint('snapshot:intended');
   try {
     const basis = await basisOf(context, intent, scope);
     const look = (exported: string | null, position: SnapshotPosition) =>
       seeUnder(context, { scope, exported, position, options });
-    const snapshot = made ?? (await store.create({ basis, look }, options));
+    // Also one that is there already: its copies may be missing.
+    const snapshot = await store.create({ basis, look }, options);
     failpoint('snapshot:made');
     await record(context, (sql) => writeSnapshot(sql, asMade(intent, snapshot)));
     return { snapshot, how: isOld ? 'gone on with' : 'made' };
@@ -111,25 +123,54 @@ const asMade = (intent: SnapshotRecord, { state, detail, manifest }: Snapshot): 
  * sidecar as the store does; else a new one.
  */
 const begin = async (context: RunContext, store: SnapshotStore, options: CreateOptions): Promise<Begun> => {
-  const there = new Map((await store.list()).map((snapshot) => [snapshot.id, snapshot]));
+  const { snapshots, owner } = await listOwned(context);
+  const there = new Map(snapshots.map((snapshot) => [snapshot.id, snapshot]));
   const run = await runOf(context, 'source');
   const known = run === null ? [] : await readSnapshots(context.source.sql);
   for (const intent of known.filter(({ state }) => state === 'creating')) {
     const found = there.get(intent.id);
     const isMade = found?.state === 'available';
     if (found?.state !== 'failed' && (!isMade || intent.askedMs < ASKED_AGAIN_MS)) {
-      return { intent, isOld: true, made: isMade ? found : null };
+      if (found === undefined) await assertPossible(store);
+      return { intent, isOld: true };
     }
-    await record(context, (sql) => writeSnapshot(sql, asMade(intent, found)));
+    const end = isMade ? await completeOld(store, found, options) : found;
+    await record(context, (sql) => writeSnapshot(sql, asMade(intent, end)));
   }
   const asked = { reason: options.reason, by: context.by, state: 'creating', detail: null, takenAt: null } as const;
   const isKnown = (id: string) => known.some((one) => one.id === id);
-  const left = [...there.values()].find(
-    ({ id, state }) => state === 'creating' && isIdOf(context.plan.name, id) && !isKnown(id),
-  );
+  const [newest] = restorable(owner, snapshots);
+  // Nobody has noted whether all was done of one that was made before there was a sidecar.
+  if (newest !== undefined && !isKnown(newest.id)) await completeOld(store, newest, options);
+  const left = await leftUnknown(context, snapshots, isKnown);
+  if (left === null) await assertPossible(store);
   const intent = { ...asked, id: left?.id ?? (await newId(context)) };
   await record(context, (sql) => writeSnapshot(sql, intent));
-  return { intent, isOld: left !== undefined, made: null };
+  return { intent, isOld: left !== null };
+};
+
+/** One that was begun of this very database when there was no sidecar: whoever is at one of another database has a lock there. */
+const leftUnknown = async (
+  { plan, source }: RunContext,
+  snapshots: readonly Snapshot[],
+  isKnown: (id: string) => boolean,
+): Promise<Snapshot | null> => {
+  const { identity } = await source.sessions.describe();
+  const isLeft = ({ id, state, owner }: Snapshot) =>
+    state === 'creating' && isIdOf(plan.name, id) && owner?.plan === plan.name && owner.identity === identity;
+  return snapshots.find((one) => isLeft(one) && !isKnown(one.id)) ?? null;
+};
+
+/** As {@link complete}; what keeps an old one from its copies is told with it, and keeps nobody from making another. */
+const completeOld = async (store: SnapshotStore, snapshot: Snapshot, options: CreateOptions): Promise<Snapshot> => {
+  try {
+    return await complete(store, snapshot, options);
+  } catch (error) {
+    if (!isKind(error, 'refused')) throw error;
+    const detail = redactText(`what was missing of it could not be done: ${messageOf(error)}`);
+    options.progress({ text: `${snapshot.id}: ${detail}`, percent: null });
+    return { ...snapshot, detail };
+  }
 };
 
 const newId = async ({ plan, source }: RunContext): Promise<string> => {

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import type { Manifest } from '../../domain/snapshot.ts';
 import { drillPlace } from '../../domain/snapshot-id.ts';
 import type { SqlSide } from '../../domain/sql.ts';
 import { displayName } from '../../domain/table.ts';
 import { monotonicMs } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
-import { redactAll } from '../../platform/redact.ts';
+import { redactAll, redactText } from '../../platform/redact.ts';
 import { sidecarExists } from '../../sidecar/install.ts';
 import { type DrillOutcome, type DrillRecord, readSnapshots, writeDrill } from '../../sidecar/snapshots.ts';
 import type { RestoredPlace, Snapshot, SnapshotStore, WaitOptions } from '../../snapshots/store.ts';
@@ -40,7 +40,7 @@ const NO_SIGNAL = new AbortController().signal;
 /**
  * Rehearses a restore: restores into a scratch place, measures that, compares the digests of every table with those that were
  * taken when the snapshot was made, runs the plan's probes, and removes the place. What is wrong is the drill's outcome; kinds
- * that are thrown are the store's. A drill that was broken off is found by the next one, which goes on with its place and removes it.
+ * that are thrown are the store's: that it refuses to restore what it has is an outcome as well. A drill that was broken off is found by the next one, which goes on with its place and removes it.
  */
 export const drillSnapshot = async (context: RunContext, options: DrillOptions): Promise<Drilled> => {
   const store = storeOf(context);
@@ -81,7 +81,7 @@ interface Rehearsal {
   readonly resumed: DrillRecord | null;
 }
 
-/** Removes the places of drills of other snapshots that were broken off; returns the one of this snapshot. */
+/** Removes the places of other drills that were broken off; returns the one of this snapshot at this place. */
 const endOthers = async (
   context: RunContext,
   store: SnapshotStore,
@@ -89,26 +89,43 @@ const endOthers = async (
 ): Promise<DrillRecord | null> => {
   const { drills } = await readRecords(context);
   const running = drills.filter(({ state }) => state === 'running');
-  const others = running.filter((drill) => drill.snapshot !== snapshot.id);
-  const there = others.length === 0 ? [] : await store.list();
-  for (const drill of others) {
-    const place = drillPlace(drill.snapshot);
-    const isThere = there.some(({ id, state }) => id === drill.snapshot && state === 'available');
-    if (isThere) {
-      options.progress({ text: `removing ${place}, which an earlier drill has left`, percent: null });
-      const left = await store.restore(drill.snapshot, scratch(drill.snapshot, options), options);
-      await left.remove(options);
-    }
-    const problems = [
-      isThere ? 'it was broken off' : `it was broken off; its snapshot is gone, and ${place} may be left`,
-    ];
-    const outcome = { tables: 0, compared: 0, probes: 0, problems };
+  const place = asTold(options.at);
+  const isThis = (drill: DrillRecord) => drill.snapshot === snapshot.id && drill.place === place;
+  for (const drill of running.filter((one) => !isThis(one))) {
+    const text = `removing ${drillPlace(drill.snapshot)}, which an earlier drill may have left`;
+    options.progress({ text, percent: null });
+    const problems = ['it was broken off', ...(await removeLeft(store, drill, options))];
+    const outcome = { ...UNSEEN, problems };
     await recordWherePossible(context, (sql) => writeDrill(sql, { ...drill, state: 'failed', outcome }));
   }
-  return running.find((drill) => drill.snapshot === snapshot.id) ?? null;
+  return running.find(isThis) ?? null;
 };
 
-const scratch = (id: string, { at }: DrillOptions) => ({ name: drillPlace(id), purpose: 'drill', at }) as const;
+/** A place as it is recorded and told. */
+const asTold = (at: string | null): string | null => (at === null ? null : redactText(at));
+
+/** Nothing of the place was looked at. */
+const UNSEEN = { tables: 0, compared: 0, probes: 0 } as const;
+
+/** Removes what there is of a drill's scratch place, where that drill had it. What cannot be removed hinders no other drill: it is returned as a problem. */
+const removeLeft = async (
+  store: SnapshotStore,
+  { snapshot, place }: DrillRecord,
+  options: DrillOptions,
+): Promise<readonly string[]> => {
+  // This command may know a password that is not recorded.
+  const at = place === asTold(options.at) ? options.at : place;
+  try {
+    await store.removePlace(snapshot, scratch(snapshot, at), options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof SwitchbackError) || options.signal.aborted) throw error;
+    const where = place === null ? drillPlace(snapshot) : `${drillPlace(snapshot)} at ${place}`;
+    return [redactText(`${where} may be left: ${error.message}`)];
+  }
+};
+
+const scratch = (id: string, at: string | null) => ({ name: drillPlace(id), purpose: 'drill', at }) as const;
 
 const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Rehearsal): Promise<Drilled> => {
   const { snapshot, options, resumed } = rehearsal;
@@ -116,6 +133,7 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
     id: `${snapshot.id}-${randomBytes(2).toString('hex')}`,
     snapshot: snapshot.id,
     by: context.by,
+    place: asTold(options.at),
     state: 'running',
     restoreMs: null,
     outcome: null,
@@ -123,7 +141,13 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
   await recordWherePossible(context, (sql) => writeDrill(sql, drill));
   failpoint('drill:intended');
   const begun = monotonicMs();
-  const place = await store.restore(snapshot.id, scratch(snapshot.id, options), options);
+  let place: RestoredPlace;
+  try {
+    place = await store.restore(snapshot.id, scratch(snapshot.id, options.at), options);
+  } catch (error) {
+    if (!isKind(error, 'refused')) throw error;
+    return await endRefused(context, store, { drill, options, why: error.message });
+  }
   // What an earlier process had done of it would not be in the time.
   const restoreMs = resumed === null ? monotonicMs() - begun : null;
   failpoint('drill:restored');
@@ -140,6 +164,20 @@ const rehearse = async (context: RunContext, store: SnapshotStore, rehearsal: Re
   const ended = { ...drill, restoreMs, outcome, state: outcome.problems.length === 0 ? 'passed' : 'failed' } as const;
   const isRecorded = await recordWherePossible(context, (sql) => writeDrill(sql, ended));
   return { drill: ended, isRecorded, differences: place.differences };
+};
+
+/** A snapshot that cannot be restored is what a drill is there to find. */
+const endRefused = async (
+  context: RunContext,
+  store: SnapshotStore,
+  about: { readonly drill: DrillRecord; readonly options: DrillOptions; readonly why: string },
+): Promise<Drilled> => {
+  const { drill, options, why } = about;
+  const left = await removeLeft(store, drill, options);
+  const outcome = { ...UNSEEN, problems: [redactText(`it cannot be restored: ${why}`), ...left] };
+  const ended = { ...drill, restoreMs: null, outcome, state: 'failed' } as const;
+  const isRecorded = await recordWherePossible(context, (sql) => writeDrill(sql, ended));
+  return { drill: ended, isRecorded, differences: [] };
 };
 
 /** What can be seen of a restored place. */

@@ -4,8 +4,7 @@ import { readDrills } from '../../sidecar/snapshots.ts';
 import type { Snapshot, WaitOptions } from '../../snapshots/store.ts';
 import type { RunContext } from '../context.ts';
 import { type Created, createSnapshot } from './create.ts';
-import { restorable, takenAt } from './ours.ts';
-import { storeOf } from './records.ts';
+import { listOwned, restorable, takenAt } from './ours.ts';
 
 /** The reason of the snapshot that is made before anything is changed. */
 const BEFORE_PREPARE = 'before prepare';
@@ -20,7 +19,8 @@ const spoken = (ms: number): string => {
 export const newestSnapshot = async (
   context: RunContext,
 ): Promise<{ readonly snapshot: Snapshot; readonly ageMs: number } | null> => {
-  const [snapshot] = restorable(context.plan, await storeOf(context).list());
+  const { snapshots, owner } = await listOwned(context);
+  const [snapshot] = restorable(owner, snapshots);
   if (!snapshot) return null;
   const { rows } = await context.source.sql.query('SELECT extract(epoch from now() - $1::timestamptz) * 1000 AS age', [
     takenAt(snapshot),
@@ -90,7 +90,8 @@ export const snapshotBeforeCutover = async (
 
 /** Makes the snapshot that the plan wants before anything is changed, unless it is there. Returns what the journal says of it. */
 export const snapshotBeforePrepare = async (context: RunContext, options: WaitOptions): Promise<string> => {
-  const all = restorable(context.plan, await storeOf(context).list());
+  const { snapshots, owner } = await listOwned(context);
+  const all = restorable(owner, snapshots);
   const there = all.find(({ manifest }) => manifest?.reason === BEFORE_PREPARE);
   if (there) return `${there.id} is there`;
   const made = await createSnapshot(context, { ...options, reason: BEFORE_PREPARE, isPatient: true });

@@ -36,7 +36,8 @@ const newestOfEach = (
 
 /**
  * Which snapshots stay, in the order given. Whatever the rules say: those that are not ours, that are not available, that a run
- * refers to (`referred`, with the reason), and the newest available one. A function of its arguments alone.
+ * refers to (`referred`, with the reason), and the newest available one; what an earlier prune has begun to remove goes. A function
+ * of its arguments alone.
  */
 export const judge = (
   all: readonly KeepCandidate[],
@@ -50,7 +51,8 @@ export const judge = (
   const daily = newestOfEach(items, rules.daily, (ms) => Math.floor(ms / DAY_MS));
   const weekly = newestOfEach(items, rules.weekly, (ms) => Math.floor((ms - FIRST_MONDAY_MS) / (7 * DAY_MS)));
   const reasonOf = ({ id, state, isOurs }: KeepCandidate): string | null => {
-    if (!isOurs) return 'not one of this plan';
+    if (!isOurs) return 'not one of this plan and its database';
+    if (state === 'deleting') return null;
     if (state !== 'available') return `${state}, not available`;
     if (id === items[0]?.id) return 'the newest';
     const reference = referred.get(id);
@@ -61,6 +63,7 @@ export const judge = (
   };
   return all.map((one) => {
     const why = reasonOf(one);
-    return { id: one.id, keeps: why !== null, why: why ?? 'no rule keeps it' };
+    const goes = one.state === 'deleting' ? 'its removal was begun' : 'no rule keeps it';
+    return { id: one.id, keeps: why !== null, why: why ?? goes };
   });
 };

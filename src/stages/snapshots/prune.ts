@@ -6,7 +6,7 @@ import { writeSnapshot } from '../../sidecar/snapshots.ts';
 import type { Snapshot, WaitOptions } from '../../snapshots/store.ts';
 import type { RunContext } from '../context.ts';
 import { judge, type KeepVerdict } from './keep.ts';
-import { isOurs, restorable, takenAt } from './ours.ts';
+import { isOurs, listOwned, type Owner, restorable, takenAt } from './ours.ts';
 import { type UnneededArchive, unneededArchive } from './prune-archive.ts';
 import { readRecords, recordWherePossible, type SnapshotRecords, storeOf } from './records.ts';
 
@@ -19,20 +19,21 @@ export interface PrunePlan {
 
 /** Which snapshots would go, and why the others stay. Changes nothing. */
 export const planPrune = async (context: RunContext): Promise<PrunePlan> => {
-  const snapshots = await storeOf(context).list();
+  const { snapshots, owner } = await listOwned(context);
   const records = await readRecords(context);
-  const referred = await readReferences(context, { records, snapshots });
+  const referred = await readReferences(context, { records, snapshots, owner });
   const candidates = snapshots.map((snapshot) => ({
     id: snapshot.id,
     state: snapshot.state,
     at: takenAt(snapshot),
-    isOurs: isOurs(context.plan, snapshot),
+    // By the plan's name alone those of another database would go.
+    isOurs: owner.isKnown && isOurs(owner, snapshot),
   }));
   const rules = context.plan.snapshots?.keep ?? { last: 1, daily: 0, weekly: 0 };
   const judged = judge(candidates, rules, referred);
   const verdicts = judged.map((verdict, at) => ({ ...verdict, snapshot: snapshots[at] as Snapshot }));
   const kept = restorable(
-    context.plan,
+    owner,
     verdicts.filter(({ keeps }) => keeps).map(({ snapshot }) => snapshot),
   );
   return { verdicts, archive: await unneededArchive(context, records.run?.id ?? null, kept) };
@@ -47,7 +48,7 @@ export interface Pruned {
 
 /**
  * Removes what {@link planPrune} names at this moment, one after the other; what is gone already is no error. What an earlier
- * process has begun to remove is found by the store itself. Of an archive the oldest goes first, so that what is left is one chain.
+ * process has begun to remove is among them. Of an archive the oldest goes first, so that what is left is one chain.
  */
 export const prune = async (context: RunContext, options: WaitOptions): Promise<Pruned> => {
   const { verdicts, archive } = await planPrune(context);
@@ -83,10 +84,16 @@ const removeSnapshots = async (
   return removed;
 };
 
+interface Listed {
+  readonly records: SnapshotRecords;
+  readonly snapshots: readonly Snapshot[];
+  readonly owner: Owner;
+}
+
 /** What a run refers to, by id with the reason. Throws kind `refused` when nobody can tell. */
 const readReferences = async (
   context: RunContext,
-  { records, snapshots }: { readonly records: SnapshotRecords; readonly snapshots: readonly Snapshot[] },
+  { records, ...listed }: Listed,
 ): Promise<ReadonlyMap<string, string>> => {
   if (records.run === null && records.trouble !== null && (await isUnknown(context))) {
     throw new SwitchbackError('refused', `nobody can tell which snapshots a run refers to: ${records.trouble}`, {
@@ -94,7 +101,7 @@ const readReferences = async (
     });
   }
   const referred = new Map<string, string>();
-  for (const id of await basesOfSoak(context, records, snapshots))
+  for (const id of await basesOfSoak(context, { records, ...listed }))
     referred.set(id, 'what the archive of the soak begins from');
   const restored = records.run?.facts.restored?.snapshot;
   if (restored !== undefined) referred.set(restored, 'the source was restored from it');
@@ -114,13 +121,9 @@ const isUnknown = async ({ target }: RunContext): Promise<boolean> => {
 };
 
 /** From the newest one before each cutover whose soak is archived, any moment of that soak can be reached. */
-const basesOfSoak = async (
-  context: RunContext,
-  records: SnapshotRecords,
-  snapshots: readonly Snapshot[],
-): Promise<readonly string[]> => {
+const basesOfSoak = async (context: RunContext, { records, snapshots, owner }: Listed): Promise<readonly string[]> => {
   if (context.plan.soak.archive === null || records.run === null) return [];
-  const all = restorable(context.plan, snapshots);
+  const all = restorable(owner, snapshots);
   // Without the source's phases every one may be needed.
   const phases = await readPhases(context.source.sql).catch((error: unknown) => {
     context.emit({ type: 'note', phase: null, text: `all snapshots stay, as phases may soak: ${messageOf(error)}` });

@@ -15,7 +15,7 @@ export interface SnapshotRecords {
   readonly run: RunRow | null;
   readonly snapshots: readonly StoredSnapshot[];
   readonly drills: readonly StoredDrill[];
-  /** Why the source was not asked, or null. */
+  /** Why they are not the source's own, or nobody can tell whether there is a run; else null. */
   readonly trouble: string | null;
 }
 
@@ -49,14 +49,24 @@ const readSide = async (context: RunContext, side: Side): Promise<SnapshotRecord
   return { from: side, run, snapshots, drills, trouble: null };
 };
 
-/** What is known of snapshots besides the store: by the source, or by the target's copy where that does not answer. Never throws. */
+/**
+ * What is known of snapshots besides the store: by the source, or by the target's copy where that does not answer, or has none: it may
+ * have been restored by hand from before the run, so that only both sides can say that there is no run. Never throws.
+ */
 export const readRecords = async (context: RunContext): Promise<SnapshotRecords> => {
+  let trouble: string | null = null;
   try {
-    return (await readSide(context, 'source')) ?? NOTHING;
+    const own = await readSide(context, 'source');
+    if (own !== null) return own;
   } catch (error) {
-    const trouble = messageOf(error);
-    const copy = await readSide(context, 'target').catch(() => null);
-    return { ...(copy ?? NOTHING), trouble };
+    trouble = messageOf(error);
+  }
+  try {
+    const copy = await readSide(context, 'target');
+    if (copy === null) return { ...NOTHING, trouble };
+    return { ...copy, trouble: trouble ?? `the source has no record of run ${copy.run?.id}, of which the target is` };
+  } catch (error) {
+    return { ...NOTHING, trouble: trouble ?? `the source has no run, and the target cannot say: ${messageOf(error)}` };
   }
 };
 
