@@ -241,6 +241,23 @@ describe('a snapshot by pg_dump', () => {
     });
   });
 
+  it('that cannot be made is told at once, and what looks at it is ended', async () => {
+    const bin = join(world.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(
+      join(bin, 'pg_dump'),
+      '#!/bin/sh\n[ "$1" = --version ] && exec pg_dump --version\necho "pg_dump: error: permission denied for table item" >&2; exit 1',
+    );
+    chmodSync(join(bin, 'pg_dump'), 0o755);
+    const look = (_exported: string | null, _position: unknown, signal: AbortSignal) =>
+      new Promise<void>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const made = world.with({ bin }).create(specOf(freshId(), 'pg_dump', look), waiting().options);
+    expect(await failureOf(made)).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining('permission denied for table item'),
+    });
+  });
+
   it('shows nobody without the key what the settings of its database are', async () => {
     const name = new URL(world.order.sourceUrl).pathname.slice(1);
     await world.sql(`ALTER DATABASE ${name} SET app.secret TO 'very-secret-word'`);

@@ -85,8 +85,8 @@ const make = async (context: RunContext, store: SnapshotStore, options: CreateOp
   failpoint('snapshot:intended');
   try {
     const basis = await basisOf(context, intent, scope);
-    const look = (exported: string | null, position: SnapshotPosition) =>
-      seeUnder(context, { scope, exported, position, options });
+    const look = (exported: string | null, position: SnapshotPosition, signal: AbortSignal) =>
+      seeUnder(context, { scope, exported, position, options: { ...options, signal } });
     const snapshot = made ?? (await store.create({ basis, look }, options));
     failpoint('snapshot:made');
     await record(context, (sql) => writeSnapshot(sql, asMade(intent, snapshot)));
