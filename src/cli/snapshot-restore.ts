@@ -5,6 +5,7 @@ import { redactText } from '../platform/redact.ts';
 import type { RunContext } from '../stages/context.ts';
 import { lossText } from '../stages/snapshots/loss.ts';
 import { pickSnapshot } from '../stages/snapshots/pick.ts';
+import { assertReached } from '../stages/snapshots/reach.ts';
 import { type RestoredSnapshot, restoreSnapshot } from '../stages/snapshots/restore.ts';
 import { type StatedLoss, stateLoss } from '../stages/snapshots/stated-loss.ts';
 import { type Arguments, flag, text } from './command.ts';
@@ -24,9 +25,12 @@ export const restore = async (args: Arguments): Promise<number> =>
       const replay = replayOf(args);
       const { manifest } = await pickSnapshot(context, text(args, 'id') ?? null);
       if (manifest === null) throw new SwitchbackError('internal', 'a snapshot that can be restored has no manifest');
+      if (replay?.until) await assertReached(context, manifest, replay.until);
       const loss = await stateLoss(context, manifest, wait);
-      if (flag(args, 'json')) sayJson({ type: 'loss', snapshot: manifest.id, isReplayed: replay !== null, ...loss });
-      else showLoss(manifest, loss, replay !== null);
+      const until = replay?.until ?? null;
+      if (flag(args, 'json'))
+        sayJson({ type: 'loss', snapshot: manifest.id, isReplayed: replay !== null, until, ...loss });
+      else showLoss(manifest, loss, replay);
       await confirm(args, 'snapshot restore', context.plan.name);
       const done = await restoreSnapshot(context, { ...wait, manifest, into: text(args, 'into') ?? null, replay });
       if (flag(args, 'json')) sayJson({ ok: done.problems.length === 0, ...done, url: redactText(done.url) });
@@ -35,7 +39,10 @@ export const restore = async (args: Arguments): Promise<number> =>
     },
   );
 
-const replayOf = (args: Arguments): { readonly until: Position | null } | null => {
+/** How the archive is replayed; null where it is not. */
+type Replay = { readonly until: Position | null } | null;
+
+const replayOf = (args: Arguments): Replay => {
   const until = text(args, 'until');
   if (flag(args, 'replay')) return { until: (until ?? null) as Position | null };
   if (until === undefined) return null;
@@ -47,7 +54,7 @@ const replayOf = (args: Arguments): { readonly until: Position | null } | null =
 const countOf = ({ atLeast, atMost }: { readonly atLeast: number; readonly atMost: number }): string =>
   atLeast === atMost ? countText(atMost) : `${countText(atLeast)} to ${countText(atMost)}`;
 
-const showLoss = ({ id }: Manifest, { from, to, archived, tables, untold }: StatedLoss, isReplayed: boolean): void => {
+const showLoss = ({ id }: Manifest, { from, to, archived, tables, untold }: StatedLoss, replay: Replay): void => {
   const ms = to === null ? null : Date.parse(to) - Date.parse(from);
   say(color.bold(`${id} holds the source as of ${from}${ms === null ? '' : `, ${durationText(ms)} ago`}`));
   if (archived === null) say('  there is no archive of changes');
@@ -55,7 +62,7 @@ const showLoss = ({ id }: Manifest, { from, to, archived, tables, untold }: Stat
     const has = `the archive has ${countOf(archived.transactions)} transactions with ${countOf(archived.changes)} changes after it`;
     say(`  ${has}${archived.newestAt === null ? '' : `, the newest of ${archived.newestAt}`}`);
     if (archived.missing !== null) say(color.yellow(`  it cannot be replayed: ${archived.missing}`));
-    say(isReplayed ? '  it lacks what is not archived yet' : color.yellow('  without --replay it lacks these as well'));
+    say(`  ${lackText(replay)}`);
   }
   for (const { table, rowsThen, rowsNow } of tables ?? [])
     say(`  ${table} has changed since: ${countText(Number(rowsThen))} rows then, ${countText(Number(rowsNow))} now`);
@@ -64,6 +71,13 @@ const showLoss = ({ id }: Manifest, { from, to, archived, tables, untold }: Stat
   say(
     '  nothing is lost by restoring it beside; what going back to it loses is stated again, row by row, when it stands',
   );
+};
+
+/** What it lacks of what is in the archive, and of what is not yet. */
+const lackText = (replay: Replay): string => {
+  if (replay === null) return color.yellow('without --replay it lacks these as well');
+  if (replay.until === null) return 'it lacks what is not archived yet';
+  return color.yellow(`it lacks all that the target has committed from ${replay.until} on, archived or not`);
 };
 
 const show = ({ plan }: RunContext, done: RestoredSnapshot): void => {

@@ -1,6 +1,6 @@
 import { isKind } from '../../domain/errors.ts';
 import type { PhaseStateName } from '../../domain/phase.ts';
-import type { Direction, Side } from '../../domain/position.ts';
+import type { Direction, Position, Side } from '../../domain/position.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import type { PublicationTrace, SlotTrace } from '../../engines/traces.ts';
 import { laneName } from '../../sidecar/lanes.ts';
@@ -187,13 +187,10 @@ const slotsOfRestored = (
   { scope, source }: PhaseSources,
   slots: readonly SlotTrace[],
 ): readonly SlotTrace[] => {
-  const restored = source.run?.facts?.restored;
-  if (restored === undefined) return slots;
-  if (restored.until !== null) {
-    return slots.map((slot) => ({
-      ...slot,
-      damage: `would bring what came after ${restored.until}, and that is not wanted`,
-    }));
+  if (source.run?.facts?.restored === undefined) return slots;
+  const until = leftOutFrom(source, scope.name);
+  if (until !== null) {
+    return slots.map((slot) => ({ ...slot, damage: `would bring what came after ${until}, and that is not wanted` }));
   }
   const progress = source.progress.get(laneName(scope.name, 'reverse'));
   const damage = `was read further than the restored source has come${progress ? ` (${progress.position})` : ''}`;
@@ -202,6 +199,18 @@ const slotsOfRestored = (
       ? slot
       : { ...slot, damage: slot.damage ?? damage },
   );
+};
+
+/**
+ * From where on a phase's changes on the target are not wanted, because its source was restored without them on purpose; null when all
+ * are. That is over with the phase's first failback to what was restored: a slot that is there later was made by a cutover after it.
+ * An adoption has taken away the records of all switches before it.
+ */
+export const leftOutFrom = ({ run, switches }: Pick<Salvage, 'run' | 'switches'>, phase: string): Position | null => {
+  const hasGoneBack = switches.some(
+    ({ direction, outcome, phases }) => direction === 'reverse' && outcome === 'committed' && phases.includes(phase),
+  );
+  return hasGoneBack ? null : (run?.facts?.restored?.until ?? null);
 };
 
 /** A publication that lacks one of the phase's tables has not published what changed there. */

@@ -23,7 +23,10 @@ export interface LossOptions {
   readonly signal: AbortSignal;
 }
 
-/** Rows of a table that are told one by one; above that a person wants to know how many there are at least. */
+/**
+ * Rows of a table that are told one by one; above that a person wants to know how many there are at least. Their keys are held in
+ * memory, so it is one table after another: a schema whose tables all differ would need as much of all of them at once.
+ */
 const TOLD_AT_MOST = 200_000;
 const KEYS_PER_STATEMENT = 2_000;
 
@@ -32,26 +35,36 @@ const KEYS_PER_STATEMENT = 2_000;
  * stand still; of a primary that is written to, as of the time of the comparison. Tables that are equal are left out. Kinds as
  * {@link Digests}.
  */
-export const findLoss = async ({ tables, primary, restored, signal }: LossOptions): Promise<readonly TableLoss[]> => {
-  const compared = await verifyTables({
-    tables,
+export const findLoss = async ({ tables, ...sides }: LossOptions): Promise<readonly TableLoss[]> => {
+  const losses: TableLoss[] = [];
+  for (const table of tables) {
+    const loss = await findTableLoss(table, sides);
+    if (loss !== null) losses.push(loss);
+  }
+  return losses;
+};
+
+const findTableLoss = async (
+  table: Table,
+  { primary, restored, signal }: Omit<LossOptions, 'tables'>,
+): Promise<TableLoss | null> => {
+  const { tables } = await verifyTables({
+    tables: [table],
     from: primary,
     to: restored,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: TOLD_AT_MOST,
     signal,
   });
-  const losses: TableLoss[] = [];
-  for (const { table: name, divergent, unsettled, stopped } of compared.tables) {
-    const table = tables.find((one) => displayName(one) === name);
-    // A row may have been told twice, where ranges overlap.
-    const keys = [...new Map([...divergent, ...unsettled].map((key) => [JSON.stringify(key), key])).values()];
-    if (table === undefined || keys.length === 0) continue;
-    const counted =
-      table.key === null ? await countWhole(table, primary, restored) : await count(table, keys, { primary, restored });
-    losses.push({ table: name, ...counted, isExact: table.key !== null && !stopped });
-  }
-  return losses;
+  const told = tables.flatMap(({ divergent, unsettled }) => [...divergent, ...unsettled]);
+  // A row may have been told twice, where ranges overlap.
+  const keys = [...new Map(told.map((key) => [JSON.stringify(key), key])).values()];
+  if (keys.length === 0) return null;
+  const counted =
+    table.key === null ? await countWhole(table, primary, restored) : await count(table, keys, { primary, restored });
+  const isExact = table.key !== null && tables.every(({ stopped }) => !stopped);
+  return { table: displayName(table), ...counted, isExact };
 };
 
 type Counts = Pick<TableLoss, 'missing' | 'differing' | 'extra'>;

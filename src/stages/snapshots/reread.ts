@@ -1,8 +1,7 @@
 import type { KeyText } from '../../databases/digests.ts';
 import { SwitchbackError } from '../../domain/errors.ts';
 import { SLOT_LOST } from '../../domain/finding.ts';
-import { displayName } from '../../domain/table.ts';
-import type { RepairRequest } from '../../engines/engine.ts';
+import { displayName, type Table } from '../../domain/table.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import {
   laneName,
@@ -21,7 +20,7 @@ import type { Phase } from '../machine.ts';
 import { publicationName, slotName } from '../names.ts';
 import { verifyTables } from '../verify.ts';
 
-/** Keys that are held at a time, of each table: what is over it is found by the next pass. */
+/** Keys that are held at a time, of one table: what is over it is found by the next pass. */
 const KEYS_AT_ONCE = 100_000;
 
 /** What a phase had to read again. */
@@ -68,23 +67,33 @@ const reread = async (worker: Executor, phase: Phase, lane: StoredLane): Promise
   const runner = await openAnew(worker, phase, lane);
   failpoint('acted reread/slot');
   let rows = 0;
-  for (let isWhole = false; !isWhole; ) {
-    const pass = await differing(worker, phase);
-    const read = await runner.reread(pass.requests, signal);
-    if (read === 0 && pass.isStopped) throw stuck(phase.name);
-    context.emit({
-      type: 'note',
-      phase: phase.name,
-      text: `${read} rows that differed were read again from the target`,
-    });
-    rows += read;
-    isWhole = !pass.isStopped;
-  }
+  for (const table of phase.scope.tables) rows += await rereadTable(worker, { phase: phase.name, runner, table });
   failpoint('acted reread/rows');
   await tenure.act((sql) => writeHalt(sql, lane.name, null));
   runner.start();
   const { repaired } = await repairAndCertify(context, { tenure, phase, signal });
   return rows + repaired;
+};
+
+interface RereadTable {
+  readonly phase: string;
+  readonly runner: LaneRunner;
+  readonly table: Table;
+}
+
+const rereadTable = async (worker: Executor, { phase, runner, table }: RereadTable): Promise<number> => {
+  const { context, signal } = worker;
+  let rows = 0;
+  for (let isWhole = false; !isWhole; ) {
+    const { keys, isStopped } = await differing(worker, table);
+    const read = keys.length === 0 ? 0 : await runner.reread([{ table, keys }], signal);
+    if (read === 0 && isStopped) throw stuck(phase);
+    const text = `${read} rows of ${displayName(table)} that differed were read again from the target`;
+    if (read > 0) context.emit({ type: 'note', phase, text });
+    rows += read;
+    isWhole = !isStopped;
+  }
+  return rows;
 };
 
 const stuck = (phase: string): SwitchbackError =>
@@ -112,25 +121,22 @@ const openAnew = async (worker: Executor, phase: Phase, lane: StoredLane): Promi
 };
 
 interface Pass {
-  readonly requests: readonly RepairRequest[];
-  /** A table has more rows that differ than were told. */
+  readonly keys: readonly KeyText[];
+  /** The table has more rows that differ than were told. */
   readonly isStopped: boolean;
 }
 
 /** The lane stands still: rows that change meanwhile may be read again for nothing, and none that differs now is missed. */
-const differing = async ({ context, signal }: Executor, phase: Phase): Promise<Pass> => {
+const differing = async ({ context, signal }: Executor, table: Table): Promise<Pass> => {
   const { tables } = await verifyTables({
-    tables: phase.scope.tables,
+    tables: [table],
     from: context.target.digests,
     to: context.source.digests,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: KEYS_AT_ONCE,
     signal,
   });
-  const requests = tables.flatMap(({ table: name, divergent, unsettled }) => {
-    const table = phase.scope.tables.find((one) => displayName(one) === name);
-    const keys: readonly KeyText[] = [...divergent, ...unsettled];
-    return table && keys.length > 0 ? [{ table, keys }] : [];
-  });
-  return { requests, isStopped: tables.some(({ stopped }) => stopped) };
+  const keys = tables.flatMap(({ divergent, unsettled }) => [...divergent, ...unsettled]);
+  return { keys, isStopped: tables.some(({ stopped }) => stopped) };
 };

@@ -3,12 +3,12 @@ import type { Manifest } from '../../domain/snapshot.ts';
 import { displayName, type Table } from '../../domain/table.ts';
 import type { Count } from '../../engines/archive.ts';
 import { laneName } from '../../sidecar/lanes.ts';
-import { readOwnership } from '../../sidecar/ownership.ts';
 import { serverTime } from '../../sidecar/phases.ts';
 import type { WaitOptions } from '../../snapshots/store.ts';
-import type { PhaseScope, RunContext, SidePorts } from '../context.ts';
+import { type PhaseScope, portsOf, type RunContext, type SidePorts } from '../context.ts';
 import { scopeOf } from '../scope.ts';
 import { digestTables } from './table-digests.ts';
+import { askOwnership, wherePrimary } from './where-primary.ts';
 
 /** A table that is not as the snapshot has it any more. */
 export interface ChangedTable {
@@ -40,14 +40,6 @@ export interface StatedLoss {
   readonly untold: readonly string[];
 }
 
-/** The side that has every acknowledged write of all phases, or null where that is not known or differs. */
-const primaryOf = async ({ plan, source, target }: RunContext): Promise<SidePorts | null> => {
-  const rows = await readOwnership(target.sql).catch(() => []);
-  const roles = plan.phases.map(({ name }) => rows.find(({ phase }) => phase === name));
-  if (roles.every((row) => row?.role === 'primary' && !row.fenced)) return target;
-  return roles.some((row) => row?.role === 'primary') ? null : source;
-};
-
 /**
  * Tells what going back to a snapshot would lose: the time, what an archive has of it, and which tables are not as it has them.
  * Reads every table of the primary once where the snapshot has digests. Never throws for what does not answer: it says so.
@@ -59,11 +51,14 @@ export const stateLoss = async (context: RunContext, manifest: Manifest, options
     return null;
   });
   const known = { from: manifest.createdAt, archived, untold };
-  const primary = await primaryOf(context);
-  if (primary === null) {
-    untold.push('phases are on both sides, so which rows are newer cannot be told before it is restored');
+  const [source, target] = [await askOwnership(context.source.sql), await askOwnership(context.target.sql)];
+  const phases = context.plan.phases.map(({ name }) => name);
+  const where = wherePrimary(phases, { source, target });
+  if ('untold' in where) {
+    untold.push(where.untold);
     return { ...known, to: null, tables: null };
   }
+  const primary = portsOf(context, where.side);
   if (manifest.digests === null)
     untold.push('this kind of snapshot has no digests, so its rows cannot be compared before it is restored');
   try {

@@ -3,7 +3,7 @@ import type { PhaseState } from '../../domain/phase.ts';
 import { type Direction, opposite, type Side, sidesOf } from '../../domain/position.ts';
 import { type StepName, stepsOf } from '../../domain/protocol.ts';
 import type { SqlExecutor } from '../../domain/sql.ts';
-import { monotonicMs, sleep } from '../../platform/clock.ts';
+import { after, monotonicMs, sleep } from '../../platform/clock.ts';
 import { laneName, readLanes } from '../../sidecar/lanes.ts';
 import { isOwned, ownershipGuard } from '../../sidecar/ownership.ts';
 import { serverTime } from '../../sidecar/phases.ts';
@@ -20,6 +20,8 @@ import { type SwitchTools, scopeOfSwitch } from './types.ts';
 
 /** How long completing or undoing is tried before it is left to a person, in milliseconds. */
 const SETTLE_BUDGET_MS = 60_000;
+/** How long clients wait at most for a target that is to hear first that it has lost, and does not answer, in milliseconds. */
+const TELL_MS = 2_000;
 
 /** A recorded switch and the phases it names. Everything here can be done by a process that has not seen it before. */
 export interface Settlement {
@@ -145,13 +147,50 @@ const lift = (s: Settlement, side: Side): Effect => {
   };
 };
 
-/** The loser says that it is one, and the lane that led away from it gives up its slot, which would hold back its log. */
-const retireOldLane = async (s: Settlement): Promise<undefined> => {
+const tellLoser = async (s: Settlement): Promise<void> => {
   const { context, tenure } = s.tools;
-  const { from } = sidesOf(s.record.direction);
-  await portsOf(context, from).sql.transaction(
+  await portsOf(context, sidesOf(s.record.direction).from).sql.transaction(
     ownershipGuard({ phases: namesOf(s), epoch: tenure.epoch, role: 'replica', fenced: true, by: context.holder }),
   );
+};
+
+/**
+ * The winner is lifted when the loser says that it is one. On the source the commit record has said it already. A target is asked
+ * for it here: while this worker slept, a restored source may have been adopted in the place of the one that it has committed on,
+ * and then the target knows a newer epoch and is lifted, or will be (S1); whoever adopts after this finds a replica and refuses.
+ * A target that does not answer, which may be why there is a failback, keeps no client waiting for long: it is told by `retire`.
+ */
+const liftWinner = (s: Settlement): Effect => {
+  const { from, to } = sidesOf(s.record.direction);
+  const lifting = lift(s, to);
+  if (from === 'source') return lifting;
+  const act = async () => {
+    await tellInTime(s);
+    return await lifting.act();
+  };
+  return { ...lifting, act };
+};
+
+const tellInTime = async (s: Settlement): Promise<void> => {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const silent = new SwitchbackError('unreachable', `the target has not answered for ${TELL_MS} ms`);
+  const cancel = after(TELL_MS, () => reject(silent));
+  const told = tellLoser(s);
+  try {
+    await Promise.race([told, late]);
+  } catch (error) {
+    if (!isKind(error, 'unreachable') && !isKind(error, 'unknown')) throw error;
+    s.tools.context.emit({ type: 'note', phase: null, text: `${messageOf(error)}; it is told later that it has lost` });
+  } finally {
+    cancel();
+    told.catch(() => undefined);
+  }
+};
+
+/** The loser says that it is one, and the lane that led away from it gives up its slot, which would hold back its log. */
+const retireOldLane = async (s: Settlement): Promise<undefined> => {
+  const { tenure } = s.tools;
+  await tellLoser(s);
   const lanes = await tenure.act(readLanes);
   for (const phase of s.phases) {
     const lane = lanes.find((l) => l.name === laneName(phase.name, s.record.direction));
@@ -205,7 +244,7 @@ type EffectOf<S extends Settlement> = (s: S) => Effect;
 
 /** The order is the protocol's, see `SWITCH_STEPS`. */
 const COMPLETING: Readonly<Record<StepName<'completing'>, EffectOf<Completion>>> = {
-  lift: (s) => lift(s, sidesOf(s.record.direction).to),
+  lift: liftWinner,
   repoint: (s) => repointing(routingOf(s), sidesOf(s.record.direction).to),
   release: (s) => releasing(routersIn(s)),
   retire: (s) => ({ act: () => retireOldLane(s) }),

@@ -1,0 +1,25 @@
+import { SwitchbackError } from '../../domain/errors.ts';
+import type { Position } from '../../domain/position.ts';
+import type { Manifest } from '../../domain/snapshot.ts';
+import type { RunContext } from '../context.ts';
+import { assertPosition } from './restore.ts';
+
+/**
+ * Throws kind `refused` when the archive of a phase ends before the position on the target up to which it is to be replayed, and
+ * `usage` for what is no position: before a restore that may take hours, at the end of which the replay would say so. A phase that
+ * has nothing in the archive has nothing to replay, and is not asked.
+ */
+export const assertReached = async (context: RunContext, manifest: Manifest, until: Position): Promise<void> => {
+  assertPosition(context, until);
+  const { archive, engine, plan, traces } = context;
+  if (archive === undefined || engine.archives === undefined) return;
+  for (const { name: phase } of plan.phases) {
+    const { stretches } = await engine.archives.summary({ objects: archive, run: manifest.run, phase });
+    const last = stretches.findLast(({ direction }) => direction === 'reverse');
+    if (stretches.length === 0 || (last !== undefined && traces.covers(last.until, until))) continue;
+    const end = last === undefined ? 'has nothing of the target yet' : `ends at ${last.until}`;
+    throw new SwitchbackError('refused', `--until ${until} is not reached: the archive of phase ${phase} ${end}`, {
+      remedy: `give a position that it has, or leave --until out to replay all there is: switchback snapshot restore ${plan.path} ${manifest.id} --replay`,
+    });
+  }
+};
