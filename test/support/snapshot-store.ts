@@ -61,7 +61,7 @@ export class HeldSnapshots implements SnapshotStore {
     return this.problems;
   }
 
-  async create({ basis, look }: CreateSnapshot, { progress }: WaitOptions): Promise<Snapshot> {
+  async create({ basis, look }: CreateSnapshot, { progress, signal }: WaitOptions): Promise<Snapshot> {
     const known = this.held.get(basis.id);
     if (known?.state === 'available') {
       await this.onCopied(basis.id);
@@ -82,7 +82,7 @@ export class HeldSnapshots implements SnapshotStore {
       const { name, at, now } = rows[0];
       await this.onExported();
       const position = { atLeast: at as Position, atMost: at as Position };
-      const seen = await look(this.isPlaced ? name : null, position);
+      const seen = await look(this.isPlaced ? name : null, position, signal);
       const manifest = { ...basis, ...seen, position, createdAt: now, bytes: 1, store: null };
       const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
       this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });
