@@ -191,7 +191,7 @@ export interface ReplayInto {
  * checksum, order), of another run, or under another key; nothing was applied then.
  */
 export interface Archives {
-  /** From the listing alone. An archive that nobody has written to is empty. */
+  /** From the listing alone, which has to go on without a gap. An archive that nobody has written to is empty. */
   summary(place: ArchivePlace): Promise<ArchiveSummary>;
   /** What has come after a state. From the listing alone. */
   since(place: ArchivePlace, base: ArchiveBase): Promise<ArchivedSince>;

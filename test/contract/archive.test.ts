@@ -98,8 +98,13 @@ describe('archive', () => {
     const part = await world.replay(url, start, { until: { direction: 'reverse', position: between } });
     expect(part.end).toEqual({ direction: 'reverse', position: between });
     expect(await world.contents(server)).not.toEqual(await world.contents(world.target));
+    const until = { direction: 'reverse', position: between } as const;
+    expect(await world.replay(url, start, { until })).toMatchObject({ transactions: 0, end: until });
     const rest = await world.replay(url, start);
     expect(await world.contents(server)).toEqual(await world.contents(world.target));
+    // What was to be left out is in it.
+    const past = { kind: 'refused', message: expect.stringMatching(/of direction reverse already, more than/) };
+    await expect(world.replay(url, start, { until })).rejects.toMatchObject(past);
     expect(part.transactions + rest.transactions).toBe(transactions);
     expect(part.changes + rest.changes).toBe(changes);
     expect(await world.replay(url, start)).toMatchObject({ transactions: 0, changes: 0 });
@@ -232,6 +237,31 @@ describe('archive', () => {
       await world.replay(url, start, { stores, source: { atLeast: first, atMost: last } });
       expect(await world.contents(server)).toEqual(await world.contents(world.source));
     }
+  });
+
+  // A store that tells only bounds may have begun before a cutover and ended after it.
+  test('onto a state whose bounds span a switch, nothing from before it goes over what came after', async () => {
+    const world = await worldOf(KEYED);
+    const { forward, start } = await following(world);
+    await runSql(world.urls.source, `INSERT INTO t SELECT i, 'old' FROM generate_series(1, 9) i`);
+    const atLeast = await world.drain(forward, 'forward');
+    await runSql(world.urls.source, `UPDATE t SET v = 'newer' WHERE id < 5; INSERT INTO t VALUES (10, 'gone later')`);
+    const reverse = await world.turn(forward, 'forward');
+    await runSql(world.urls.target, `UPDATE t SET v = 'newest' WHERE id < 3; DELETE FROM t WHERE id = 10`);
+    await world.drain(reverse, 'reverse');
+    const { url, server } = await world.restored();
+    await world.replay(url, start);
+    // As the copied files have it: the rows, and the progress of the reverse lane only.
+    await server.query(`DELETE FROM switchback.progress WHERE lane = 'all/replay'`);
+    const atMost = await world.head(world.source);
+    const source = { atLeast, atMost };
+    expect(await world.replay(url, start, { source })).toMatchObject({ changes: 0 });
+    expect(await world.contents(server)).toEqual(await world.contents(world.target));
+    const back = await world.turn(reverse, 'reverse');
+    await runSql(world.urls.source, `UPDATE t SET v = 'newest of all' WHERE id < 2`);
+    await world.drain(back, 'forward');
+    expect(await world.replay(url, start, { source })).toMatchObject({ changes: 1, end: { direction: 'forward' } });
+    expect(await world.contents(server)).toEqual(await world.contents(world.source));
   });
 
   test('refuses what a table without a key cannot tell, a lane behind its slot, and a link over what is not there', async () => {

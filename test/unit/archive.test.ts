@@ -64,9 +64,9 @@ const budget = () => ({ budgetMs: 20_000, signal: new AbortController().signal }
 const open = async (
   objects: Objects,
   at: bigint,
-  more: { epoch?: bigint; direction?: Direction; run?: string } = {},
+  more: { epoch?: bigint; direction?: Direction; run?: string; spool?: SpoolPlace } = {},
 ) => {
-  const { epoch = 1n, direction = 'forward', run } = more;
+  const { epoch = 1n, direction = 'forward', run, spool = new SpoolPlace(tmpdir(), 0) } = more;
   const archive = { ...place(objects, run), epoch: () => epoch };
   const tail = await resumeArchive(archive, { direction, applied: Lsn.format(at) });
   const told: unknown[] = [];
@@ -75,7 +75,7 @@ const open = async (
     direction,
     tail,
     limits: ONLY_WHEN_ASKED,
-    place: new SpoolPlace(tmpdir(), 0),
+    place: spool,
     onDurable: () => undefined,
     onRoom: () => undefined,
     onFailure: (error) => void told.push(error),
@@ -111,6 +111,31 @@ const writeChain = async (objects: Objects, segments: number, run = 'r1'): Promi
     await writer.reach(Lsn.format(106n + n * 10n), budget());
   }
   await writer.end();
+};
+
+const emptySegment = (seq: number, bounds: Pick<Header, 'from' | 'until'>, before: Item | undefined): Header => ({
+  ...bounds,
+  format: 1,
+  kind: 'segment',
+  run: 'r1',
+  phase: 'p',
+  seq,
+  epoch: '1',
+  direction: 'forward',
+  ended: null,
+  transactions: 0,
+  changes: 0,
+  newestMs: 0,
+  body: null,
+  previous: before?.hash ?? null,
+});
+
+/** An object that is nothing but a header. */
+const putHeader = async (objects: Objects, header: Header): Promise<void> => {
+  async function* line(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from(lineOf(header));
+  }
+  await objects.put(itemOf(header).key, line());
 };
 
 const messagesOf = async (objects: Objects, item: Item): Promise<string> => {
@@ -149,6 +174,20 @@ describe('segments', () => {
     expect((await verify(objects)).newestAt).toBe('2000-01-01T00:01:55.000Z');
   });
 
+  test('a lane that stops stores no object without a transaction, and goes on behind the last one', async () => {
+    const objects = fresh();
+    const { tap, writer } = await open(objects, 100n);
+    transaction(tap, 100n, 'a');
+    const reached = writer.reach('0/65' as Position, budget());
+    transaction(tap, 110n);
+    await writer.end();
+    await reached;
+    expect(await verify(objects)).toMatchObject({ objects: 2, transactions: 1 });
+    const again = await open(objects, 0n);
+    expect(again.writer.durable).toBe(101n);
+    await again.writer.end();
+  });
+
   test('a transaction is never divided, whenever a segment is asked for', async () => {
     const objects = fresh();
     const { tap, writer } = await open(objects, 100n);
@@ -183,6 +222,51 @@ describe('segments', () => {
     expect(told).toEqual([expect.stringMatching(/cannot be written/), expect.stringMatching(/takes changes again/)]);
     await writer.end();
     expect(await verify(objects)).toMatchObject({ objects: 2, transactions: 1 });
+  });
+});
+
+/** A disk that has no room for the first segment, and some again for the next one. */
+class FullOnce extends SpoolPlace {
+  #isFull = true;
+
+  override async assertRoom(): Promise<void> {
+    if (!this.#isFull) return;
+    this.#isFull = false;
+    throw new Error('no room');
+  }
+}
+
+describe('a segment that is lost', () => {
+  // S6: the slot would be confirmed past what is in no object.
+  test.each(['stops', 'is asked for more'])('is the last one: a lane that %s stores nothing behind it', async (how) => {
+    const objects = fresh();
+    const { tap, writer, told } = await open(objects, 100n, { spool: new FullOnce(tmpdir(), 0) });
+    transaction(tap, 100n, 'a');
+    const reached = writer.reach('0/65' as Position, budget());
+    transaction(tap, 110n, 'b');
+    const later = how === 'stops' ? writer.end() : writer.reach('0/6F' as Position, budget());
+    const rejected = { status: 'rejected', reason: { kind: 'busy' } };
+    const other = how === 'stops' ? { status: 'fulfilled' } : rejected;
+    expect(await Promise.allSettled([reached, later])).toMatchObject([rejected, other]);
+    await writer.end();
+    expect(told).toContainEqual(expect.objectContaining({ kind: 'busy' }));
+    expect(writer.durable).toBe(100n);
+    expect(await verify(objects)).toMatchObject({ objects: 1, transactions: 0 });
+  });
+
+  test('is told by whoever looks at the listing, and halts the lane', async () => {
+    const objects = fresh();
+    await writeChain(objects, 1);
+    const { items } = await readChain(place(objects));
+    const bounds = { from: '0/74' as Position, until: '0/7E' as Position };
+    const header = emptySegment(3, bounds, items.at(-1));
+    await putHeader(objects, header);
+    const fact = expect.stringMatching(/does not begin where the one before it ended/);
+    const base = { source: { atLeast: '0/64' as Position, atMost: '0/64' as Position }, reverse: null };
+    expect(await streamArchives.since(place(objects), base)).toMatchObject({ missing: fact });
+    await expect(streamArchives.summary(place(objects))).rejects.toMatchObject({ kind: 'refused', message: fact });
+    const halted = { kind: 'halted', findings: [{ id: 'lane/archive-gap' }] };
+    await expect(open(objects, 0n)).rejects.toMatchObject(halted);
   });
 });
 
@@ -365,6 +449,29 @@ describe('chains', () => {
     });
   });
 
+  // The plan had no archive over the switch: what the lanes brought around it is in no object.
+  test('a lane that nobody began there never declares that the other one had brought everything', async () => {
+    const store = fresh();
+    await writeChain(store, 3);
+    const { tap, writer } = await open(store, 16n, { direction: 'reverse', epoch: 2n });
+    transaction(tap, 20n, 'a');
+    await writer.end();
+    const { items } = await readChain(place(store));
+    expect(items.at(-2)).toMatchObject({ kind: 'link', direction: 'reverse', from: 16n, ended: null });
+    const since = async (atLeast: string, reverse: string | null) =>
+      await streamArchives.since(place(store), {
+        source: { atLeast: atLeast as Position, atMost: atLeast as Position },
+        reverse: reverse as Position | null,
+      });
+    expect(await since('0/64', null)).toMatchObject({ missing: expect.stringMatching(/begins anew/) });
+    expect(await since('0/7E', '0/8')).toMatchObject({ missing: expect.stringMatching(/begins anew/) });
+    expect(await since('0/90', '0/10')).toMatchObject({ missing: null, transactions: { atLeast: 1, atMost: 1 } });
+    // Its own objects are known from then on: it goes on with them.
+    const again = await open(store, 999n, { direction: 'reverse', epoch: 2n });
+    expect(again.writer.durable).toBe(21n);
+    await again.writer.end();
+  });
+
   test('what is needed and what is missing, from a state on', async () => {
     const store = fresh();
     await writeChain(store, 3);
@@ -404,5 +511,22 @@ describe('chains', () => {
     const halted = { kind: 'halted', findings: [{ id: 'lane/archive-gap' }] };
     await expect(open(store, 0n, { direction: 'reverse', epoch: 2n })).rejects.toMatchObject(halted);
     expect(await since('0/64')).toMatchObject({ missing: expect.stringMatching(/older objects are there/) });
+  });
+
+  test('what stands beside the chain goes with its neighbours, before any of them', async () => {
+    const store = fresh();
+    await writeChain(store, 3);
+    const { items } = await readChain(place(store));
+    const beside = emptySegment(2, { from: '0/64' as Position, until: '0/65' as Position }, items[0]);
+    await putHeader(store, beside);
+    const base = { source: { atLeast: '0/6B' as Position, atMost: '0/6B' as Position }, reverse: null };
+    const unneeded = await streamArchives.unneeded(place(store), base);
+    expect(unneeded.map(({ key }) => key)).toEqual([items[0]?.key, itemOf(beside).key, items[1]?.key]);
+    for (const { key } of unneeded) {
+      await store.remove(key);
+      expect(await streamArchives.since(place(store), base)).toMatchObject({ missing: null });
+    }
+    expect((await readChain(place(store))).items).toEqual(items.slice(2));
+    await (await open(store, 0n)).writer.end();
   });
 });

@@ -102,6 +102,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   // Of a restore, which has changed nothing of the run.
   'what snapshot … was restored to is the source of run … by now': 'no-snapshot',
   'it was restored with a replay up to … before': 'no-snapshot',
+  'the … has what came before … of direction … already, more than what came before …': 'no-snapshot',
   'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
   '--until … is not reached: the archive of phase … …': 'no-snapshot',
   'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',

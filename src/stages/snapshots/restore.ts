@@ -7,10 +7,13 @@ import { displayName } from '../../domain/table.ts';
 import type { Replayed } from '../../engines/archive.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { laneName, laneStore } from '../../sidecar/lanes.ts';
+import { readRun } from '../../sidecar/run.ts';
 import { salvage } from '../../sidecar/salvage.ts';
+import { isWhole, readShape } from '../../sidecar/shape.ts';
 import type { WaitOptions } from '../../snapshots/store.ts';
 import type { OpenPlace, RunContext } from '../context.ts';
 import { scopeOf } from '../scope.ts';
+import { baseOf } from './archived.ts';
 import { findLoss, type TableLoss } from './loss.ts';
 import { runProbes } from './probes.ts';
 import { storeOf } from './records.ts';
@@ -31,7 +34,7 @@ export interface RestoredSnapshot {
   readonly snapshot: string;
   /** With secrets as the plan has them. */
   readonly url: string;
-  /** By phase; empty without a replay. */
+  /** By phase, of those that have an archive; empty without a replay. */
   readonly replayed: Readonly<Record<string, Replayed>>;
   readonly differences: readonly Finding[];
   /** Probes that were not answered with true. */
@@ -49,7 +52,7 @@ export interface RestoredSnapshot {
 export const restoreSnapshot = async (context: RunContext, options: RestoreOptions): Promise<RestoredSnapshot> => {
   const { manifest, into, replay } = options;
   if (replay?.until) assertPosition(context, replay.until);
-  if (replay !== null) await assertCovered(context, manifest);
+  const archived = replay === null ? [] : await assertCovered(context, manifest);
   const destination = { name: restoredName(manifest.id), purpose: 'restore', at: into } as const;
   const place = await storeOf(context).restore(manifest.id, destination, options);
   failpoint('restore:restored');
@@ -58,10 +61,11 @@ export const restoreSnapshot = async (context: RunContext, options: RestoreOptio
     const until = replay?.until ?? null;
     const { plan } = context;
     const { signal } = options;
+    await assertSameReplay(open, options);
     await takeIn(open, { plan, manifest, replay: { isReplayed: false, until }, signal });
     failpoint('restore:fenced');
     await assertAsMade(open, options);
-    const replayed = replay === null ? {} : await replayInto(context, { open, url: place.url, options });
+    const replayed = replay === null ? {} : await replayInto(context, { open, url: place.url, archived, options });
     if (replay !== null) await takeIn(open, { plan, manifest, replay: { isReplayed: true, until }, signal });
     failpoint('restore:replayed');
     const problems = await runProbes(open.sql, plan.snapshots?.probes ?? []);
@@ -84,27 +88,62 @@ export const assertPosition = ({ traces }: RunContext, position: Position): void
   }
 };
 
-/** The archive is proven once more by the replay; here a hole is told before the hours that a restore may take. */
-const assertCovered = async (context: RunContext, manifest: Manifest): Promise<void> => {
+/**
+ * Names the phases that are to be replayed. The archive is proven once more by that; here a hole is told before the hours that a
+ * restore may take. A phase may have nothing there, because it is only planned or has been given up: the rows of the others are not
+ * lost for that.
+ */
+const assertCovered = async (context: RunContext, manifest: Manifest): Promise<readonly string[]> => {
   const { archive, engine, plan } = context;
   if (archive === undefined || engine.archives === undefined) {
     throw new SwitchbackError('usage', `the plan ${plan.path} archives no changes, so there is nothing to replay`, {
       remedy: 'leave --replay out; or name the archive that the run was begun with: soak.archive',
     });
   }
+  const empty: (readonly [string, string])[] = [];
+  const archived: string[] = [];
   for (const { name: phase } of plan.phases) {
-    const reverse = manifest.lanes[laneName(phase, 'reverse')]?.position ?? null;
     const place = { objects: archive, run: manifest.run, phase };
-    const { missing } = await engine.archives.since(place, { source: manifest.position, reverse });
-    if (missing === null) continue;
-    throw new SwitchbackError(
-      'refused',
-      `the archive of phase ${phase} does not cover snapshot ${manifest.id}: ${missing}`,
-      {
-        remedy: `restore a newer snapshot (switchback snapshot list ${plan.path}), or this one without --replay`,
-      },
-    );
+    const { missing, end } = await engine.archives.since(place, baseOf(manifest, phase));
+    if (missing === null) archived.push(phase);
+    else if (end === null) empty.push([phase, missing]);
+    else throw uncovered(context, { phase, missing, id: manifest.id });
   }
+  const [first] = empty;
+  if (first !== undefined && archived.length === 0) {
+    const [phase, missing] = first;
+    throw uncovered(context, { phase, missing, id: manifest.id });
+  }
+  for (const [phase] of empty) {
+    const text = `the archive of phase ${phase} is empty: its tables are restored as the snapshot has them, without a replay`;
+    context.emit({ type: 'note', phase, text });
+  }
+  return archived;
+};
+
+const uncovered = (
+  { plan }: RunContext,
+  { phase, missing, id }: { readonly phase: string; readonly missing: string; readonly id: string },
+): SwitchbackError =>
+  new SwitchbackError('refused', `the archive of phase ${phase} does not cover snapshot ${id}: ${missing}`, {
+    remedy: `restore a newer snapshot (switchback snapshot list ${plan.path}), or this one without --replay`,
+  });
+
+/**
+ * What a replay has brought cannot be taken out again, also where it was broken off: the place would hold what was to be left out,
+ * and say that it does not.
+ */
+const assertSameReplay = async (open: OpenPlace, { manifest, replay }: RestoreOptions): Promise<void> => {
+  const { sql, sessions } = open;
+  const row = isWhole(await readShape(sql), 'run') ? await readRun(sql) : null;
+  const before = row?.facts.restored;
+  if (row === null || before?.snapshot !== manifest.id || !(await hasReplayed(open, manifest))) return;
+  // That it has become somebody's source is told when it is taken in.
+  if (row.identity === (await sessions.describe()).identity) return;
+  if (replay !== null && replay.until === before.until) return;
+  throw new SwitchbackError('refused', `it was restored with a replay up to ${before.until ?? 'the end'} before`, {
+    remedy: 'restore into another database: switchback snapshot restore PLAN ID --into URL',
+  });
 };
 
 /** Nothing has been replayed into it by an earlier call, or it cannot be compared any more. */
@@ -139,12 +178,14 @@ const hasReplayed = async ({ sql }: OpenPlace, manifest: Manifest): Promise<bool
 interface Replaying {
   readonly open: OpenPlace;
   readonly url: string;
+  /** Phases that have an archive. */
+  readonly archived: readonly string[];
   readonly options: RestoreOptions;
 }
 
 const replayInto = async (
   context: RunContext,
-  { open, url, options }: Replaying,
+  { open, url, archived, options }: Replaying,
 ): Promise<Readonly<Record<string, Replayed>>> => {
   const { archive, engine, plan } = context;
   const { manifest, replay, signal } = options;
@@ -154,6 +195,7 @@ const replayInto = async (
   const scope = scopeOf(plan, await open.database.inventory());
   const replayed: Record<string, Replayed> = {};
   for (const { name: phase, tables } of scope.phases.values()) {
+    if (!archived.includes(phase)) continue;
     const progress = ({ done, of }: { readonly done: number; readonly of: number }) =>
       options.progress({ text: `replayed ${done} of ${of} segments of phase ${phase}`, percent: null });
     const stores = {

@@ -1,4 +1,4 @@
-import type { Direction } from '../../../domain/position.ts';
+import { type Direction, opposite } from '../../../domain/position.ts';
 import type { ArchivePlace } from '../../archive.ts';
 import { damaged, type Item, prefixOf, readKey } from './item.ts';
 
@@ -16,10 +16,13 @@ export interface Chain {
  * with the newest epoch, or is longer, or reaches further, and what stands beside it is no part of it. All of these hold the
  * same transactions, since they come from the same log; that decides only which of them is continued.
  */
-export const readChain = async (place: ArchivePlace): Promise<Chain> => {
+export const readChain = async (place: ArchivePlace): Promise<Chain> => chainOf(await readItems(place));
+
+/** Reads which objects there are, of the chain and beside it. */
+export const readItems = async (place: ArchivePlace): Promise<readonly Item[]> => {
   const all: Item[] = [];
   for await (const entry of place.objects.list(prefixOf(place))) all.push(readKey(entry, place));
-  return chainOf(all);
+  return all;
 };
 
 /** The chain among these objects; see {@link readChain}. */
@@ -30,7 +33,8 @@ export const chainOf = (all: readonly Item[]): Chain => {
   const tip = tips.toSorted(byRank).at(-1);
   const items: Item[] = [];
   for (let item = tip; item !== undefined; item = named.get(nameOf(item.seq - 1, item.previous ?? '')))
-    items.unshift(item);
+    items.push(item);
+  items.reverse();
   const first = items[0];
   const isCut = first !== undefined && all.some((item) => item.seq < first.seq);
   return { items, hole: isCut ? `what comes before ${first.key} is missing, and older objects are there` : null };
@@ -42,35 +46,50 @@ const byRank = (a: Item, b: Item): number => compare(a.epoch, b.epoch) || a.seq 
 
 const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The newest object of a direction since the archive began anew; undefined when its lane has written nothing. */
-export const lastOf = (items: readonly Item[], direction: Direction): Item | undefined => {
-  const anew = items.findLastIndex((item) => item.kind === 'link' && item.ended === null);
-  return items.slice(Math.max(0, anew)).findLast((item) => item.direction === direction);
+/**
+ * The newest object of a direction since the archive began anew, among the first `count` objects; undefined when its lane has written
+ * nothing. It looks no further back than that object: an archive has as many of them as the run had half minutes.
+ */
+export const lastOf = (items: readonly Item[], direction: Direction, count = items.length): Item | undefined => {
+  for (let at = count - 1; at >= 0; at--) {
+    const item = items[at];
+    if (item?.direction === direction) return item;
+    if (item?.kind === 'link' && item.ended === null) return undefined;
+  }
+  return undefined;
+};
+
+/** Proves that each object goes on where the one before it ended. Throws kind `refused` with what {@link flawOf} says. */
+export const assertContinuous = (place: ArchivePlace, chain: Chain): void => {
+  const flaw = flawOf(chain);
+  if (flaw !== null) throw damaged(place, flaw);
 };
 
 /**
- * Proves that each object goes on where the one before it ended. Throws kind `refused`: for a hole, and for objects that do not
- * fit together, which no lane of ours writes.
+ * Where an object does not go on where the one before it ended, for people: a hole, or objects that do not fit together, which no
+ * lane of ours writes. Null when each does. From the keys alone.
  */
-export const assertContinuous = (place: ArchivePlace, { items, hole }: Chain): void => {
-  if (hole !== null) throw damaged(place, hole);
+export const flawOf = ({ items, hole }: Chain): string | null => {
+  if (hole !== null) return hole;
   for (const [at, item] of items.entries()) {
-    const before = items[at - 1];
-    const fact = before === undefined ? null : breakBetween(before, item, items.slice(0, at));
-    if (fact !== null) throw damaged(place, `${item.key} ${fact}`);
-    if (item.until < item.from) throw damaged(place, `${item.key} ends before it begins`);
+    const fact = breakBefore(items, at, item);
+    if (fact !== null) return `${item.key} ${fact}`;
+    if (item.until < item.from) return `${item.key} ends before it begins`;
   }
+  return null;
 };
 
-const breakBetween = (before: Item, item: Item, earlier: readonly Item[]): string | null => {
+const breakBefore = (items: readonly Item[], at: number, item: Item): string | null => {
+  const before = items[at - 1];
+  if (before === undefined) return null;
   if (item.epoch < before.epoch) return 'is of an older epoch than the one before it';
   if (item.kind === 'segment') {
     const fits = before.direction === item.direction && before.until === item.from;
     return fits ? null : 'does not begin where the one before it ended';
   }
   if (item.ended === null) return null;
-  const other = lastOf(earlier, item.direction === 'forward' ? 'reverse' : 'forward');
+  const other = lastOf(items, opposite(item.direction), at);
   if (other !== undefined && other.until < item.ended) return 'begins after more than the other lane had brought';
-  const own = lastOf(earlier, item.direction);
+  const own = lastOf(items, item.direction, at);
   return own !== undefined && item.from < own.until ? 'begins before its lane had ended' : null;
 };

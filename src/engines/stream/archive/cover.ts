@@ -1,6 +1,6 @@
 import { Lsn } from '../../../platform/postgres/lsn.ts';
 import type { ArchiveBase, ArchivedSince, ArchiveSummary, Count, Stretch } from '../../archive.ts';
-import type { Chain } from './chain.ts';
+import { type Chain, flawOf } from './chain.ts';
 import type { Item } from './item.ts';
 
 /** How far a state has come in the history of each side, as far as lanes carry it. */
@@ -31,8 +31,10 @@ export const firstNeeded = (items: readonly Item[], reached: Reached): number =>
 };
 
 /** What is missing between a state and the end of the archive, for people; null when nothing is. */
-export const missingAfter = ({ items, hole }: Chain, reached: Reached): string | null => {
-  if (hole !== null) return hole;
+export const missingAfter = (chain: Chain, reached: Reached): string | null => {
+  const flaw = flawOf(chain);
+  if (flaw !== null) return flaw;
+  const { items } = chain;
   if (items.length === 0) return 'the archive is empty';
   const at = firstNeeded(items, reached);
   const anew = items.findIndex((item, i) => i > 0 && i >= at && item.kind === 'link' && item.ended === null);

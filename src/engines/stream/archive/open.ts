@@ -4,7 +4,7 @@ import { Lsn } from '../../../platform/postgres/lsn.ts';
 import type { ArchivePlace } from '../../archive.ts';
 import type { LaneArchive } from '../../engine.ts';
 import { halted } from '../halt.ts';
-import { lastOf, readChain } from './chain.ts';
+import { flawOf, lastOf, readChain } from './chain.ts';
 import { type Header, type Item, itemOf, lineOf } from './item.ts';
 
 /** Where a lane begins. */
@@ -52,21 +52,26 @@ export const archiveGap = (archive: LaneArchive, direction: Direction, fact: str
   });
 
 /**
- * The newest object of the chain for a lane that goes on. Kind `halted` when something is missing before it. One that nobody began there (the plan had no archive yet) begins at
- * what is applied; one whose switch was undone goes on where it was.
+ * The newest object of the chain for a lane that goes on. Kind `halted` when something is missing before it. One that nobody
+ * began there begins at what is applied, and the archive anew: the plan had none when the lane began, and what the other lane
+ * brought from the end of its own objects until then is in none of them. One whose switch was undone goes on where it was.
  */
 export const resumeArchive = async (
   archive: LaneArchive,
   { direction, applied }: { readonly direction: Direction; readonly applied: Position },
 ): Promise<Item> => {
-  const { items, hole } = await readChain(archive);
-  if (hole !== null) throw archiveGap(archive, direction, `has a hole: ${hole}`);
+  const chain = await readChain(archive);
+  const flaw = flawOf(chain);
+  if (flaw !== null) throw archiveGap(archive, direction, `has a hole: ${flaw}`);
+  const { items } = chain;
   const tail = items.at(-1);
   assertNewest(archive, tail);
   if (tail?.direction === direction) return tail;
   const own = lastOf(items, direction);
-  const at = own === undefined ? applied : Lsn.format(own.until);
-  return await putLink(archive, { direction, at, ended: tail === undefined ? null : Lsn.format(tail.until) }, tail);
+  if (tail === undefined || own === undefined) {
+    return await putLink(archive, { direction, at: applied, ended: null }, tail);
+  }
+  return await putLink(archive, { direction, at: Lsn.format(own.until), ended: Lsn.format(tail.until) }, tail);
 };
 
 const putLink = async (

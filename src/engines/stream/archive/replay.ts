@@ -21,6 +21,7 @@ interface Replay {
   readonly place: ArchivePlace;
   readonly into: ReplayInto;
   readonly server: PostgresServer;
+  readonly reached: Reached;
   readonly signal: AbortSignal;
   readonly onRead: () => void;
 }
@@ -34,7 +35,8 @@ export const replayChain = async (
   const { url, label } = into;
   const server = new PostgresServer({ url, label, application: 'switchback' });
   try {
-    const reached = await reachedIn(server, into);
+    const reached = switchedBy(chain, await reachedIn(server, into));
+    assertNotPast(into, reached);
     const missing = missingAfter(chain, reached) ?? unreachable(chain, into) ?? untold(chain, into, reached);
     if (missing !== null) throw damaged(place, missing);
     const items = chain.items.slice(firstNeeded(chain.items, reached));
@@ -43,7 +45,7 @@ export const replayChain = async (
       done += 1;
       options.progress({ done, of: chain.items.length + items.length });
     };
-    return await replayItems(items, { place, into, server, signal: options.signal, onRead });
+    return await replayItems(items, { place, into, server, reached, signal: options.signal, onRead });
   } finally {
     await server.close();
   }
@@ -57,6 +59,33 @@ const reachedIn = async (server: PostgresServer, { stores, source }: ReplayInto)
     source: { atLeast: position, atMost: forward === null ? source.atMost : position },
     reverse: reverse?.position ?? null,
   });
+};
+
+/**
+ * A state with progress of the reverse lane from a switch on has everything that the source wrote before that switch, whatever its
+ * snapshot was said to be between. Applied once more, it would go over what the reverse lane has brought since then. Where that lane
+ * began anew the source may be another one, and an older switch says nothing of it.
+ */
+const switchedBy = ({ items }: Chain, { forward, reverse }: Reached): Reached => {
+  const links = items.filter(({ kind, direction }) => kind === 'link' && direction === 'reverse');
+  const ended = links.findLast(({ from }) => reverse !== null && reverse >= from)?.ended ?? 0n;
+  const later = (position: bigint): bigint => (position < ended ? ended : position);
+  return { forward: { atLeast: later(forward.atLeast), atMost: later(forward.atMost) }, reverse };
+};
+
+/** What is in the place already cannot be taken out of it. */
+const assertNotPast = ({ label, until }: ReplayInto, { forward, reverse }: Reached): void => {
+  if (until === null) return;
+  const reached = until.direction === 'forward' ? forward.atLeast : (reverse ?? 0n);
+  if (reached <= Lsn.parse(until.position)) return;
+  throw new SwitchbackError(
+    'refused',
+    `the ${label} has what came before ${Lsn.format(reached)} of direction ${until.direction} already, more than what came before ${until.position}`,
+    {
+      remedy:
+        'nothing was applied; restore into another database, or an older snapshot: switchback snapshot restore PLAN ID --into URL',
+    },
+  );
 };
 
 /** Why it cannot be replayed as far as was asked for. */
@@ -120,13 +149,13 @@ const stretchesOf = (items: readonly Item[]): readonly (readonly Item[])[] => {
 const replayStretch = async (
   items: readonly Item[],
   { applier, written }: Ready,
-  { place, into, server, signal, onRead }: Replay,
+  { place, into, server, reached, signal, onRead }: Replay,
 ): Promise<Replayed & { readonly isLast: boolean }> => {
   const direction: Direction = items[0]?.direction ?? 'forward';
   const stopAt = into.until?.direction === direction ? Lsn.parse(into.until.position) : null;
   const store = into.stores[direction];
   const { label } = into;
-  let progress = await beginStretch(items, direction, { into, server });
+  let progress = await beginStretch(items, direction, { into, server, reached });
   const tables: LaneTables = {
     tables: new Map(into.tables.map((table) => [displayName(table), table])),
     written,
@@ -150,7 +179,8 @@ const replayStretch = async (
   }
   const archived = items.at(-1)?.until ?? 0n;
   const isLast = stopAt !== null && stopAt <= archived;
-  const end = Lsn.max(progress.position, Lsn.format(isLast ? stopAt : archived));
+  // A position within a commit record is before the end of the transaction that it ends, which is applied.
+  const end = isLast ? Lsn.format(stopAt) : Lsn.max(progress.position, Lsn.format(archived));
   await server.transaction((sql) => store.record(sql, { ...progress, position: end }));
   return { transactions: source.transactions, changes, end: { direction, position: end }, isLast };
 };
@@ -159,20 +189,20 @@ const replayStretch = async (
 const beginStretch = async (
   [first]: readonly Item[],
   direction: Direction,
-  { into, server }: { readonly into: ReplayInto; readonly server: PostgresServer },
+  { into, server, reached }: Pick<Replay, 'into' | 'server' | 'reached'>,
 ): Promise<LaneProgress> => {
   const store = into.stores[direction];
-  const { source } = into;
+  const { atLeast, atMost } = reached.forward;
   const stored = await store.progress(server);
   if (stored?.strictFrom === null) throw new SwitchbackError('internal', 'a replay onto a lane that is being copied');
   const isBegun = first?.kind === 'link' && (stored === null || !Lsn.reached(stored.position, Lsn.format(first.from)));
   if (stored !== null && !isBegun) return stored;
   const marker = stored?.marker ?? 0n;
   // The state may stand within the first lane, or before the next one begins.
-  const isWithin = direction === 'forward' && stored === null && Lsn.parse(source.atMost) > (first?.from ?? 0n);
+  const isWithin = direction === 'forward' && stored === null && atMost > (first?.from ?? 0n);
   const from = Lsn.format(first?.from ?? 0n);
   const progress: LaneProgress = isWithin
-    ? { position: source.atLeast, strictFrom: source.atMost, marker }
+    ? { position: Lsn.format(atLeast), strictFrom: Lsn.format(atMost), marker }
     : { position: from, strictFrom: from, marker };
   await server.transaction((sql) => store.begin(sql, progress));
   return progress;

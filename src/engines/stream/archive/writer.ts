@@ -63,6 +63,8 @@ export class ArchiveWriter implements TapSink {
   /** Nothing more is taken: what the segment in hand has of a transaction that is not whole is left out. */
   #isLast = false;
   #isEnded = false;
+  /** A segment is lost, so nothing that comes after it may be stored: the slot would be confirmed past a gap (S6). */
+  #isBroken = false;
   #cancel: () => void = () => undefined;
   readonly #waiters = new Set<() => void>();
 
@@ -110,18 +112,23 @@ export class ArchiveWriter implements TapSink {
     const deadlineMs = monotonicMs() + budgetMs;
     while (this.durable < lsn) {
       signal.throwIfAborted();
-      if (this.#isEnded) throw this.#stopped();
+      if (this.#isEnded || this.#isBroken) throw this.#stopped();
       if (monotonicMs() >= deadlineMs) throw this.#late(position);
       if (this.#segment.until >= lsn) this.#seal();
       await this.#something(deadlineMs - monotonicMs(), signal);
     }
   }
 
-  /** Stores what is whole, if that can be done soon, and ends. Never rejects. */
+  /**
+   * Stores what is whole, if that can be done soon, and ends. Clients may be waiting for that, so an object without a transaction is
+   * not worth it: the next run of the lane begins where the last one ends, and reads a little again. Never rejects.
+   */
   async end(): Promise<void> {
     this.#isLast = true;
     const options = { budgetMs: LAST_MS, signal: this.#stop.signal };
-    if (this.#failing === null) await this.reach(Lsn.format(this.#segment.until), options).catch(() => undefined);
+    const { transactions, from, until } = this.#segment;
+    const last = Lsn.format(transactions === 0 ? from : until);
+    if (this.#failing === null) await this.reach(last, options).catch(() => undefined);
     this.#isEnded = true;
     this.#cancel();
     this.#stop.abort();
@@ -146,8 +153,9 @@ export class ArchiveWriter implements TapSink {
 
   /** Closes the segment in hand and stores it: after the one that is being stored, and after the transaction at hand. */
   #seal(): void {
-    if (this.#isEnded) return;
+    if (this.#isEnded || this.#isBroken) return;
     const segment = this.#segment;
+    if (this.#isLast && segment.transactions === 0) return;
     this.#isDue = this.#storing !== null || (segment.isWithin && !this.#isLast);
     if (this.#isDue) return;
     this.#segment = this.#begin(segment.until);
@@ -170,6 +178,7 @@ export class ArchiveWriter implements TapSink {
       failpoint('archive:stored');
       this.#options.onDurable();
     } catch (error) {
+      this.#isBroken = true;
       if (!this.#isEnded) this.#options.onFailure(error);
     } finally {
       await segment.close();
