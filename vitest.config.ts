@@ -9,6 +9,7 @@ const LONGEST = [
   'contract/native-lane.test.ts',
   'model/model.test.ts',
   'scenario/rebuild.test.ts',
+  'scenario/from-snapshot.test.ts',
   'simulation/crashes-failback.test.ts',
   'simulation/crashes-cutover.test.ts',
   'simulation/lives-cutover.test.ts',

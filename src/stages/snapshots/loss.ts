@@ -52,6 +52,7 @@ const findTableLoss = async (
     tables: [table],
     from: primary,
     to: restored,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: TOLD_AT_MOST,
     signal,

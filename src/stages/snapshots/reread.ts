@@ -132,6 +132,7 @@ const differing = async ({ context, signal }: Executor, table: Table): Promise<P
     tables: [table],
     from: context.target.digests,
     to: context.source.digests,
+    isApart: true,
     appliedPast: async () => undefined,
     divergentAtMost: KEYS_AT_ONCE,
     signal,
