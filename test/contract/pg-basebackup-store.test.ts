@@ -143,6 +143,30 @@ describe('a snapshot by pg_basebackup', () => {
     await place.remove(waiting().options);
   });
 
+  it('is refused, and goes on running, once its server has been taken into use', async () => {
+    const id = await create();
+    await restore(id);
+    const directory = into.at ?? '';
+    const control = (...args: readonly string[]) =>
+      execFileSync(join(bin, 'pg_ctl'), [...args, '--wait', `--pgdata=${directory}`], {
+        ...unprivileged(),
+        cwd: '/',
+        stdio: 'ignore',
+      });
+    control('stop', '--mode=fast');
+    const config = join(directory, 'postgresql.auto.conf');
+    writeFileSync(config, readFileSync(config, 'utf8').replace(/# By Switchback[\s\S]*/, ''));
+    const socket = dirname(directory);
+    control('start', '-o', `-c port=5433 -c listen_addresses='' -c unix_socket_directories='${socket}'`);
+    const url = `postgresql:///postgres?host=${encodeURIComponent(socket)}&port=5433&user=postgres`;
+    await runSql(url, `INSERT INTO item (name) VALUES ('in use')`);
+    expect(await failureOf(restore(id))).toMatchObject({
+      kind: 'refused',
+      message: expect.stringMatching(/runs with settings of its own .* it is in use/),
+    });
+    expect(await world.contentOf?.(url)).toContain('in use');
+  });
+
   it('is refused where it is damaged, before anything is touched', async () => {
     const id = await create();
     const path = join(world.order.to, id, 'data', 'base.tar.gz');

@@ -15,7 +15,7 @@ import { createDatabase, runSql, useServer } from '../support/servers.ts';
 const PHASES = ['catalog', 'orders'] as const;
 const WAITING = `SELECT count(*)::int AS n FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event_type = 'Lock'`;
-const CLAIM = { phases: PHASES, identity: 'restored', epoch: 1_007n } as const;
+const CLAIM = { phases: PHASES, identity: 'restored', place: 'restored:s:1', of: 'lost', epoch: 1_007n } as const;
 const RUN = { id: 'r', side: 'target', planName: 'p', planHash: 'h', plan: {}, identity: 'a', peer: 'lost' } as const;
 const PROGRESS = { position: '0/10' as Position, strictFrom: '0/10' as Position, marker: 1n };
 

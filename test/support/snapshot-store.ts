@@ -37,6 +37,8 @@ export class HeldSnapshots implements SnapshotStore {
   onExported: () => Promise<void> = async () => undefined;
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
+  /** Where a restored place is said to be, when that is not where it is. */
+  misleads: string | null = null;
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -97,7 +99,7 @@ export class HeldSnapshots implements SnapshotStore {
     if (snapshot.rows !== '') await runSql(url, snapshot.rows);
     this.done.restore += 1;
     await this.onRestored(url);
-    return { url, differences: [], remove };
+    return { url: this.misleads ?? url, differences: [], remove };
   }
 
   async remove(id: string): Promise<void> {

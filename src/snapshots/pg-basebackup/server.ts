@@ -125,16 +125,37 @@ const control = async (
 
 /**
  * Starts the server unless it runs, and waits until it is a server of its own that takes writes. Throws with the end of its log
- * when it does not start.
+ * when it does not start. One that ran before is never stopped, since it may be in use by now: kind `refused` when it has another
+ * socket than ours, or does not let us in.
  */
 export const startServer = async (server: RestoredServer, like: string, wait: WaitOptions): Promise<void> => {
+  if (await runs(server)) {
+    await assertUnused(server);
+    await untilReady(server, like, wait);
+    return;
+  }
   try {
-    if (!(await runs(server))) await begin(server, wait);
+    await begin(server, wait);
     await untilReady(server, like, wait);
   } catch (error) {
     await stopServer(server);
     throw error;
   }
+};
+
+/**
+ * A server's file of its process says the folder of its first socket in line 5, once there is one, and in line 8 how far it is
+ * (`AddToDataDirLockFile`). One that we have started and that replays its log still has ours.
+ */
+const assertUnused = async (server: RestoredServer): Promise<void> => {
+  const lines = (await readFile(join(server.directory, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
+  const [socket, state] = [lines[4] ?? '', (lines[7] ?? '').trim()];
+  if (socket === socketFor(server.directory) || (socket === '' && state !== 'ready')) return;
+  throw new SwitchbackError(
+    'refused',
+    `the server in ${server.directory} runs with settings of its own (its socket: ${socket || 'none'}): it is in use`,
+    { remedy: 'restore into another directory: switchback snapshot restore PLAN ID --into DIRECTORY' },
+  );
 };
 
 const runs = async (server: RestoredServer): Promise<boolean> => (await control(server, ['status'])).code === 0;

@@ -167,9 +167,10 @@ const removeSnapshot = async ({ api, kind, owner }: Kept, id: string, options: W
   );
 };
 
-/** The source's URL with another host and port. */
-const urlAt = (source: string, host: string, port: number): string => {
+/** The source's URL with another host and port. As parameters they would win, and lead to the source itself. */
+export const urlAt = (source: string, host: string, port: number): string => {
   const url = new URL(source);
+  for (const name of ['host', 'port']) url.searchParams.delete(name);
   url.hostname = host;
   url.port = String(port);
   return url.toString();
