@@ -108,7 +108,9 @@ const targetUnknown = ({ id, peer }: RunRow, target: string): SwitchbackError =>
  */
 const assertPlaceOf = ({ id, peer, facts }: RunRow, { place, of }: RestoredFrom, own: string | null): void => {
   const known = facts.sourcePlace ?? peer;
-  const isKnown = own === null ? known === place || known === of : known === place && peer === own;
+  // Of any source that the run has had: the target has all writes, and a place that was to be its source may be lost as well.
+  const names = [known, ...(facts.formerSources ?? [])];
+  const isKnown = own === null ? known === place || names.includes(of) : known === place && peer === own;
   if (!isKnown) throw replaced(id, facts.sourcePlace === undefined ? peer : `${known} (${peer})`);
 };
 
@@ -213,7 +215,7 @@ const takePlace = async (options: LookOptions, { run, restored, isOver }: Restor
   const peer = isOver ? await describeRun(context, { side: 'target', id: run }) : null;
   await context.target.sql.transaction(async (sql) => {
     if (peer) await beginAgain(sql, { peer, phases, epoch, by: context.holder });
-    await claimSource(sql, { phases, identity: row.identity, place: restored.place, epoch }, (rows) =>
+    await claimSource(sql, { phases, identity: row.identity, place: restored.place, of: restored.of, epoch }, (rows) =>
       assertOnTarget(options, rows),
     );
     await writePlan(sql, context.plan);
