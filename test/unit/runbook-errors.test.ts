@@ -87,7 +87,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   '… cannot be copied: its columns have changed in the meantime': 'cannot-copy',
   // Of a snapshot that was named.
   'snapshot … is …, not available…': 'no-snapshot',
-  'snapshot … is not one of plan …': 'no-snapshot',
+  "snapshot … is …, which is not the source of this plan's run": 'no-snapshot',
   // A source that is restored: what stands in the way of going back to it is said before anything is changed.
   'the source is no restored place': 'restored-source',
   'the target (…) has no record of run …, whose target was …': 'restored-source',

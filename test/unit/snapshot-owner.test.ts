@@ -24,7 +24,10 @@ const row = (
   side,
   identity,
   peer,
-  facts: restored === undefined ? {} : { restored: { snapshot: restored, at: '', isReplayed: false, until: null } },
+  facts:
+    restored === undefined
+      ? {}
+      : { restored: { snapshot: restored, place: 'p', of: 'was', at: '', isReplayed: false, until: null } },
 });
 
 describe('which snapshots are ours', () => {
