@@ -2,12 +2,13 @@ import { resolve } from 'node:path';
 import { drillSnapshot } from '../stages/snapshots/drill.ts';
 import { type Arguments, flag, text } from './command.ts';
 import { color, countText, durationText, findingText, say, sayJson } from './render.ts';
+import { placeOf } from './snapshot-place.ts';
 import { workLong } from './snapshot-work.ts';
 
 /** `snapshot drill`: restores one into a scratch place, looks at it, and removes the place. */
 export const drill = async (args: Arguments): Promise<number> => {
   const id = text(args, 'id') ?? null;
-  const said = text(args, 'at') ?? null;
+  const said = placeOf(args, 'at');
   // A directory is recorded, and has to be the same for whoever comes after this command, wherever that is given.
   const at = said === null || said.includes('://') ? said : resolve(said);
   return await workLong(

@@ -11,6 +11,7 @@ import { type StatedLoss, stateLoss } from '../stages/snapshots/stated-loss.ts';
 import { type Arguments, flag, text } from './command.ts';
 import { confirm } from './confirm.ts';
 import { color, countText, durationText, findingText, say, sayJson } from './render.ts';
+import { placeOf } from './snapshot-place.ts';
 import { workLong } from './snapshot-work.ts';
 
 /** `snapshot restore`: states the loss, asks, restores beside, replays the archive if asked, and says how to go back to it. */
@@ -32,7 +33,7 @@ export const restore = async (args: Arguments): Promise<number> =>
         sayJson({ type: 'loss', snapshot: manifest.id, isReplayed: replay !== null, until, ...loss });
       else showLoss(manifest, loss, replay);
       await confirm(args, 'snapshot restore', context.plan.name);
-      const done = await restoreSnapshot(context, { ...wait, manifest, into: text(args, 'into') ?? null, replay });
+      const done = await restoreSnapshot(context, { ...wait, manifest, into: placeOf(args, 'into'), replay });
       if (flag(args, 'json')) sayJson({ ok: done.problems.length === 0, ...done, url: redactText(done.url) });
       else show(context, done);
       return done.problems.length === 0 ? 0 : 3;

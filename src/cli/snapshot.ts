@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
+import { REFERENCE_FORM } from '../plan/interpolate.ts';
 import { type Arguments, type CommandModule, flag, text } from './command.ts';
 
 /** One action of `snapshot`. It is loaded when it is asked for, so that other commands do not wait for it. */
@@ -24,10 +25,13 @@ export const snapshot: CommandModule = {
     id: { type: 'string', describe: 'The snapshot; without it the newest' },
   },
   options: {
-    at: { type: 'string', describe: 'drill: where the scratch place is to be, if not where the store chooses' },
+    at: {
+      type: 'string',
+      describe: 'drill: where the scratch place is to be, if not where the store chooses; as --into',
+    },
     into: {
       type: 'string',
-      describe: 'restore: URL of the database that is to be made, if not where the store chooses',
+      describe: `restore: with pg_dump, URL of the database that is to be made; with pg_basebackup, its folder; with rds, leave it out. ${REFERENCE_FORM} refers to the environment, as in a plan`,
     },
     replay: { type: 'boolean', default: false, describe: 'restore: replay the archive of changes onto it' },
     until: {

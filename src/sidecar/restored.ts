@@ -1,23 +1,45 @@
+import { randomBytes } from 'node:crypto';
 import { sql as raw } from 'kysely';
 import type { SqlExecutor } from '../domain/sql.ts';
 import { type Ownership, raiseSide, readOwnership } from './ownership.ts';
-import { changeFacts, type RestoredFrom, type RunFacts, type RunRow, writeFacts, writeRun } from './run.ts';
+import { changeFacts, type RestoredFrom, type RunFacts, type RunRow, readRun, writeFacts, writeRun } from './run.ts';
 import { decideOutcome, writeSwitch } from './switches.ts';
 import { build, execute, type SidecarTables } from './tables.ts';
 
+/** How the identity in a restored place's run begins. No database says of itself that it is this one. */
+const MARK = 'restored:';
+
+/** Whether a run's row is that of a restored place which has not become anybody's source. */
+export const isMarked = ({ identity }: Pick<RunRow, 'identity'>): boolean => identity.startsWith(MARK);
+
 /**
- * Notes in a restored place's sidecar, which must stand, that it is one. Its run keeps the identity of the database that the
- * snapshot was of, so that every command refuses it as the source until it is adopted. `run` is for a snapshot that was made
- * before the run began. Safe to repeat.
+ * Notes in a restored place's sidecar, which must stand, that it is one. Its run gets an identity that is no database's, so that
+ * every command refuses it as the source until it is adopted: a copy of files has the very identity of its source. `run` is for a
+ * snapshot that was made before the run began. Safe to repeat.
  */
 export const markRestored = async (
   sql: SqlExecutor,
   run: Omit<RunRow, 'createdAt' | 'facts'>,
-  restored: Omit<RestoredFrom, 'at'>,
+  restored: Omit<RestoredFrom, 'at' | 'place' | 'of'>,
 ): Promise<void> => {
   await writeRun(sql, run);
+  const names = await namesOf(sql, { identity: run.identity, snapshot: restored.snapshot });
+  await execute(sql, build.updateTable('run').set({ identity: names.place }));
   const { rows } = await sql.query(`SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at`);
-  await changeFacts(sql, (facts) => ({ ...facts, restored: { ...restored, at: rows[0]?.at ?? '' } }));
+  await changeFacts(sql, (facts) => ({ ...facts, restored: { ...restored, ...names, at: rows[0]?.at ?? '' } }));
+};
+
+/** What a place is called and what it was made of: as it was marked before, else with a new name. */
+const namesOf = async (
+  sql: SqlExecutor,
+  { identity, snapshot }: { readonly identity: string; readonly snapshot: string },
+): Promise<Pick<RestoredFrom, 'place' | 'of'>> => {
+  const row = await readRun(sql);
+  const before = row?.facts.restored;
+  if (row && before && isMarked(row)) return { place: before.place, of: before.of };
+  const place = `${MARK}${snapshot}:${randomBytes(8).toString('hex')}`;
+  // The source of the snapshot may have been a restored one itself.
+  return { place, of: before?.place ?? row?.identity ?? identity };
 };
 
 /** What the target is told of the database that takes the source's place. */
@@ -25,13 +47,15 @@ export interface SourceClaim {
   readonly phases: readonly string[];
   /** Identity of the restored source. */
   readonly identity: string;
+  /** What it is called besides; see {@link RestoredFrom.place}. */
+  readonly place: string;
   /** Above every epoch that anything left of the run knows. */
   readonly epoch: bigint;
 }
 
 /**
  * Makes the target know the restored database as its source, and refuse whoever still acts for the old one: commands by the
- * identity, a worker that sleeps or goes on beside it by the epoch (S7). The phases' ownership rows are locked first, so that
+ * identity and the place, a worker that sleeps or goes on beside it by the epoch (S7). The phases' ownership rows are locked first, so that
  * a switch of that worker has either fenced the target before `assertOwned` looks, which throws then, or is refused after it.
  */
 export const claimSource = async (
@@ -43,6 +67,7 @@ export const claimSource = async (
   assertOwned(await readOwnership(sql));
   await raiseSide(sql, claim.epoch);
   await execute(sql, build.updateTable('run').set({ peer: claim.identity }));
+  await changeFacts(sql, (facts) => ({ ...facts, sourcePlace: claim.place }));
 };
 
 /** Tables whose rows are of the database that a snapshot was of, and say nothing that is true of the restored one. */

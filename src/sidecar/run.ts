@@ -27,6 +27,10 @@ export interface LedReaders {
 export interface RestoredFrom {
   /** Id of the snapshot. */
   readonly snapshot: string;
+  /** What no other place is called: files that are copied carry the identity of the server that they were copied from. */
+  readonly place: string;
+  /** What the run's source was called when the snapshot was made: its own place, if that was restored as well, else its identity. */
+  readonly of: string;
   /** When it was restored, by its own server's clock; ISO 8601. */
   readonly at: string;
   /** Whether the archive of changes was replayed into it. */
@@ -54,6 +58,8 @@ export interface RunFacts {
    * is believed by nobody until the run's identity is its own; see `stages/snapshots/adopt.ts`.
    */
   readonly restored?: RestoredFrom;
+  /** On the target: the restored place that is the run's source, once one is; see {@link RestoredFrom.place}. */
+  readonly sourcePlace?: string;
 }
 
 /** Which run a database belongs to, and as which side. */

@@ -52,6 +52,7 @@ export const readRunsLeft = async (context: RunContext): Promise<RunRows> => {
   for (const side of ['source', 'target'] as const) assertSide(side, rows[side], found[side]);
   assertPeer('source', rows.target, found.source);
   assertPeer('target', rows.source, found.target);
+  if (rows.source && rows.target) assertPlace(rows.source, rows.target);
   if (rows.source && rows.target && rows.source.id !== rows.target.id) {
     throw new SwitchbackError(
       'refused',
@@ -98,6 +99,19 @@ const assertPeer = (side: Side, otherRow: RunRow | null, identity: string): void
     {
       remedy: `lead the ${side}'s URL to the database that the run began with, then: switchback check PLAN`,
     },
+  );
+};
+
+/**
+ * Once a restored place has become the run's source, what it was restored from, and other copies of that, are not it, although a
+ * copy of files has the same identity. A rebuild of a source whose records are gone knows no place any more.
+ */
+const assertPlace = ({ facts: source }: RunRow, { id, facts: { sourcePlace } }: RunRow): void => {
+  if (sourcePlace === undefined || source.restored?.place === sourcePlace || source.rebuilding === true) return;
+  throw new SwitchbackError(
+    'refused',
+    `the source of run ${id} is ${sourcePlace} by now, restored from a snapshot; this is ${source.restored?.place ?? 'the one that it had before'}`,
+    { remedy: "lead the source's URL to the database that was restored, then: switchback check PLAN" },
   );
 };
 

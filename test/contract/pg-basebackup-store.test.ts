@@ -114,7 +114,8 @@ describe('a snapshot by pg_basebackup', () => {
     expect(manifest?.digests).toBeNull();
     const before = await world.contentOf?.(null);
     await world.write?.();
-    const place = await restore(id);
+    process.env.TEST_SECRET = 'a key';
+    const place = await restore(id).finally(() => delete process.env.TEST_SECRET);
     expect(await world.contentOf?.(place.url)).toBe(before);
     expect(
       await failureOf(world.open().restore(id, { ...into, time: '2026-11-27T10:00:00Z' }, waiting().options)),
@@ -140,7 +141,59 @@ describe('a snapshot by pg_basebackup', () => {
     });
     await runSql(place.url, `INSERT INTO item (name) VALUES ('there alone')`);
     expect(await world.contentOf?.(null)).not.toContain('there alone');
+    const postmaster = readFileSync(join(into.at ?? '', 'postmaster.pid'), 'utf8').split('\n')[0];
+    const environment = readFileSync(`/proc/${postmaster}/environ`, 'utf8');
+    expect(environment).toContain('PATH=');
+    expect(environment, 'a server that is restored keeps our secrets').not.toContain('TEST_SECRET');
     await place.remove(waiting().options);
+  });
+
+  it('is refused, and goes on running, once its server has been taken into use', async () => {
+    const id = await create();
+    await restore(id);
+    const directory = into.at ?? '';
+    const control = (...args: readonly string[]) =>
+      execFileSync(join(bin, 'pg_ctl'), [...args, '--wait', `--pgdata=${directory}`], {
+        ...unprivileged(),
+        cwd: '/',
+        stdio: 'ignore',
+      });
+    control('stop', '--mode=fast');
+    const config = join(directory, 'postgresql.auto.conf');
+    writeFileSync(config, readFileSync(config, 'utf8').replace(/# By Switchback[\s\S]*/, ''));
+    const socket = dirname(directory);
+    control('start', '-o', `-c port=5433 -c listen_addresses='' -c unix_socket_directories='${socket}'`);
+    const url = `postgresql:///postgres?host=${encodeURIComponent(socket)}&port=5433&user=postgres`;
+    await runSql(url, `INSERT INTO item (name) VALUES ('in use')`);
+    expect(await failureOf(restore(id))).toMatchObject({
+      kind: 'refused',
+      message: expect.stringMatching(/runs with settings of its own .* it is in use/),
+    });
+    expect(await world.contentOf?.(url)).toContain('in use');
+  });
+
+  it('runs none of the hooks that the source has, and ends at no point that an earlier recovery of it was to end at', async () => {
+    const hooks = [
+      `ALTER SYSTEM SET recovery_end_command = 'touch switchback-was-run'`,
+      `ALTER SYSTEM SET archive_cleanup_command = 'touch switchback-was-run'`,
+      `ALTER SYSTEM SET recovery_target_lsn = '0/10'`,
+    ];
+    for (const hook of hooks) await runSql(server().url, hook);
+    const id = await create().finally(() => runSql(server().url, 'ALTER SYSTEM RESET ALL'));
+    const place = await restore(id);
+    expect(await world.contentOf?.(place.url)).toBe(await world.contentOf?.(null));
+    expect(existsSync(join(into.at ?? '', 'switchback-was-run'))).toBe(false);
+    const [row] = await runSql(place.url, `SELECT current_setting('cron.launch_active_jobs') AS jobs`);
+    expect(row).toEqual({ jobs: 'off' });
+  });
+
+  it('is restored to a folder, and tells nothing of a URL that is given instead', async () => {
+    const id = await create();
+    const error = await failureOf(
+      world.open().restore(id, { ...into, at: 'postgresql://me:secret@host/shop' }, waiting().options),
+    );
+    expect(error).toMatchObject({ kind: 'usage', message: expect.stringMatching(/to a folder, and a URL was given/) });
+    expect(String(error)).not.toContain('secret');
   });
 
   it('is refused where it is damaged, before anything is touched', async () => {

@@ -217,6 +217,9 @@ describeWithMoto('snapshots by RDS', () => {
     expect((await other.list()).find((one) => one.id === id)).toMatchObject({ manifest: null });
     for (const name of ['shop-old', 'Place', 'a--b']) {
       await expect(store.restore(id, into(name), waiting())).rejects.toThrow(/never over it|is no name that RDS takes/);
+      const chosen = { ...into(freshName()), at: 'postgresql://scratch.example/shop' };
+      const refused = { kind: 'usage', message: expect.stringContaining('nowhere else') };
+      await expect(store.restore(id, chosen, waiting())).rejects.toMatchObject(refused);
     }
     expect(proxy.writes).toEqual([]);
   });

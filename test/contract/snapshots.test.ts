@@ -5,6 +5,7 @@ import { isIdOf } from '../../src/domain/snapshot-id.ts';
 import type { ArchiveBase } from '../../src/engines/archive.ts';
 import { PostgresServer } from '../../src/platform/postgres/server.ts';
 import { installSidecar } from '../../src/sidecar/install.ts';
+import { readRun } from '../../src/sidecar/run.ts';
 import { readDrills, readSnapshots, writeDrill, writeSnapshot } from '../../src/sidecar/snapshots.ts';
 import type { RunContext } from '../../src/stages/context.ts';
 import { openRun } from '../../src/stages/open.ts';
@@ -14,6 +15,7 @@ import { drillSnapshot } from '../../src/stages/snapshots/drill.ts';
 import { assertProtected, newestSnapshot, snapshotBeforePrepare } from '../../src/stages/snapshots/guards.ts';
 import { pickSnapshot } from '../../src/stages/snapshots/pick.ts';
 import { planPrune, prune } from '../../src/stages/snapshots/prune.ts';
+import { restoreSnapshot } from '../../src/stages/snapshots/restore.ts';
 import { keepSnapshots } from '../../src/stages/snapshots/schedule.ts';
 import { makeScenario, type Scenario } from '../support/scenario.ts';
 import { createDatabase, runSql, useServerPair } from '../support/servers.ts';
@@ -412,6 +414,18 @@ describe('in a run', () => {
     reaches = true;
     expect(await prune(archived, wait)).toEqual({ snapshots: [], archive: { all: 2 } });
     expect(gone).toEqual(['1', '2']);
+  });
+
+  it('a place that is the source itself is neither fenced nor believed, whatever the store says', async () => {
+    const manifest = (await create())?.snapshot.manifest;
+    if (!manifest) throw new Error('it has no manifest');
+    store.misleads = scenario.source;
+    const restoring = restoreSnapshot(context, { ...wait, manifest, into: null, replay: null });
+    await expect(restoring).rejects.toThrow("is the plan's own source");
+    await expect(drill()).rejects.toThrow("is the plan's own source");
+    store.misleads = null;
+    await scenario.onSource(`INSERT INTO item VALUES (2000, 'still written')`);
+    expect((await readRun(context.source.sql))?.facts.restored).toBeUndefined();
   });
 
   it('work that lost the session which kept others away is broken off', async () => {

@@ -42,7 +42,10 @@ it(
     await old.stopAndRemove();
     const into = at('replayed');
     const args = [id, '--into', into, '--confirm', 'test', '--replay'];
-    for (const point of ['restore:fenced', 'restore:replayed']) await lost.dieAt(point, 'snapshot restore', ...args);
+    for (const point of ['restore:fenced', 'restore:replayed']) {
+      await lost.dieAt(point, 'snapshot restore', ...args);
+      expect(await lost.refuses(into)).toBe(true);
+    }
     const answer = await lost.restore(id, into, '--replay');
     const { replayed } = answer.json as unknown as { readonly replayed: Record<string, { transactions: number }> };
     expect(Object.keys(replayed)).toEqual([...BOTH]);

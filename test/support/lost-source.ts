@@ -143,6 +143,12 @@ export class LostSource {
     return told.filter(({ op, endMs }) => endMs < beforeMs && !there.has(op)).map(({ op }) => op);
   }
 
+  /** Writes that a database has and that clients began after a time. */
+  async begunSince(url: string, afterMs: number): Promise<readonly number[]> {
+    const { writes } = await readPrimaryRows({ catalog: url, orders: url });
+    return writes.flatMap(({ op }) => ((this.ledger.operation(op)?.startMs ?? 0) > afterMs ? [op] : []));
+  }
+
   /** Lets the clients end. Returns what they were told, against what the source holds. */
   async verdict(): Promise<LedgerVerdict> {
     await this.#clients?.stop();

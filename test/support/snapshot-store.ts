@@ -46,6 +46,8 @@ export class HeldSnapshots implements SnapshotStore {
   readonly removed: string[] = [];
   /** Where nobody answers. */
   readonly unreachable = new Set<string>();
+  /** Where a restored place is said to be, when that is not where it is. */
+  misleads: string | null = null;
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -109,7 +111,7 @@ export class HeldSnapshots implements SnapshotStore {
     if (snapshot.rows !== '') await runSql(url, snapshot.rows);
     this.done.restore += 1;
     await this.onRestored(url);
-    return { url, differences: [], remove };
+    return { url: this.misleads ?? url, differences: [], remove };
   }
 
   async removePlace(id: string, { name, at }: Destination): Promise<void> {

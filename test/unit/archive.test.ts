@@ -472,6 +472,29 @@ describe('chains', () => {
     await again.writer.end();
   });
 
+  test('a lane that reads the log of a restored server begins the archive anew, and is not halted by it', async () => {
+    const store = fresh();
+    await writeChain(store, 3);
+    const archive = { ...place(store), epoch: () => 2n };
+    await beginArchive(archive, { direction: 'reverse', at: '0/10' as Position, ended: '0/7E' as Position });
+    await beginArchive(archive, { direction: 'forward', at: '0/5' as Position, ended: '0/10' as Position });
+    const { tap, writer } = await open(store, 0n, { epoch: 2n });
+    transaction(tap, 6n, 'a');
+    await writer.end();
+    expect((await verify(store)).stretches.at(-1)).toEqual({
+      direction: 'forward',
+      ended: null,
+      from: '0/5',
+      until: '0/7',
+    });
+    const since = async (atLeast: string, reverse: string | null) =>
+      await streamArchives.since(place(store), {
+        source: { atLeast: atLeast as Position, atMost: atLeast as Position },
+        reverse: reverse as Position | null,
+      });
+    expect(await since('0/64', null)).toMatchObject({ missing: expect.stringMatching(/begins anew/) });
+  });
+
   test('what is needed and what is missing, from a state on', async () => {
     const store = fresh();
     await writeChain(store, 3);

@@ -103,6 +103,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   'what snapshot … was restored to is the source of run … by now': 'no-snapshot',
   'it was restored with a replay up to … before': 'no-snapshot',
   'the … has what came before … of direction … already, more than what came before …': 'no-snapshot',
+  "what was restored is the plan's own … (…)": 'no-snapshot',
   'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
   '--until … is not reached: the archive of phase … …': 'no-snapshot',
   'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',

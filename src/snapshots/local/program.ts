@@ -12,6 +12,9 @@ const GRACE_MS = 5_000;
 /** What libpq would read from the environment although a URL says, or means, something else. */
 const NOT_INHERITED = /^PG(HOSTADDR|SERVICE|SERVICEFILE|OPTIONS|SSL.*|REQUIRESSL|GSSENCMODE|TARGETSESSIONATTRS)$/;
 
+/** What a program needs that connects to nothing: our environment has the secrets of the plan. */
+const HARMLESS = /^(PATH|HOME|TMPDIR|LANG|LANGUAGE|LC_.*|TZ|LD_LIBRARY_PATH)$/;
+
 /**
  * Ends the whole group when our own end of its input closes, which is also when we are killed. The program itself has no input.
  */
@@ -24,6 +27,11 @@ export interface Run {
   readonly args: readonly string[];
   /** Given by the environment, which others on the machine cannot read, as they can arguments. */
   readonly password?: string | undefined;
+  /**
+   * That it connects to nothing with what our environment says. It gets none of the secrets there, which a server would keep for
+   * its whole life, where its superusers and whoever it runs as can read them.
+   */
+  readonly needsNoSecrets?: boolean;
   readonly directory?: string;
   readonly signal?: AbortSignal;
   /** Whom it runs as; whom we run as where nothing is said. */
@@ -42,8 +50,12 @@ export interface RunEnd {
 /** Path of one of PostgreSQL's programs: in the plan's folder of them, or as PATH finds it. */
 export const programIn = (bin: string | null, name: string): string => (bin === null ? name : join(bin, name));
 
-const environmentFor = (password: string | undefined): NodeJS.ProcessEnv => ({
-  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name))),
+const environmentFor = ({ password, needsNoSecrets }: Run): NodeJS.ProcessEnv => ({
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(([name]) =>
+      needsNoSecrets === true ? HARMLESS.test(name) : !NOT_INHERITED.test(name),
+    ),
+  ),
   LC_ALL: 'C',
   ...(password === undefined ? {} : { PGPASSWORD: password }),
 });
@@ -71,7 +83,7 @@ export const runToEnd = async (run: Run): Promise<RunEnd> => {
   run.signal?.throwIfAborted();
   const child = spawn('/bin/sh', ['-c', GUARD, 'sh', run.program, ...run.args], {
     cwd: run.directory ?? '/',
-    env: environmentFor(run.password),
+    env: environmentFor(run),
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
     ...run.runAs,

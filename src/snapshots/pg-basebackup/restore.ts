@@ -58,6 +58,12 @@ export const removeBackup = async (
 
 /** A rehearsal may leave the choice to us: where the room is that it needs. */
 const directoryOf = async ({ options, spool }: BackupContext, { name, purpose, at }: Destination): Promise<string> => {
+  // Nothing of it is told: a URL may have a password.
+  if (at?.includes('://')) {
+    throw new SwitchbackError('usage', 'a copy by pg_basebackup is restored to a folder, and a URL was given', {
+      remedy: 'name a directory that is not there yet, on this machine',
+    });
+  }
   if (at !== null) return resolve(at);
   if (purpose === 'restore') {
     throw new SwitchbackError('usage', 'nothing says where to restore to', {
@@ -186,6 +192,7 @@ const extract = async (archive: string, directory: string, wait: WaitOptions): P
       `--file=${archive}`,
       `--directory=${directory}`,
     ],
+    needsNoSecrets: true,
     signal: wait.signal,
   };
   const end = await runToEnd(run);
@@ -201,7 +208,7 @@ const handOver = async (draft: string, server: RestoredServer, wait: WaitOptions
     { program: 'sync', args: ['--file-system', draft] },
   ];
   for (const command of commands) {
-    const run: Run = { ...command, signal: wait.signal };
+    const run: Run = { ...command, needsNoSecrets: true, signal: wait.signal };
     const end = await runToEnd(run);
     if (end.code !== 0) throw failedProgram(run, end);
   }

@@ -60,7 +60,7 @@ const inShell = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`
 
 /**
  * What has to be otherwise than on the source. It must not write into the source's archive of WAL, wait for the source's standbys,
- * nor take part in the source's subscriptions, and nobody but us reaches it: who may do what on it is not settled yet.
+ * take part in the source's subscriptions, nor run its hooks and its jobs (those of pg_cron connect to the source's port), and nobody but us reaches it: who may do what on it is not settled yet.
  */
 const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<string, string>> => ({
   listen_addresses: '',
@@ -70,6 +70,8 @@ const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<str
   ssl: 'off',
   archive_mode: 'off',
   archive_cleanup_command: '',
+  recovery_end_command: '',
+  'cron.launch_active_jobs': 'off',
   synchronous_standby_names: '',
   primary_conninfo: '',
   max_logical_replication_workers: '0',
@@ -78,6 +80,12 @@ const settingsOf = ({ directory, purpose }: RestoredServer): Readonly<Record<str
   hot_standby: 'off',
   restore_command: 'false',
   recovery_target_timeline: 'current',
+  // What an earlier recovery of the source has left would end this one elsewhere, or keep it from beginning.
+  recovery_target: '',
+  recovery_target_name: '',
+  recovery_target_time: '',
+  recovery_target_lsn: '',
+  recovery_target_xid: '',
   // As little as a rehearsal on a smaller machine needs.
   ...(purpose === 'drill' ? { shared_buffers: '128MB', huge_pages: 'off' } : {}),
 });
@@ -118,6 +126,7 @@ const control = async (
     program: programIn(server.bin, 'pg_ctl'),
     args: [...args, `--pgdata=${server.directory}`],
     runAs: await runAsFor(server.directory),
+    needsNoSecrets: true,
     ...(signal === undefined ? {} : { signal }),
   };
   return await runToEnd(run);
@@ -125,16 +134,37 @@ const control = async (
 
 /**
  * Starts the server unless it runs, and waits until it is a server of its own that takes writes. Throws with the end of its log
- * when it does not start.
+ * when it does not start. One that ran before is never stopped, since it may be in use by now: kind `refused` when it has another
+ * socket than ours, or does not let us in.
  */
 export const startServer = async (server: RestoredServer, like: string, wait: WaitOptions): Promise<void> => {
+  if (await runs(server)) {
+    await assertUnused(server);
+    await untilReady(server, like, wait);
+    return;
+  }
   try {
-    if (!(await runs(server))) await begin(server, wait);
+    await begin(server, wait);
     await untilReady(server, like, wait);
   } catch (error) {
     await stopServer(server);
     throw error;
   }
+};
+
+/**
+ * A server's file of its process says the folder of its first socket in line 5, once there is one, and in line 8 how far it is
+ * (`AddToDataDirLockFile`). One that we have started and that replays its log still has ours.
+ */
+const assertUnused = async (server: RestoredServer): Promise<void> => {
+  const lines = (await readFile(join(server.directory, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
+  const [socket, state] = [lines[4] ?? '', (lines[7] ?? '').trim()];
+  if (socket === socketFor(server.directory) || (socket === '' && state !== 'ready')) return;
+  throw new SwitchbackError(
+    'refused',
+    `the server in ${server.directory} runs with settings of its own (its socket: ${socket || 'none'}): it is in use`,
+    { remedy: 'restore into another directory: switchback snapshot restore PLAN ID --into DIRECTORY' },
+  );
 };
 
 const runs = async (server: RestoredServer): Promise<boolean> => (await control(server, ['status'])).code === 0;

@@ -69,6 +69,7 @@ export class RdsStore implements SnapshotStore {
   }
 
   async restore(id: string, into: Destination, options: WaitOptions): Promise<RestoredPlace> {
+    assertNoChoice(into);
     const kept = this.#until(options);
     const held = await this.#existing(kept, id);
     const manifest = availableManifest(kept.owner, held);
@@ -135,6 +136,14 @@ const ofOtherKind = (id: string, kind: string): SwitchbackError =>
     remedy: `name the ${kind} in the plan's \`snapshots\``,
   });
 
+/** RDS makes an instance or a cluster of a name; a database that somebody names cannot be made into it. */
+const assertNoChoice = ({ at, name }: Destination): void => {
+  if (at === null) return;
+  throw new SwitchbackError('usage', 'RDS restores to an instance or a cluster of its own, nowhere else', {
+    remedy: `leave --into or --at out: it will be ${name}, beside the source, and its URL is told`,
+  });
+};
+
 /** Of 63 characters that RDS takes three are left to the instances of a cluster. */
 const NAME = /^(?!.*--)[a-z]([a-z0-9-]{0,58}[a-z0-9])?$/;
 
@@ -175,9 +184,10 @@ const removeSnapshot = async ({ api, kind, owner }: Kept, id: string, options: W
   );
 };
 
-/** The source's URL with another host and port. */
-const urlAt = (source: string, host: string, port: number): string => {
+/** The source's URL with another host and port. As parameters they would win, and lead to the source itself. */
+export const urlAt = (source: string, host: string, port: number): string => {
   const url = new URL(source);
+  for (const name of ['host', 'port']) url.searchParams.delete(name);
   url.hostname = host;
   url.port = String(port);
   return url.toString();

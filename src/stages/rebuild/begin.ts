@@ -48,7 +48,10 @@ export const beginRebuild = async (context: RunContext, remains: Remains): Promi
   await makeStand(context, { side: 'target', run, remains }, async (sql) => {
     await keepMirror(sql, 'rebuild');
     const begun = remains.phases.some(({ evidence }) => evidence.target.hasTriggers || evidence.target.holdsRows);
-    const facts = remains.target.run?.facts ?? {};
+    const { sourcePlace: _, ...rest } = remains.target.run?.facts ?? {};
+    // As the source says it, which one that has lost its records cannot any more.
+    const sourcePlace = remains.source.run?.facts?.restored?.place;
+    const facts = sourcePlace === undefined ? rest : { ...rest, sourcePlace };
     await writeFacts(sql, begun ? { ...facts, schemaReady: true } : facts);
   });
   // Sessions of a worker whose lease is gone are found by their name only.

@@ -46,7 +46,7 @@ export const readRestored = async (options: LookOptions): Promise<RestoredSource
   assertSameRun(context, { own, other, target: target.identity });
   const isOwn = own.identity === source.identity;
   const stands = isOwn ? (own.facts.rebuilding === true ? 'begun' : 'adopted') : 'foreign';
-  if (other.peer !== source.identity && (isOwn || other.peer !== own.identity)) throw replaced(other);
+  assertPlaceOf(other, own.facts.restored, isOwn ? source.identity : null);
   if (stands === 'foreign') assertOnTarget(options, await readOwnership(context.target.sql));
   return { restored: own.facts.restored, run: other.id, stands, isOver: false };
 };
@@ -98,10 +98,20 @@ const targetUnknown = ({ id, peer }: RunRow, target: string): SwitchbackError =>
     },
   );
 
-const replaced = ({ id, peer }: RunRow): SwitchbackError =>
+/**
+ * The target has to know this very place as its source (`own`: its identity, once that is in its records), or else the source that
+ * the snapshot was made of. Identities alone do not tell: two copies of one server's files have the same.
+ */
+const assertPlaceOf = ({ id, peer, facts }: RunRow, { place, of }: RestoredFrom, own: string | null): void => {
+  const known = facts.sourcePlace ?? peer;
+  const isKnown = own === null ? known === place || known === of : known === place && peer === own;
+  if (!isKnown) throw replaced(id, facts.sourcePlace === undefined ? peer : `${known} (${peer})`);
+};
+
+const replaced = (id: string, known: string): SwitchbackError =>
   new SwitchbackError(
     'refused',
-    `the target knows ${peer} as the source of run ${id}: another database has taken its place`,
+    `the target knows ${known} as the source of run ${id}: another database has taken its place`,
     {
       remedy: "lead the source's URL to that database, then: switchback status PLAN",
     },
@@ -199,7 +209,9 @@ const takePlace = async (options: LookOptions, { run, restored, isOver }: Restor
   const peer = isOver ? await describeRun(context, { side: 'target', id: run }) : null;
   await context.target.sql.transaction(async (sql) => {
     if (peer) await beginAgain(sql, { peer, phases, epoch, by: context.holder });
-    await claimSource(sql, { phases, identity: row.identity, epoch }, (rows) => assertOnTarget(options, rows));
+    await claimSource(sql, { phases, identity: row.identity, place: restored.place, epoch }, (rows) =>
+      assertOnTarget(options, rows),
+    );
     await writePlan(sql, context.plan);
   });
   failpoint('acted adopt/target');

@@ -12,6 +12,7 @@ import { type DrillOutcome, type DrillRecord, readSnapshots, writeDrill } from '
 import type { RestoredPlace, Snapshot, SnapshotStore, WaitOptions } from '../../snapshots/store.ts';
 import type { OpenPlace, RunContext } from '../context.ts';
 import { alone } from './alone.ts';
+import { assertBeside } from './beside.ts';
 import { pickSnapshot } from './pick.ts';
 import { runProbes } from './probes.ts';
 import { readRecords, recordWherePossible, storeOf } from './records.ts';
@@ -189,6 +190,7 @@ interface Inspection {
 const inspect = async (context: RunContext, { place, manifest, options }: Inspection): Promise<DrillOutcome> => {
   const open = context.openPlace(place.url);
   try {
+    await assertBeside(context, open);
     const { tables } = await open.database.inventory();
     const there = new Map(tables.map((table) => [displayName(table), table]));
     const wanted = Object.values(manifest?.phases ?? {}).flat();

@@ -14,6 +14,7 @@ import type { WaitOptions } from '../../snapshots/store.ts';
 import type { OpenPlace, RunContext } from '../context.ts';
 import { scopeOf } from '../scope.ts';
 import { baseOf } from './archived.ts';
+import { assertBeside } from './beside.ts';
 import { findLoss, type TableLoss } from './loss.ts';
 import { runProbes } from './probes.ts';
 import { storeOf } from './records.ts';
@@ -61,6 +62,7 @@ export const restoreSnapshot = async (context: RunContext, options: RestoreOptio
     const until = replay?.until ?? null;
     const { plan } = context;
     const { signal } = options;
+    await assertBeside(context, open);
     await assertSameReplay(open, options);
     await takeIn(open, { plan, manifest, replay: { isReplayed: false, until }, signal });
     failpoint('restore:fenced');

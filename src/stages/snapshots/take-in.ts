@@ -3,7 +3,7 @@ import type { Manifest } from '../../domain/snapshot.ts';
 import type { Plan } from '../../plan/load.ts';
 import { installSidecar } from '../../sidecar/install.ts';
 import { ownershipGuard } from '../../sidecar/ownership.ts';
-import { markRestored } from '../../sidecar/restored.ts';
+import { isMarked, markRestored } from '../../sidecar/restored.ts';
 import { type RestoredFrom, readRun } from '../../sidecar/run.ts';
 import { salvage } from '../../sidecar/salvage.ts';
 import { isWhole, readShape } from '../../sidecar/shape.ts';
@@ -62,8 +62,9 @@ const assertUntaken = async (
 ): Promise<void> => {
   const row = isWhole(await readShape(sql), 'run') ? await readRun(sql) : null;
   const before = row?.facts.restored;
-  if (!row || !before) return;
-  if (row.identity === (await sessions.describe()).identity) {
+  // What the snapshot's own source was restored from, earlier, says nothing of this place.
+  if (!row || before?.snapshot !== manifest.id) return;
+  if (!isMarked(row) && row.identity === (await sessions.describe()).identity) {
     throw new SwitchbackError(
       'refused',
       `what snapshot ${manifest.id} was restored to is the source of run ${row.id} by now`,

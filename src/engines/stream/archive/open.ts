@@ -27,7 +27,8 @@ export const putItem = async (
 
 /**
  * Records that a lane begins at a position, and where the other one ended. Throws kind `busy` when what that has brought is
- * not all in the archive: a chain over it would hide a hole.
+ * not all in the archive: a chain over it would hide a hole. One that begins before its own end reads the log of another server,
+ * such as a restored one: the archive begins anew there, because positions of two servers say nothing of each other.
  */
 export const beginArchive = async (archive: LaneArchive, beginning: Beginning): Promise<void> => {
   const { items } = await readChain(archive);
@@ -39,7 +40,9 @@ export const beginArchive = async (archive: LaneArchive, beginning: Beginning): 
       remedy: 'wait until its lane has archived it; see: switchback status PLAN',
     });
   }
-  await putLink(archive, beginning, items.at(-1));
+  const own = lastOf(items, beginning.direction);
+  const isOtherLog = own !== undefined && Lsn.parse(beginning.at) < own.until;
+  await putLink(archive, isOtherLog ? { ...beginning, ended: null } : beginning, items.at(-1));
 };
 
 /** Halts a lane whose archive would not be whole, and says how it begins anew. */
