@@ -1,4 +1,5 @@
 import { SwitchbackError } from '../domain/errors.ts';
+import { redactText } from '../platform/redact.ts';
 import { type PrunePlan, planPrune, prune as removeOld } from '../stages/snapshots/prune.ts';
 import { type Arguments, flag, text } from './command.ts';
 import { color, say, sayJson, table } from './render.ts';
@@ -23,10 +24,13 @@ export const prune = async (args: Arguments): Promise<number> =>
         else print(plan, `switchback snapshot prune ${path} --confirm ${name}`);
         return 0;
       }
-      const { snapshots: removed, archive } = await removeOld(context, wait);
-      if (flag(args, 'json')) sayJson({ ok: true, dryRun: false, removed, archive });
-      else sayRemoved(removed, archive);
-      return 0;
+      const { snapshots: removed, left, archive } = await removeOld(context, wait);
+      if (flag(args, 'json')) sayJson({ ok: left.length === 0, dryRun: false, removed, left, archive });
+      else {
+        for (const { id, why } of left) say(color.red(`${id} could not be removed: ${redactText(why)}`));
+        sayRemoved(removed, archive);
+      }
+      return left.length === 0 ? 0 : 3;
     },
   );
 

@@ -26,7 +26,7 @@ export const restore = async (args: Arguments): Promise<number> =>
       const replay = replayOf(args);
       const { manifest } = await pickSnapshot(context, text(args, 'id') ?? null);
       if (manifest === null) throw new SwitchbackError('internal', 'a snapshot that can be restored has no manifest');
-      if (replay?.until) await assertReached(context, manifest, replay.until);
+      if (replay !== null) await assertReached(context, manifest, replay.until);
       const loss = await stateLoss(context, manifest, wait);
       const until = replay?.until ?? null;
       if (flag(args, 'json'))

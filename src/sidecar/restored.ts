@@ -49,6 +49,8 @@ export interface SourceClaim {
   readonly identity: string;
   /** What it is called besides; see {@link RestoredFrom.place}. */
   readonly place: string;
+  /** What it was made of; see {@link RestoredFrom.of}. */
+  readonly of: string;
   /** Above every epoch that anything left of the run knows. */
   readonly epoch: bigint;
 }
@@ -56,7 +58,8 @@ export interface SourceClaim {
 /**
  * Makes the target know the restored database as its source, and refuse whoever still acts for the old one: commands by the
  * identity and the place, a worker that sleeps or goes on beside it by the epoch (S7). The phases' ownership rows are locked first, so that
- * a switch of that worker has either fenced the target before `assertOwned` looks, which throws then, or is refused after it.
+ * a switch of that worker has either fenced the target before `assertOwned` looks, which throws then, or is refused after it. What
+ * the source was called before stays known: this one may be lost as well, and then another is made of a snapshot of that.
  */
 export const claimSource = async (
   sql: SqlExecutor,
@@ -66,8 +69,11 @@ export const claimSource = async (
   await execute(sql, build.selectFrom('ownership').select('phase').where('phase', 'in', claim.phases).forUpdate());
   assertOwned(await readOwnership(sql));
   await raiseSide(sql, claim.epoch);
+  const { peer = '', facts: before } = (await readRun(sql)) ?? {};
+  const former = new Set([...(before?.formerSources ?? []), before?.sourcePlace ?? peer, claim.of]);
+  former.delete(claim.place);
   await execute(sql, build.updateTable('run').set({ peer: claim.identity }));
-  await changeFacts(sql, (facts) => ({ ...facts, sourcePlace: claim.place }));
+  await changeFacts(sql, (facts) => ({ ...facts, sourcePlace: claim.place, formerSources: [...former] }));
 };
 
 /** Tables whose rows are of the database that a snapshot was of, and say nothing that is true of the restored one. */

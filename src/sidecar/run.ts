@@ -60,6 +60,8 @@ export interface RunFacts {
   readonly restored?: RestoredFrom;
   /** On the target: the restored place that is the run's source, once one is; see {@link RestoredFrom.place}. */
   readonly sourcePlace?: string;
+  /** On the target: what the run's source was called before, each time that a restored place was to be it. */
+  readonly formerSources?: readonly string[];
 }
 
 /** Which run a database belongs to, and as which side. */

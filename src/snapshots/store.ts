@@ -16,9 +16,10 @@ export interface CreateSnapshot {
   readonly basis: ManifestBasis;
   /**
    * Reads what belongs into the manifest. A store that knows the snapshot's exact state hands over the name of an exported
-   * snapshot, under which it is read; one that does not hands over null, and gets no digests.
+   * snapshot, under which it is read; one that does not hands over null, and gets no digests. The signal ends it when nothing
+   * can come of the snapshot any more.
    */
-  readonly look: (exported: string | null, position: SnapshotPosition) => Promise<SeenAt>;
+  readonly look: (exported: string | null, position: SnapshotPosition, signal: AbortSignal) => Promise<SeenAt>;
 }
 
 /** What may be waited for. */

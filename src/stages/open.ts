@@ -166,6 +166,9 @@ const assertPlanOr = (context: RunContext, row: RunRow, accepted: string | undef
   else assertAcceptable(context, row, accepted);
 };
 
+/** An id for a run that is begun. */
+export const newRunId = (): string => randomBytes(4).toString('hex');
+
 /**
  * Makes the two databases a run: sidecars, run rows, phases. Safe to repeat. A run that stands on the source only is
  * completed if nothing of it has been begun, or all of it is over; otherwise, and with one on the target only, a sidecar has
@@ -177,7 +180,7 @@ export const openRun = async (context: RunContext, accepted?: string): Promise<s
   const known = rows.source ?? rows.target;
   if (known) assertPlanOr(context, known, accepted);
   if (rows.source && rows.target) return rows.source.id;
-  const id = known?.id ?? randomBytes(4).toString('hex');
+  const id = known?.id ?? newRunId();
   const source = makeSide(context, { side: 'source', id, after: Promise.resolve() });
   const made = await Promise.allSettled([source, makeSide(context, { side: 'target', id, after: source })]);
   // Not before both are over: whoever tries again would wait for the other's transaction, and find a run that he did not see.

@@ -228,6 +228,16 @@ describe('a snapshot by pg_dump', () => {
       for (const path of objectsOf(id)) expect(readFileSync(path).includes('item')).toBe(false);
     });
 
+    it('where the server lacks a role that only a policy names, which a rehearsal leaves out', async () => {
+      await world.sql(`CREATE ROLE porter; CREATE POLICY of_porter ON item TO porter USING (id > 0)`);
+      const id = await create();
+      await world.sql('DROP POLICY of_porter ON item; DROP ROLE porter');
+      await refusal(restore(id), /has no role porter/);
+      const place = await world.open().restore(id, { ...into, purpose: 'drill' }, waiting().options);
+      expect(place.differences).toMatchObject([{ id: 'restore/roles', fact: expect.stringContaining('is left out') }]);
+      expect((await runSql(place.url, 'SELECT count(*) AS n FROM item'))[0]).toEqual({ n: '500' });
+    });
+
     it('where the server lacks a role, which a rehearsal only tells of', async () => {
       await world.sql('CREATE ROLE clerk; GRANT SELECT ON item TO clerk');
       const id = await create();
@@ -239,6 +249,29 @@ describe('a snapshot by pg_dump', () => {
       expect((await runSql(place.url, 'SELECT count(*) AS n FROM item'))[0]).toEqual({ n: '500' });
       await place.remove(waiting().options);
     });
+  });
+
+  it('that cannot be made is told at once, and what looks at it is ended', async () => {
+    const bin = join(world.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(
+      join(bin, 'pg_dump'),
+      '#!/bin/sh\n[ "$1" = --version ] && exec pg_dump --version\necho "pg_dump: error: permission denied for table item" >&2; exit 1',
+    );
+    chmodSync(join(bin, 'pg_dump'), 0o755);
+    const look = (_exported: string | null, _position: unknown, signal: AbortSignal) =>
+      new Promise<void>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    const made = world.with({ bin }).create(specOf(freshId(), 'pg_dump', look), waiting().options);
+    expect(await failureOf(made)).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining('permission denied for table item'),
+    });
+  });
+
+  it('is restored whatever its tables are called', async () => {
+    await world.sql('CREATE TABLE "pg_restore: error: 1" (a int); INSERT INTO "pg_restore: error: 1" VALUES (1)');
+    const place = await restore(await create());
+    expect(await runSql(place.url, 'SELECT a FROM "pg_restore: error: 1"')).toEqual([{ a: 1 }]);
   });
 
   it('shows nobody without the key what the settings of its database are', async () => {

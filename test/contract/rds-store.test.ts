@@ -318,6 +318,16 @@ describeWithMoto('snapshots by RDS', () => {
     const attributes = new rds.DescribeDBSnapshotAttributesCommand({ DBSnapshotIdentifier: id });
     const { DBSnapshotAttributesResult } = await world.in(ELSEWHERE).send(attributes);
     expect(DBSnapshotAttributesResult?.DBSnapshotAttributes).toMatchObject([{ AttributeValues: shareWith }]);
+    // A copy that has failed keeps nothing from being removed.
+    const { id: old } = await madeBy(of, { copyTo });
+    proxy.reset();
+    proxy.faults.push({
+      action: 'DescribeDBSnapshots',
+      rewrite: (xml, { region }) => (region === ELSEWHERE ? xml.replace('<Status>available<', '<Status>failed<') : xml),
+    });
+    await rdsStore(of, { copyTo }).remove(old, waiting());
+    expect(proxy.count('DeleteDBSnapshot', old)).toBe(2);
+    proxy.reset();
     // The region of the source is lost: the plan names the other one, and nothing else is asked.
     const afar = rdsStore({ kind: 'instance', id: 'shop-mine' }, { region: ELSEWHERE });
     expect((await afar.list()).find((one) => one.id === id)).toMatchObject({ state: 'available', manifest: { id } });

@@ -15,7 +15,7 @@ import { createDatabase, runSql, useServer } from '../support/servers.ts';
 const PHASES = ['catalog', 'orders'] as const;
 const WAITING = `SELECT count(*)::int AS n FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event_type = 'Lock'`;
-const CLAIM = { phases: PHASES, identity: 'restored', epoch: 1_007n } as const;
+const CLAIM = { phases: PHASES, identity: 'restored', place: 'restored:s:1', of: 'lost', epoch: 1_007n } as const;
 const RUN = { id: 'r', side: 'target', planName: 'p', planHash: 'h', plan: {}, identity: 'a', peer: 'lost' } as const;
 const PROGRESS = { position: '0/10' as Position, strictFrom: '0/10' as Position, marker: 1n };
 
@@ -35,7 +35,7 @@ describe('a target that is claimed for a restored source', () => {
   beforeEach(async () => {
     await runSql(
       url,
-      `UPDATE switchback.run SET peer = 'lost'; DELETE FROM switchback.ownership; DELETE FROM switchback.progress`,
+      `UPDATE switchback.run SET peer = 'lost', facts = '{}'; DELETE FROM switchback.ownership; DELETE FROM switchback.progress`,
     );
     const owned = { role: 'primary', fenced: false, by: 'worker' } as const;
     await sql.transaction(ownershipGuard({ phases: PHASES, epoch: 7n, ...owned }));
@@ -69,6 +69,16 @@ describe('a target that is claimed for a restored source', () => {
     await expect(sql.transaction(act)).rejects.toMatchObject({ kind: 'deposed' });
     const rows = PHASES.map((phase) => ({ phase, epoch: 1_007n, role: 'primary', fenced: false }));
     expect(await readOwnership(sql)).toMatchObject(rows);
+  });
+
+  it('knows every source that it had before, however often another is to be it', async () => {
+    await claim();
+    await claim();
+    await sql.transaction((transaction) =>
+      claimSource(transaction, { ...CLAIM, place: 'restored:s:2' }, () => undefined),
+    );
+    const facts = { sourcePlace: 'restored:s:2', formerSources: ['lost', 'restored:s:1'] };
+    expect((await readRun(sql))?.facts).toMatchObject(facts);
   });
 
   it('waits for a fence that is just being made, and is not made over it', async () => {

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Composition } from '../../src/compose.ts';
+import { SwitchbackError } from '../../src/domain/errors.ts';
 import type { Event } from '../../src/domain/event.ts';
 import { isIdOf } from '../../src/domain/snapshot-id.ts';
 import type { ArchiveBase } from '../../src/engines/archive.ts';
@@ -387,10 +388,18 @@ describe('in a run', () => {
     const { verdicts } = await planPrune(context);
     expect(verdicts.flatMap(({ id, keeps }) => (keeps ? [id] : []))).toEqual([newest, drilled]);
     expect(store.held.size).toBe(ids.length);
-    const { snapshots: removed } = await prune(context, wait);
+    const [stuck = ''] = ids.filter((id) => id !== newest && id !== drilled);
+    const refused = vi
+      .spyOn(store, 'remove')
+      .mockRejectedValueOnce(new SwitchbackError('refused', 'a copy is on its way'));
+    const first = await prune(context, wait);
+    expect(first.left).toEqual([{ id: stuck, why: 'a copy is on its way' }]);
+    expect(first.snapshots.length).toBe(ids.length - 3);
+    refused.mockRestore();
+    const removed = [...(await prune(context, wait)).snapshots, ...first.snapshots];
     expect(removed).toEqual(ids.filter((id) => id !== newest && id !== drilled));
     expect([...store.held.keys()].toSorted()).toEqual([newest, drilled].toSorted());
-    expect(await prune(context, wait)).toEqual({ snapshots: [], archive: {} });
+    expect(await prune(context, wait)).toEqual({ snapshots: [], left: [], archive: {} });
     const states = (await readSnapshots(context.target.sql)).map(({ id, state }) => [id, state]);
     for (const id of removed) expect(states).toContainEqual([id, 'removed']);
   });
@@ -412,7 +421,7 @@ describe('in a run', () => {
     };
     expect((await planPrune(archived)).archive).toEqual([]);
     reaches = true;
-    expect(await prune(archived, wait)).toEqual({ snapshots: [], archive: { all: 2 } });
+    expect(await prune(archived, wait)).toEqual({ snapshots: [], left: [], archive: { all: 2 } });
     expect(gone).toEqual(['1', '2']);
   });
 

@@ -17,12 +17,17 @@ const SLOW_MS = 240_000;
 
 let old: RunningServer;
 let lost: LostSource;
+/** A snapshot that was made before the run was begun. */
+let first: string;
 /** On the server of version 13 that is left. */
 const at = (name: string): string => servers().source.urlFor(name);
 
 beforeAll(async () => {
   old = await startServer({ version: 13 });
   lost = await LostSource.make({ source: old, target: servers().target });
+  const made = await lost.command('snapshot create');
+  expectExit(made);
+  first = (made.json as unknown as { readonly snapshot: { readonly id: string } }).snapshot.id;
 }, SLOW_MS);
 
 afterAll(async () => {
@@ -82,10 +87,12 @@ it(
     await lost.restore(id, at('reread'));
     // What was written between the snapshot and the cutover is in no slot.
     expect(await lost.lackedBy(at('reread'), cutAtMs)).not.toEqual([]);
-    for (const point of ['reread/slot', 'reread/rows']) {
-      await lost.dieAt(`acted ${point}`, 'failback', ...CONFIRMED, '--from-snapshot');
-      expect(await lost.refuses(at('reread'))).toBe(true);
-    }
+    await lost.dieAt('acted reread/slot', 'failback', ...CONFIRMED, '--from-snapshot');
+    expect(await lost.refuses(at('reread'))).toBe(true);
+    // That one is lost as well, after the target was told of it.
+    await lost.restore(id, at('again'));
+    await lost.dieAt('acted reread/rows', 'failback', ...CONFIRMED, '--from-snapshot');
+    expect(await lost.refuses(at('again'))).toBe(true);
     expect(await lost.goBack()).toEqual([...BOTH]);
     await sleep(A_WHILE_MS);
     expect(await lost.verdict()).toMatchObject(CLEAN);
@@ -104,6 +111,29 @@ it(
     expectExit(unsaid, 4);
     expect(saidBy(unsaid).remedy).toContain('--primary catalog=target --primary orders=target');
     expect(await lost.goBack('--primary', 'catalog=target', '--primary', 'orders=target')).toEqual([...BOTH]);
+    await sleep(A_WHILE_MS);
+    expect(await lost.verdict()).toMatchObject(CLEAN);
+    expect(await lost.refuses(lost.urls.target)).toBe(true);
+  },
+  SLOW_MS,
+);
+
+it(
+  'goes back to one of before the run, which knows of none, when that has ended',
+  async () => {
+    await lost.cutOverAfterSnapshot();
+    expectExit(await lost.command('finalise', ...BOTH, '--early', '--confirm', BOTH.join(',')));
+    const into = at('first');
+    const unfollowed = await lost.command('snapshot restore', first, '--into', into, '--confirm', 'test', '--replay');
+    expectExit(unfollowed, 4);
+    expect(saidBy(unfollowed).message).toContain('was made before a run was begun');
+    await lost.restore(first, into);
+    const unsaid = await lost.failback();
+    expectExit(unsaid, 4);
+    expect(saidBy(unsaid).message).toContain('no run is recorded on either side');
+    const statements = BOTH.flatMap((phase) => ['--primary', `${phase}=target`]);
+    await lost.dieAt('acted adopt/target', 'failback', ...CONFIRMED, '--from-snapshot', ...statements);
+    expect(await lost.goBack()).toEqual([...BOTH]);
     await sleep(A_WHILE_MS);
     expect(await lost.verdict()).toMatchObject(CLEAN);
     expect(await lost.refuses(lost.urls.target)).toBe(true);

@@ -40,14 +40,14 @@ export class HeldSnapshots implements SnapshotStore {
   onCopied: (id: string) => Promise<void> = async () => undefined;
   /** Runs before a restored place is handed over. */
   onRestored: (url: string) => Promise<void> = async () => undefined;
+  /** Where a restored place is said to be, when that is not where it is. */
+  misleads: string | null = null;
   /** Those of which a byte is another by now, which only a restore finds. */
   readonly damaged = new Set<string>();
   /** Places that were asked to be removed, with where they were. */
   readonly removed: string[] = [];
   /** Where nobody answers. */
   readonly unreachable = new Set<string>();
-  /** Where a restored place is said to be, when that is not where it is. */
-  misleads: string | null = null;
   problems: readonly Finding[] = [];
   /** Whether it says under which exported snapshot its state can be read. */
   isPlaced = true;
@@ -61,7 +61,7 @@ export class HeldSnapshots implements SnapshotStore {
     return this.problems;
   }
 
-  async create({ basis, look }: CreateSnapshot, { progress }: WaitOptions): Promise<Snapshot> {
+  async create({ basis, look }: CreateSnapshot, { progress, signal }: WaitOptions): Promise<Snapshot> {
     const known = this.held.get(basis.id);
     if (known?.state === 'available') {
       await this.onCopied(basis.id);
@@ -82,7 +82,7 @@ export class HeldSnapshots implements SnapshotStore {
       const { name, at, now } = rows[0];
       await this.onExported();
       const position = { atLeast: at as Position, atMost: at as Position };
-      const seen = await look(this.isPlaced ? name : null, position);
+      const seen = await look(this.isPlaced ? name : null, position, signal);
       const manifest = { ...basis, ...seen, position, createdAt: now, bytes: 1, store: null };
       const made: Snapshot = { ...begun, state: 'available', manifest, createdAt: now, bytes: 1 };
       this.held.set(basis.id, { ...made, rows: await textOfRows(client, Object.values(basis.phases).flat()) });

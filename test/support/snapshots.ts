@@ -30,11 +30,12 @@ export const DIGESTS: Readonly<Record<string, Digest>> = { 'public.item': { rows
 export const specOf = (
   id: string,
   kind: string,
-  look: (exported: string | null, position: SnapshotPosition) => Promise<void> = async () => undefined,
+  look: (exported: string | null, position: SnapshotPosition, signal: AbortSignal) => Promise<void> = async () =>
+    undefined,
 ): CreateSnapshot => ({
   basis: { ...basisOf(id), kind },
-  look: async (exported, position) => {
-    await look(exported, position);
+  look: async (exported, position, signal) => {
+    await look(exported, position, signal);
     return { lanes: {}, digests: exported === null ? null : DIGESTS };
   },
 });

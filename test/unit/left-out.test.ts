@@ -4,7 +4,7 @@ import type { SalvagedSwitch } from '../../src/sidecar/salvage.ts';
 import { leftOutFrom } from '../../src/stages/rebuild/look.ts';
 
 const until = '0/30' as Position;
-const restored = { snapshot: 's', at: '', isReplayed: true, until };
+const restored = { snapshot: 's', place: 'p', of: 'o', at: '', isReplayed: true, until };
 const run = { id: 'r', planHash: '', facts: { restored } };
 const switched = (direction: 'forward' | 'reverse', outcome: SalvagedSwitch['outcome']): SalvagedSwitch => ({
   id: `${direction}-9`,

@@ -26,6 +26,18 @@ const contextOf = (archives: Readonly<Record<string, readonly Stretch[]>>): RunC
 const ask = (archives: Parameters<typeof contextOf>[0], until: string): Promise<void> =>
   assertReached(contextOf(archives), manifest, at(until));
 
+describe('a replay', () => {
+  it('is refused onto a snapshot of before the run, which no archive follows', async () => {
+    const refusal = {
+      kind: 'refused',
+      message: 'snapshot s was made before a run was begun, and an archive begins with one',
+    };
+    const before = { ...manifest, run: '' };
+    await expect(assertReached(contextOf({ a: [] }), before, null)).rejects.toMatchObject(refusal);
+    await assertReached(contextOf({ a: [] }), manifest, null);
+  });
+});
+
 describe('a replay up to a position', () => {
   it('is begun where the archive has it', async () => {
     await ask({ a: [stretch('forward', '20'), stretch('reverse', '40')] }, '40');

@@ -91,7 +91,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   // A source that is restored: what stands in the way of going back to it is said before anything is changed.
   'the source is no restored place': 'restored-source',
   'the target (…) has no record of run …, whose target was …': 'restored-source',
-  'run … has ended, so that nothing says where the application writes phase …': 'restored-source',
+  '…, so that nothing says where the application writes phase …': 'restored-source',
   'the target knows … as the source of run …: another database has taken its place': 'restored-source',
   'phase … is not on the target: the source that is lost was its primary': 'restored-source',
   'a failback of phase … was under way when the source was lost: whether it was committed is not known any more':
@@ -105,6 +105,7 @@ const INSIDE: Readonly<Record<string, string>> = {
   'the … has what came before … of direction … already, more than what came before …': 'no-snapshot',
   "what was restored is the plan's own … (…)": 'no-snapshot',
   'the archive of phase … does not cover snapshot …: …': 'no-snapshot',
+  'snapshot … was made before a run was begun, and an archive begins with one': 'no-snapshot',
   '--until … is not reached: the archive of phase … …': 'no-snapshot',
   'what was restored is not what snapshot … was made of: … tables differ (…)': 'no-snapshot',
   // Who begins a command looks for the same row first, and parks.

@@ -46,7 +46,8 @@ const KEY: Meaning = {
 const STATE: Meaning = { kind: 'refused', remedy: 'see what it looks like now, and what AWS says of it above' };
 const NO_CREDENTIALS: Meaning = {
   kind: 'unreachable',
-  remedy: 'set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them',
+  remedy:
+    'set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them; of a session that is over: aws sso login',
 };
 const NO_ANSWER: Meaning = { kind: 'unreachable', remedy: 'check that the API answers from this machine' };
 const ANSWER_LOST: Meaning = { kind: 'unknown', remedy: 'it is looked at, and asked again where it has not happened' };
@@ -87,6 +88,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ['ParameterMaxVersionLimitExceeded', STATE],
   ['ResourceExistsException', STATE],
   ['CredentialsProviderError', NO_CREDENTIALS],
+  ['TokenProviderError', NO_CREDENTIALS],
 ]);
 
 /** Nothing was sent, by the attempt that they are of: an earlier one of the SDK's may have been. */
@@ -113,6 +115,10 @@ const readingOf = (error: unknown): { readonly name: string; readonly said: stri
 /** Whether an error of ours, or of the SDK, is AWS's answer of that name. */
 export const isAnswer = (error: unknown, name: string): boolean =>
   readingOf(error instanceof SwitchbackError ? error.cause : error).name === name;
+
+/** Whether there was nobody to ask as: none were found, or a session of SSO is over. Asking again finds no others. */
+export const lacksCredentials = (error: unknown): boolean =>
+  isAnswer(error, 'CredentialsProviderError') || isAnswer(error, 'TokenProviderError');
 
 const meaningOf = (error: unknown, { writes = false, service = ROUTER }: Request): Meaning => {
   const { code, $metadata } = partsOf(error);

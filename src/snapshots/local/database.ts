@@ -10,7 +10,7 @@ export interface DatabaseFacts {
   /** `c` for that of the C library, `i` of ICU, `b` built in; and the locale of the last two. */
   readonly provider: string;
   readonly locale: string | null;
-  /** Roles that own something in it, or have rights there. */
+  /** Roles that own something in it, have rights there, or are named by a policy of row security. */
   readonly roles: readonly string[];
   /** Names of extensions; those that come with every server are left out. */
   readonly extensions: readonly string[];
@@ -24,7 +24,7 @@ const FACTS = `
          coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
          pg_database_size(d.oid)::text AS bytes,
          (SELECT coalesce(json_agg(DISTINCT r.rolname), '[]') FROM pg_shdepend h JOIN pg_roles r ON r.oid = h.refobjid
-           WHERE h.dbid = d.oid AND h.refclassid = 'pg_authid'::regclass AND h.deptype IN ('o', 'a')
+           WHERE h.dbid = d.oid AND h.refclassid = 'pg_authid'::regclass AND h.deptype IN ('o', 'a', 'r')
              AND r.rolname !~ '^pg_') AS roles,
          (SELECT coalesce(json_agg(extname ORDER BY extname), '[]') FROM pg_extension WHERE extname <> 'plpgsql') AS extensions
   FROM pg_database d WHERE d.datname = current_database()`;

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf, SwitchbackError } from '../../domain/errors.ts';
@@ -9,6 +9,8 @@ import type { Objects } from '../../platform/objects/objects.ts';
 import type { WaitOptions } from '../store.ts';
 
 const READ_BYTES = 1024 * 1024;
+/** However many jobs there are: with S3 some 64 MB of each are in memory. */
+const FILES_AT_ONCE = 8;
 
 const failed = (what: string, error: unknown): SwitchbackError => {
   if (error instanceof SwitchbackError) return error;
@@ -83,11 +85,11 @@ export const spoolFor = (objects: Objects): Spool =>
       : join(tmpdir(), `switchback-spool-${process.getuid?.() ?? 'all'}`),
   );
 
-/** Somebody else's directory under our name could be changed by them at any time. */
+/** Somebody else's directory under our name, or one that a link of theirs leads to, could be changed by them at any time. */
 const requireOwn = async (path: string): Promise<void> => {
-  const { uid } = await stat(path);
-  if (uid === (process.getuid?.() ?? uid)) return;
-  throw new SwitchbackError('refused', `${path} belongs to another user`, {
+  const stats = await lstat(path);
+  if (stats.isDirectory() && stats.uid === (process.getuid?.() ?? stats.uid)) return;
+  throw new SwitchbackError('refused', `${path} is no directory of ours`, {
     remedy: 'let TMPDIR name a directory that is ours alone',
   });
 };
@@ -125,7 +127,8 @@ export const transferOf = (
   about: { readonly envelope: Envelope; readonly id: string; readonly parallel: number; readonly total: number | null },
   { signal, progress }: WaitOptions,
 ): Transfer => {
-  const { envelope, id, parallel, total } = about;
+  const { envelope, id, total } = about;
+  const parallel = Math.min(about.parallel, FILES_AT_ONCE);
   let done = 0;
   const onBytes = (bytes: number): void => {
     done += bytes;

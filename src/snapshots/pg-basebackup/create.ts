@@ -52,7 +52,7 @@ export const createBackup = async (
   return await spool.with(id, async (directory) => {
     // Before the copy begins, so that no lane is said to be further than the copy holds.
     const head = ((await options.source.query(NOW)).rows[0]?.lsn ?? '') as Position;
-    const seen = await spec.look(null, { atLeast: head, atMost: head });
+    const seen = await spec.look(null, { atLeast: head, atMost: head }, wait.signal);
     const taken = await backUp({ options, directory, head }, wait);
     failpoint('snapshot:dumped');
     const transfer = { envelope: catalogue.envelope, id, parallel: 2, total: null };

@@ -6,7 +6,7 @@ import type { Catalogue } from '../local/catalogue.ts';
 import { readFacts } from '../local/database.ts';
 import { failedProgram, majorOf, programIn, type Run, runToEnd } from '../local/program.ts';
 import { putFiles, type Spool, transferOf } from '../local/spool.ts';
-import type { CreateSnapshot, SeenAt, Snapshot, WaitOptions } from '../store.ts';
+import type { CreateSnapshot, Snapshot, WaitOptions } from '../store.ts';
 import type { DumpStored, PgDumpOptions } from './options.ts';
 import { putOwn, readOwn } from './own.ts';
 
@@ -75,21 +75,33 @@ const readUnderSnapshot = async (
     const createdAt = (await source.query(NOW)).rows[0]?.now ?? '';
     const position = { atLeast: snapshot.atLeast, atMost: snapshot.atMost };
     const [database, own] = [await readFacts(source), await readOwn(source)];
-    const failed = new AbortController();
-    const signal = AbortSignal.any([wait.signal, failed.signal]);
-    const [dumped, looked] = await Promise.allSettled([
-      dump({ options, directory, snapshot }, { ...wait, signal }),
-      spec.look(snapshot.name, position).catch((error: unknown): SeenAt => {
-        failed.abort();
-        throw error;
-      }),
-    ]);
-    if (looked.status === 'rejected') throw looked.reason;
-    if (dumped.status === 'rejected') throw dumped.reason;
-    return { createdAt, database, own, position, seen: looked.value };
+    const seen = await together(
+      wait.signal,
+      (signal) => spec.look(snapshot.name, position, signal),
+      (signal) => dump({ options, directory, snapshot }, { ...wait, signal }),
+    );
+    return { createdAt, database, own, position, seen };
   } finally {
     await snapshot.release();
   }
+};
+
+/** Does both, and ends one when the other fails: what is thrown is what went wrong first. */
+const together = async <T>(
+  outer: AbortSignal,
+  look: (signal: AbortSignal) => Promise<T>,
+  also: (signal: AbortSignal) => Promise<void>,
+): Promise<T> => {
+  const failed = new AbortController();
+  const signal = AbortSignal.any([outer, failed.signal]);
+  const endOther = (error: unknown): never => {
+    failed.abort(error);
+    throw error;
+  };
+  const [looked] = await Promise.allSettled([look(signal).catch(endOther), also(signal).catch(endOther)]);
+  failed.signal.throwIfAborted();
+  if (looked.status === 'rejected') throw looked.reason;
+  return looked.value;
 };
 
 interface DumpContext {

@@ -153,7 +153,7 @@ const missingRoles = async (
   const fact = `the server of ${redactUrl(place.url)} has no role ${missing.join(', ')}`;
   const remedy = `make them there: ${missing.map((name) => `CREATE ROLE ${quoteName(name)}`).join('; ')}`;
   if (purpose === 'restore') throw new SwitchbackError('refused', fact, { remedy });
-  const owned = `${fact}: everything belongs to our role, and no rights are given`;
+  const owned = `${fact}: everything belongs to our role, no rights are given, and what is for such a role alone is left out`;
   return [{ id: 'restore/roles', severity: 'warns', subject: place.name, fact: owned, remedy }];
 };
 
@@ -187,8 +187,12 @@ const fill = async (context: FillContext, manifest: DumpManifest, wait: WaitOpti
   });
 };
 
+/** What it prints of itself, as against the names of things that it tells of. */
+const ERROR = /^pg_restore: error:/;
 /** What pg_restore says of itself that changes nothing: settings of newer versions that an older server does not know. */
 const BENIGN = /unrecognized configuration parameter "transaction_timeout"|must be owner of extension/;
+/** What is for one role alone, a policy or a user mapping, has nobody to be for where that is missing. */
+const OF_ROLES = /ERROR: {2}role ".*" does not exist$/;
 
 const load = async ({ options, place, hasRoles }: FillContext, directory: string, wait: WaitOptions): Promise<void> => {
   const { libpq, password } = readPostgresUrl(place.draftUrl, place.server.label);
@@ -210,7 +214,8 @@ const load = async ({ options, place, hasRoles }: FillContext, directory: string
     password,
     signal: wait.signal,
     onLine: (line) => {
-      if (/error:/.test(line) && !BENIGN.test(line) && errors.length < 20) errors.push(line);
+      const isBenign = BENIGN.test(line) || (!hasRoles && OF_ROLES.test(line));
+      if (ERROR.test(line) && !isBenign && errors.length < 20) errors.push(line);
       if (!/processing|creating|finished item/.test(line)) return;
       items += 1;
       wait.progress({ text: `pg_restore: ${items} steps`, percent: null });

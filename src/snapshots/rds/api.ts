@@ -1,4 +1,5 @@
 import { isKind } from '../../domain/errors.ts';
+import { lacksCredentials } from '../../platform/aws/errors.ts';
 import { ask, clientConfig } from '../../platform/aws/request.ts';
 import { sleep } from '../../platform/clock.ts';
 import { failpoint } from '../../platform/failpoint.ts';
@@ -40,6 +41,7 @@ export const ACTIONS = {
 
 /** The name of a row of {@link ACTIONS}. */
 export type Action = keyof typeof ACTIONS;
+type Repetition = (typeof ACTIONS)[Action];
 
 type Library = typeof import('@aws-sdk/client-rds');
 type Client = InstanceType<Library['RDSClient']>;
@@ -99,17 +101,11 @@ export class RdsApi {
    * grows and is drawn by lot, and so is what it did not answer where a repetition comes to the same. Throws as `ask` does.
    */
   async call<A extends Action>(action: A, about: string, input: Input<A>): Promise<Output<A>> {
-    for (let attempt = 1; ; attempt++) {
-      this.#signal?.throwIfAborted();
-      try {
-        const output = await this.#once(action, about, input);
-        if (ACTIONS[action] !== 'reads') failpoint(`rds:${action}`);
-        return output;
-      } catch (error) {
-        if (attempt >= this.pace.attempts || !isWorthRepeating(action, error)) throw error;
-        await this.pause(attempt);
-      }
-    }
+    return await this.#repeating(ACTIONS[action], async () => {
+      const output = await this.#once(action, about, input);
+      if (ACTIONS[action] !== 'reads') failpoint(`rds:${action}`);
+      return output;
+    });
   }
 
   /** Waits before a further attempt: at random up to a bound that doubles, so that several of us do not ask at once again. */
@@ -123,10 +119,22 @@ export class RdsApi {
     const { library } = await this.#open();
     // Of its own: a client goes on signing for the service that it signed for last.
     const client = new library.RDSClient(this.#clientConfig());
-    return await ask(
-      { what: `looking at KMS key ${key}`, service: serviceOf('kms:DescribeKey') },
-      async ({ abortSignal }) => await describeKey(client, key, abortSignal),
+    const request = { what: `looking at KMS key ${key}`, service: serviceOf('kms:DescribeKey') };
+    return await this.#repeating('reads', () =>
+      ask(request, async ({ abortSignal }) => await describeKey(client, key, abortSignal)),
     );
+  }
+
+  async #repeating<T>(repetition: Repetition, once: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      this.#signal?.throwIfAborted();
+      try {
+        return await once();
+      } catch (error) {
+        if (attempt >= this.pace.attempts || !isWorthRepeating(repetition, error)) throw error;
+        await this.pause(attempt);
+      }
+    }
   }
 
   async #once<A extends Action>(action: A, about: string, input: Input<A>): Promise<Output<A>> {
@@ -154,8 +162,8 @@ export class RdsApi {
   }
 }
 
-const isWorthRepeating = (action: Action, error: unknown): boolean => {
+const isWorthRepeating = (repetition: Repetition, error: unknown): boolean => {
   if (isThrottled(error)) return true;
-  if (ACTIONS[action] === 'begins') return false;
+  if (repetition === 'begins' || lacksCredentials(error)) return false;
   return isKind(error, 'unknown') || isKind(error, 'unreachable');
 };

@@ -83,7 +83,7 @@ const begin = async (creation: Creation, { basis, look }: CreateSnapshot, option
   await shareable(kept.api, source.key, sharing);
   const atLeast = await creation.head();
   // How far it may reach is known only when it stands.
-  const { lanes, digests } = await look(null, { atLeast, atMost: atLeast });
+  const { lanes, digests } = await look(null, { atLeast, atMost: atLeast }, options.signal);
   const store = { ...source.store, copies: sharing.copyTo.map(({ region }) => region) };
   const tags = tagList(tagsToBegin({ ...basis, lanes, digests, store, atLeast }));
   const find = () => kept.kind.find(kept.api, basis.id);

@@ -63,12 +63,13 @@ const findOrBegin = async (api: RdsApi, restoration: Restoration, options: WaitO
   const { name } = restoration.into;
   const find = () => findInstance(api, name);
   const known = await find();
-  if (known !== null) assertPlace(`instance ${name}`, tagsByKey(known.TagList), restoration);
+  const assert = (tags: ReadonlyMap<string, string>) => assertPlace(`instance ${name}`, tags, restoration);
+  if (known !== null) assert(tagsByKey(known.TagList));
   // An earlier command was removing it: it goes first.
-  if (known?.DBInstanceStatus === 'deleting') await removeInstance(api, name, { options, assert: () => undefined });
+  if (known?.DBInstanceStatus === 'deleting') await removeInstance(api, name, { options, assert });
   if (known !== null && known.DBInstanceStatus !== 'deleting') return;
   const begun = await beginOnce(api, () => begin(api, restoration), { find, isTaken });
-  assertPlace(`instance ${name}`, tagsByKey(begun.TagList), restoration);
+  assert(tagsByKey(begun.TagList));
 };
 
 /** Restores an instance beside, or goes on where an earlier call was. */

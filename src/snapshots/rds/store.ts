@@ -10,7 +10,7 @@ import { storeFindings } from './findings.ts';
 import { instanceSnapshots } from './instance-snapshots.ts';
 import type { Held } from './kind.ts';
 import { isAbsent } from './meanings.ts';
-import { availableManifest, type Owner, snapshotOf, storePartOf } from './owned.ts';
+import { availableManifest, type Owner, readingFor, snapshotOf, storePartOf } from './owned.ts';
 import { PACE, type Pace } from './pace.ts';
 import { assertPlace, type Restoration } from './place.ts';
 import { removeCluster, removeInstance } from './removal.ts';
@@ -103,7 +103,8 @@ export class RdsStore implements SnapshotStore {
     const regions = new Set([...known, ...this.#options.copyTo.map(({ region }) => region)]);
     regions.delete(await kept.api.region());
     // Copies first: while the snapshot is there, a rerun knows of them.
-    for (const region of regions) await removeSnapshot({ ...kept, api: kept.api.in(region) }, id, options);
+    for (const region of regions)
+      await removeSnapshot({ ...kept, api: kept.api.in(region), isCopy: true }, id, options);
     await removeSnapshot(kept, id, options);
   }
 
@@ -162,8 +163,12 @@ const assertBeside = (name: string, sources: readonly string[]): void => {
   });
 };
 
-/** Removes one snapshot of ours, with its manifest whole, and waits until it is gone. */
-const removeSnapshot = async ({ api, kind, owner }: Kept, id: string, options: WaitOptions): Promise<void> => {
+/** Removes one snapshot of ours, with its manifest whole, and waits until it is gone. A copy that has failed is nothing to lose. */
+const removeSnapshot = async (
+  { api, kind, owner, isCopy = false }: Kept & { readonly isCopy?: boolean },
+  id: string,
+  options: WaitOptions,
+): Promise<void> => {
   await waitFor(
     api,
     {
@@ -173,7 +178,8 @@ const removeSnapshot = async ({ api, kind, owner }: Kept, id: string, options: W
         const held = await kind.find(api, id);
         if (held === null) return { done: true, value: null };
         if (held.status === 'deleting') return { done: false, state: held.status, percent: null };
-        availableManifest(owner, held);
+        const isNothing = isCopy && held.status === 'failed' && readingFor(owner, held).kind === 'whole';
+        if (!isNothing) availableManifest(owner, held);
         await kind.remove(api, id).catch((error: unknown) => {
           if (!isAbsent(error)) throw error;
         });

@@ -10,7 +10,7 @@ import { type RestoredFrom, type RunRow, readRun, writePlan, writeRun } from '..
 import { salvage } from '../../sidecar/salvage.ts';
 import { isWhole, readShape } from '../../sidecar/shape.ts';
 import type { RunContext, SidePorts } from '../context.ts';
-import { describeRun } from '../open.ts';
+import { describeRun, newRunId } from '../open.ts';
 import { EPOCH_MARGIN } from '../rebuild/begin.ts';
 import type { LookOptions } from '../rebuild/look.ts';
 import { propose, rebuild } from '../rebuild/rebuild.ts';
@@ -76,27 +76,31 @@ const readOver = async (
   { own, target }: { readonly own: RunRow; readonly target: string },
 ): Promise<RestoredSource> => {
   const { exists } = await readShape(context.target.sql);
-  if (exists || own.peer !== target || !own.facts.restored) throw targetUnknown(own, target);
+  // A snapshot that was made before a run was begun knows of no target: that it is this one is stated with where the writes are.
+  const fits = own.peer === target || own.peer === '';
+  if (exists || !fits || !own.facts.restored) throw targetUnknown(own, target);
   const open = context.plan.phases.filter(({ name }) => stated.get(name) !== 'target').map(({ name }) => name);
-  if (open.length === 0) return { restored: own.facts.restored, run: own.id, stands: 'foreign', isOver: true };
-  const statements = context.plan.phases.map(({ name }) => `--primary ${name}=target`).join(' ');
-  throw new SwitchbackError(
+  if (open.length > 0) throw unstated(context, own, open);
+  const run = own.id === '' ? newRunId() : own.id;
+  return { restored: own.facts.restored, run, stands: 'foreign', isOver: true };
+};
+
+const unstated = ({ plan }: RunContext, { id }: RunRow, open: readonly string[]): SwitchbackError => {
+  const statements = plan.phases.map(({ name }) => `--primary ${name}=target`).join(' ');
+  const why = id === '' ? 'no run is recorded on either side' : `run ${id} has ended`;
+  return new SwitchbackError(
     'refused',
-    `run ${own.id} has ended, so that nothing says where the application writes phase ${open.join(', ')}`,
+    `${why}, so that nothing says where the application writes phase ${open.join(', ')}`,
     {
-      remedy: `if it writes to the target: switchback failback ${context.plan.path} PHASE --from-snapshot ${statements} --confirm PHASE`,
+      remedy: `if it writes to the target: switchback failback ${plan.path} PHASE --from-snapshot ${statements} --confirm PHASE`,
     },
   );
 };
 
 const targetUnknown = ({ id, peer }: RunRow, target: string): SwitchbackError =>
-  new SwitchbackError(
-    'refused',
-    `the target (${target}) has no record of run ${id}, whose target was ${peer || 'none yet'}`,
-    {
-      remedy: "lead the target's URL to the target of that run, then give the command again",
-    },
-  );
+  new SwitchbackError('refused', `the target (${target}) has no record of run ${id}, whose target was ${peer}`, {
+    remedy: "lead the target's URL to the target of that run, then give the command again",
+  });
 
 /**
  * The target has to know this very place as its source (`own`: its identity, once that is in its records), or else the source that
@@ -104,7 +108,9 @@ const targetUnknown = ({ id, peer }: RunRow, target: string): SwitchbackError =>
  */
 const assertPlaceOf = ({ id, peer, facts }: RunRow, { place, of }: RestoredFrom, own: string | null): void => {
   const known = facts.sourcePlace ?? peer;
-  const isKnown = own === null ? known === place || known === of : known === place && peer === own;
+  // Of any source that the run has had: the target has all writes, and a place that was to be its source may be lost as well.
+  const names = [known, ...(facts.formerSources ?? [])];
+  const isKnown = own === null ? known === place || names.includes(of) : known === place && peer === own;
   if (!isKnown) throw replaced(id, facts.sourcePlace === undefined ? peer : `${known} (${peer})`);
 };
 
@@ -209,7 +215,7 @@ const takePlace = async (options: LookOptions, { run, restored, isOver }: Restor
   const peer = isOver ? await describeRun(context, { side: 'target', id: run }) : null;
   await context.target.sql.transaction(async (sql) => {
     if (peer) await beginAgain(sql, { peer, phases, epoch, by: context.holder });
-    await claimSource(sql, { phases, identity: row.identity, place: restored.place, epoch }, (rows) =>
+    await claimSource(sql, { phases, identity: row.identity, place: restored.place, of: restored.of, epoch }, (rows) =>
       assertOnTarget(options, rows),
     );
     await writePlan(sql, context.plan);

@@ -96,8 +96,8 @@ const make = async (context: RunContext, store: SnapshotStore, options: CreateOp
   failpoint('snapshot:intended');
   try {
     const basis = await basisOf(context, intent, scope);
-    const look = (exported: string | null, position: SnapshotPosition) =>
-      seeUnder(context, { scope, exported, position, options });
+    const look = (exported: string | null, position: SnapshotPosition, signal: AbortSignal) =>
+      seeUnder(context, { scope, exported, position, options: { ...options, signal } });
     // Also one that is there already: its copies may be missing.
     const snapshot = await store.create({ basis, look }, options);
     failpoint('snapshot:made');

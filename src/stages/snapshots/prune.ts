@@ -1,4 +1,4 @@
-import { messageOf, SwitchbackError } from '../../domain/errors.ts';
+import { isKind, messageOf, SwitchbackError } from '../../domain/errors.ts';
 import { failpoint } from '../../platform/failpoint.ts';
 import { sidecarExists } from '../../sidecar/install.ts';
 import { readPhases } from '../../sidecar/phases.ts';
@@ -42,6 +42,8 @@ export const planPrune = async (context: RunContext): Promise<PrunePlan> => {
 /** What a prune has removed. */
 export interface Pruned {
   readonly snapshots: readonly string[];
+  /** What could not be removed, and why; the next prune tries it again. */
+  readonly left: readonly { readonly id: string; readonly why: string }[];
   /** Objects of archives, by phase. */
   readonly archive: Readonly<Record<string, number>>;
 }
@@ -52,7 +54,7 @@ export interface Pruned {
  */
 export const prune = async (context: RunContext, options: WaitOptions): Promise<Pruned> => {
   const { verdicts, archive } = await planPrune(context);
-  const snapshots = await removeSnapshots(context, verdicts, options);
+  const done = await removeSnapshots(context, verdicts, options);
   for (const { phase, objects } of archive) {
     options.progress({ text: `removing ${objects.length} objects of the archive of phase ${phase}`, percent: null });
     for (const { key } of objects) {
@@ -60,28 +62,36 @@ export const prune = async (context: RunContext, options: WaitOptions): Promise<
       await context.archive?.remove(key);
     }
   }
-  return { snapshots, archive: Object.fromEntries(archive.map(({ phase, objects }) => [phase, objects.length])) };
+  return { ...done, archive: Object.fromEntries(archive.map(({ phase, objects }) => [phase, objects.length])) };
 };
 
 const removeSnapshots = async (
   context: RunContext,
   verdicts: PrunePlan['verdicts'],
   options: WaitOptions,
-): Promise<readonly string[]> => {
+): Promise<Omit<Pruned, 'archive'>> => {
   const store = storeOf(context);
   const removed: string[] = [];
+  const left: { readonly id: string; readonly why: string }[] = [];
   for (const { id, keeps, snapshot } of verdicts) {
     if (keeps) continue;
     options.signal.throwIfAborted();
     options.progress({ text: `removing ${id}`, percent: null });
-    await store.remove(id, options);
+    try {
+      await store.remove(id, options);
+    } catch (error) {
+      // One that cannot go, as a copy of it is on its way, is no reason for the older ones to stay.
+      if (!isKind(error, 'refused')) throw error;
+      left.push({ id, why: messageOf(error) });
+      continue;
+    }
     failpoint('prune:removed');
     const { by = '', reason = '' } = snapshot.manifest ?? {};
     const gone = { id, by, reason, state: 'removed', detail: null, takenAt: takenAt(snapshot) } as const;
     await recordWherePossible(context, (sql) => writeSnapshot(sql, gone));
     removed.push(id);
   }
-  return removed;
+  return { snapshots: removed, left };
 };
 
 interface Listed {

@@ -5,11 +5,13 @@ import type { RunContext } from '../context.ts';
 import { assertPosition } from './restore.ts';
 
 /**
- * Throws kind `refused` when the archive of a phase ends before the position on the target up to which it is to be replayed, and
- * `usage` for what is no position: before a restore that may take hours, at the end of which the replay would say so. A phase that
- * has nothing in the archive has nothing to replay, and is not asked.
+ * Looks before a restore that may take hours whether the archive can be replayed onto a snapshot up to a position on the target, or to
+ * its end for null. Throws kind `refused` for a snapshot that no archive follows, and when the archive of a phase ends before the
+ * position; `usage` for what is no position. A phase that has nothing in the archive has nothing to replay, and is not asked.
  */
-export const assertReached = async (context: RunContext, manifest: Manifest, until: Position): Promise<void> => {
+export const assertReached = async (context: RunContext, manifest: Manifest, until: Position | null): Promise<void> => {
+  if (manifest.run === '') throw ofNoRun(manifest.id);
+  if (until === null) return;
   assertPosition(context, until);
   const { archive, engine, plan, traces } = context;
   if (archive === undefined || engine.archives === undefined) return;
@@ -23,3 +25,8 @@ export const assertReached = async (context: RunContext, manifest: Manifest, unt
     });
   }
 };
+
+const ofNoRun = (id: string): SwitchbackError =>
+  new SwitchbackError('refused', `snapshot ${id} was made before a run was begun, and an archive begins with one`, {
+    remedy: `restore it without --replay; what it lacks is read from the target when it is gone back to: switchback snapshot restore PLAN ${id}`,
+  });
