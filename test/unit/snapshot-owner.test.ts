@@ -59,10 +59,10 @@ describe('which snapshots are ours', () => {
       ['before', 'after', 'earlier'],
     ],
     [
-      'after a failback, with nothing of the run left that names the database from before',
+      'after a failback, with no snapshot left that names the database from before',
       { identity: 'is', run: row('source', 'is', 't', 'gone') },
       [BEFORE, AFTER, THEIRS],
-      ['after'],
+      ['before', 'after'],
     ],
     [
       'after it, by the target, with what was restored lost again',

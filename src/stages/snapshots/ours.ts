@@ -37,7 +37,8 @@ export const ownerFrom = (
     return owner.run === run.id || run.facts.restored?.snapshot === id ? [owner.identity] : [];
   };
   const recorded = run === null ? '' : run.side === 'source' ? run.identity : run.peer;
-  const identities = new Set([identity ?? '', recorded, ...snapshots.flatMap(ofRun)]);
+  const before = run?.facts.restored?.of ?? '';
+  const identities = new Set([identity ?? '', recorded, before, ...snapshots.flatMap(ofRun)]);
   identities.delete('');
   const runs = new Set(run === null ? [] : [run.id]);
   return { plan: plan.name, identities, runs, isKnown: identities.size + runs.size > 0 };
