@@ -26,17 +26,18 @@ export interface Stall {
   readonly errors: number;
 }
 
-/** What clients felt of a switch: the operations that overlapped its window. The 99th percentile is the nearest rank. */
-export const stallOf = (ledger: Ledger, window: SwitchWindow): Stall => {
+/** What clients felt of switches: the operations that overlapped a window of theirs. The 99th percentile is the nearest rank. */
+export const stallOf = (ledger: Ledger, ...windows: readonly SwitchWindow[]): Stall => {
   const durationsMs: number[] = [];
   const overlapping = new Set<number>();
   let errors = 0;
   for (const operation of ledger.operations()) {
-    if (operation.outcome === 'pending' || !window.phases.includes(operation.phase)) continue;
-    if (operation.startMs > window.toMs || operation.endMs < window.fromMs) continue;
+    const { outcome, phase, startMs, endMs } = operation;
+    if (outcome === 'pending') continue;
+    if (!windows.some((w) => w.phases.includes(phase) && startMs <= w.toMs && endMs >= w.fromMs)) continue;
     overlapping.add(operation.op);
-    durationsMs.push(operation.endMs - operation.startMs);
-    if (operation.outcome === 'unknown') errors++;
+    durationsMs.push(endMs - startMs);
+    if (outcome === 'unknown') errors++;
   }
   for (const refusal of ledger.refusals) if (overlapping.has(refusal.op)) errors++;
   durationsMs.sort((a, b) => a - b);

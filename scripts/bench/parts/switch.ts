@@ -148,11 +148,16 @@ const checksOf = async ({ what, stage, ledger }: Game, verified: boolean): Promi
 
 const stallFigures = ({ what, ledger, options }: Game): readonly Figure[] => {
   const figure = figuresOf(what);
-  const stalls = switchesSeen(ledger).map((seen) => stallOf(ledger, seen));
+  const switches = switchesSeen(ledger);
+  const stalls = switches.map((seen) => stallOf(ledger, seen));
   const p99 = stalls.map(({ p99Ms }) => p99Ms);
   const counts = ledger.counts();
   const sum = (of: readonly number[]): number => of.reduce((total, value) => total + value, 0);
   return [
+    figure('stall p99, all switches together', 'ms', {
+      value: stallOf(ledger, ...switches).p99Ms,
+      atMost: STALL_REACH_MS[options.router],
+    }),
     figure('stall p99, median of the switches', 'ms', { value: medianOf(p99) }),
     figure('stall p99, worst switch', 'ms', { value: Math.max(...p99), atMost: STALL_REACH_MS[options.router] }),
     figure('longest stall of all', 'ms', { value: Math.max(...stalls.map(({ maxMs }) => maxMs)) }),
