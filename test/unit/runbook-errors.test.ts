@@ -90,6 +90,8 @@ const INSIDE: Readonly<Record<string, string>> = {
   "snapshot … is …, which is not the source of this plan's run": 'no-snapshot',
   // A source that is restored: what stands in the way of going back to it is said before anything is changed.
   'the source is no restored place': 'restored-source',
+  // Only where files were copied, identity and all: from-copied-files.test.ts has it.
+  'the source of run … is … by now, restored from a snapshot; this is …': 'restored-source',
   'the target (…) has no record of run …, whose target was …': 'restored-source',
   '…, so that nothing says where the application writes phase …': 'restored-source',
   'the target knows … as the source of run …: another database has taken its place': 'restored-source',

@@ -221,6 +221,8 @@ const lostLane = (e: PhaseEvidence, direction: Direction, fact: string): LaneCon
     remedy:
       direction === 'forward'
         ? `it has to be copied again: ${beginAnew(e.phase)}`
-        : 'where the source was restored, what is missing is read again from the target: switchback failback PLAN PHASE --from-snapshot; otherwise restore a snapshot beside it first (switchback snapshot restore PLAN), or give the way back up: switchback finalise PLAN PHASE --early --confirm PHASE',
+        : e.isRestored === true
+          ? 'what is missing is read again from the target: switchback failback PLAN PHASE --from-snapshot'
+          : 'the way back is gone: switchback finalise PLAN PHASE --early --confirm PHASE; before that, restore a snapshot beside if you must go back',
   },
 });
